@@ -1,0 +1,39 @@
+# Development of criproxy. Everything here needs git, make and python3; `make help` lists the targets.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+$(VENV)/ready: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+.PHONY: venv
+venv: $(VENV)/ready ## set up the virtual environment
+
+.PHONY: check
+check: venv ## ruff and mypy
+	$(BIN)/ruff check --config .ci/ruff.toml criproxy tests setup.py
+	$(BIN)/ruff format --check --config .ci/ruff.toml criproxy tests setup.py
+	$(BIN)/mypy --config-file .ci/mypy.ini criproxy
+
+.PHONY: test
+test: check ## everything that needs no root
+	$(BIN)/python -m pytest tests/unit tests/system
+
+.PHONY: test-containerd
+test-containerd: venv ## the life of a pod on two real containerd instances (root)
+	$(BIN)/python -m pytest tests/containerd
+
+.PHONY: clean
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist run *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,120 @@
+"""Reads ``api.proto``: messages, fields, enumerations and methods as plain data.
+
+The file keeps to a part of the protobuf language that a line-wise reader understands: one declaration a line, no
+``oneof``, no ``import``. Reading it takes a few milliseconds, so there is no generated module that would tie the
+package to a protobuf release; the tests compare the result with protoc's own reading.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Dict, List, Optional
+
+_FIELD = re.compile(
+    r"(?P<repeated>repeated )?(?P<type>map<string, (?P<value>\w+)>|\w+) (?P<name>\w+) = (?P<number>\d+)(?: \[(?P<options>.*)\])?;"
+)
+_VALUE = re.compile(r"(?P<name>\w+) = (?P<number>\d+);")
+_METHOD = re.compile(r"rpc (?P<name>\w+)\((?P<request>\w+)\) returns \((?P<stream>stream )?(?P<response>\w+)\) {}")
+_BLOCK = re.compile(r"(?P<kind>message|enum|service) (?P<name>\w+) {(?P<end>})?")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a message. ``type`` is a scalar's name, or that of a message or enumeration of the schema."""
+
+    name: str
+    number: int
+    type: str
+    repeated: bool = False
+    map_value: Optional[str] = None
+    """The value's type if this is a ``map<string, …>``; ``type`` is then the map's whole spelling."""
+    redacted: bool = False
+    """Never to be shown (``debug_redact``)."""
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """A method of a service: the names of its messages, and whether the answer is a stream of them."""
+
+    service: str
+    name: str
+    request: str
+    response: str
+    server_streaming: bool
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All of ``api.proto``, by name."""
+
+    messages: Dict[str, Dict[str, Field]]
+    enums: Dict[str, Dict[str, int]]
+    methods: Dict[str, Rpc]
+
+
+def parse(text: str) -> Schema:
+    """Reads a schema. Raises ValueError naming the line that is not understood."""
+    messages: Dict[str, Dict[str, Field]] = {}
+    enums: Dict[str, Dict[str, int]] = {}
+    methods: Dict[str, Rpc] = {}
+    open_blocks: List[re.Match[str]] = []
+    for number, whole in enumerate(text.splitlines(), 1):
+        line = whole.partition("//")[0].strip()
+        if not line or line.startswith(("syntax", "package")):
+            continue
+        block = _BLOCK.fullmatch(line)
+        if block:
+            if block["kind"] == "message":
+                messages[block["name"]] = {}
+            if not block["end"]:
+                open_blocks.append(block)
+        elif line == "}" and open_blocks:
+            open_blocks.pop()
+        elif open_blocks and _declare(open_blocks[-1], line, messages, enums, methods):
+            continue
+        else:
+            raise ValueError(f"api.proto, line {number}: not understood: {line}")
+    return Schema(messages, enums, methods)
+
+
+def _declare(
+    block: re.Match[str],
+    line: str,
+    messages: Dict[str, Dict[str, Field]],
+    enums: Dict[str, Dict[str, int]],
+    methods: Dict[str, Rpc],
+) -> bool:
+    """Adds the declaration on ``line`` to what ``block`` is the head of; says whether it was one."""
+    if block["kind"] == "enum":
+        value = _VALUE.fullmatch(line)
+        if value:
+            enums.setdefault(block["name"], {})[value["name"]] = int(value["number"])
+        return value is not None
+    if block["kind"] == "service":
+        method = _METHOD.fullmatch(line)
+        if method:
+            methods[method["name"]] = Rpc(
+                block["name"], method["name"], method["request"], method["response"], bool(method["stream"])
+            )
+        return method is not None
+    field = _FIELD.fullmatch(line)
+    if field:
+        messages[block["name"]][field["name"]] = Field(
+            field["name"],
+            int(field["number"]),
+            field["type"],
+            bool(field["repeated"]),
+            field["value"],
+            "debug_redact = true" in (field["options"] or ""),
+        )
+    return field is not None
+
+
+@lru_cache(maxsize=1)
+def load() -> Schema:
+    """The schema of ``api.proto`` beside this module."""
+    with open(os.path.join(os.path.dirname(__file__), "api.proto"), encoding="utf-8") as file:
+        return parse(file.read())
