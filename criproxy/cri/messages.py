@@ -8,8 +8,8 @@ and a list of a thousand containers costs no more than its ids.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Dict, Iterable, Set, Type
+from functools import cache
+from typing import Any, Dict, Iterable, Mapping, Set, Type
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
@@ -34,7 +34,7 @@ ENTRY = "Entry"
 """In a cut schema: an entry of a ``map<string, string>``, with ``key`` and ``value`` (bytes)."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def api(package: str = "runtime.v1") -> Classes:
     """Every message of the CRI, as classes of this protobuf package (its API version)."""
     schema = load()
@@ -73,7 +73,7 @@ def _whole(package: str, message: descriptor_pb2.DescriptorProto, field: Field) 
         proto.type_name = f".{package}.{field.type}"
 
 
-def cut(name: str, paths: Dict[str, Iterable[str]]) -> Classes:
+def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
     """Classes that know only the fields on these paths (dotted, as ``config.image.image``), by message.
 
     A string is ``bytes`` here, so that one which is not UTF-8 passes through as it would without us, and an
@@ -125,6 +125,9 @@ def _classes(file: descriptor_pb2.FileDescriptorProto, names: Iterable[str]) -> 
 
 def message_class(descriptor: Any) -> Type[Message]:
     """The class for a message's descriptor, by whichever spelling this release of protobuf has for it."""
-    if hasattr(message_factory, "GetMessageClass"):
-        return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(descriptor.file.pool).GetPrototype(descriptor)  # before protobuf 4.22
+    factory: Any = message_factory
+    if hasattr(factory, "GetMessageClass"):
+        made: Type[Message] = factory.GetMessageClass(descriptor)
+    else:  # before protobuf 4.22
+        made = factory.MessageFactory(descriptor.file.pool).GetPrototype(descriptor)
+    return made

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Dict, List, Optional
 
 _FIELD = re.compile(
-    r"(?P<repeated>repeated )?(?P<type>map<string, (?P<value>\w+)>|\w+) (?P<name>\w+) = (?P<number>\d+)(?: \[(?P<options>.*)\])?;"
+    r"(?P<repeated>repeated )?(?P<type>map<string, (?P<value>\w+)>|\w+) (?P<name>\w+) = (?P<number>\d+)"
+    r"(?: \[(?P<options>.*)\])?;"
 )
 _VALUE = re.compile(r"(?P<name>\w+) = (?P<number>\d+);")
 _METHOD = re.compile(r"rpc (?P<name>\w+)\((?P<request>\w+)\) returns \((?P<stream>stream )?(?P<response>\w+)\) {}")

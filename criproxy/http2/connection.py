@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Pattern, Tuple, Union
+from typing import Callable, ClassVar, Deque, Dict, List, NamedTuple, Optional, Pattern, Tuple, Union
 
 from criproxy.http2 import frames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -653,7 +653,7 @@ class Connection:
             text = f"more than {MAX_CONTROL_FRAMES} frames a second that move nothing"
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)
 
-    _OTHERS: Dict[int, Callable[[Connection, int, int, bytes, List[Event]], None]] = {
+    _OTHERS: ClassVar[Dict[int, Callable[[Connection, int, int, bytes, List[Event]], None]]] = {
         frames.PRIORITY: _on_priority,
         frames.RST_STREAM: _on_rst_stream,
         frames.SETTINGS: _on_settings,

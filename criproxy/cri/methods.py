@@ -1,0 +1,220 @@
+"""What the proxy knows of each method of the CRI: one row a method.
+
+A row says whom a call is for, which fields of the request and of the answer name something that the proxy has to
+translate, and from which verbosity on the call is logged. All else (message names, field numbers, whether the answer
+is a stream) stands in ``api.proto``. A method without a row goes to the primary runtime as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Dict, Iterable, List, Tuple
+
+from criproxy.cri.schema import Rpc, load
+
+
+class To(Enum):
+    """Whom a call is for."""
+
+    PRIMARY = "the primary runtime"
+    TARGET = "the runtime that the annotations at this path choose"
+    OWNER = "the runtime that the id at this path belongs to"
+    IMAGE = "the runtime that the image at this path belongs to"
+    EVERYONE = "all runtimes, their answers in one"
+    CONNECTED = "all runtimes that are there, for their effect"
+    EVENTS = "all runtimes, their endless streams in one"
+
+
+class Kind(Enum):
+    """What a field names."""
+
+    ID = "a pod sandbox or a container"
+    IMAGE = "an image, or a bare digest"
+    OWN_IMAGE = "an image that must be of the runtime that the call is for, or a bare digest"
+    REPO_DIGEST = "an image by name@digest, or a bare digest"
+    URL = "where to stream from"
+    API_VERSION = "the CRI's version"
+    METRIC = "a metric, of which the first runtime's description counts"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A field that names something: its dotted path from the message, through every element of a repeated field."""
+
+    path: str
+    kind: Kind
+
+
+Fields = Tuple[Named, ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method's row; see `Loud` for ``loud``."""
+
+    name: str
+    to: To
+    loud: int
+    by: str = ""
+    """The path that ``to`` speaks of."""
+    takes: Fields = ()
+    """The fields of the request that name something, those in ``by`` and ``narrowed_by`` included."""
+    gives: Fields = ()
+    """The fields of the answer that name something."""
+    narrowed_by: Fields = ()
+    """Filters of a list: where one is set, only the runtime it names is asked."""
+    rpc: Rpc = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rpc", load().methods[self.name])
+
+
+class Loud:
+    """The verbosity from which on a call is logged."""
+
+    CHANGES = 3
+    STATUS = 4
+    LISTS = 5
+
+
+def ids(*paths: str) -> Fields:
+    """Fields that hold an id."""
+    return tuple(Named(path, Kind.ID) for path in paths)
+
+
+def images(*paths: str) -> Fields:
+    """Fields that hold an image's name."""
+    return tuple(Named(path, Kind.IMAGE) for path in paths)
+
+
+def within(path: str, fields: Iterable[Named]) -> Fields:
+    """The same fields of a message that stands at ``path``."""
+    return tuple(Named(f"{path}.{field.path}", field.kind) for field in fields)
+
+
+# The messages that several methods share.
+_SPEC = images("image", "user_specified_image", "image_ref")
+_OWN_SPEC = (Named("image", Kind.OWN_IMAGE), *images("user_specified_image", "image_ref"))
+_FILTER_SPEC = within("filter.image", _SPEC)
+_IMAGE = (
+    *images("id", "repo_tags"),
+    Named("repo_digests", Kind.REPO_DIGEST),
+    *within("spec", _SPEC),
+)
+_MOUNTED = within("mounts.image", _SPEC)
+_CONTAINER = (*ids("id", "pod_sandbox_id"), *within("image", _SPEC), *images("image_id"))
+_CONTAINER_STATUS = (*ids("id"), *within("image", _SPEC), *images("image_id"), *_MOUNTED)
+_CONTAINER_STATS = ids("attributes.id")
+_POD = ids("id")
+_POD_STATS = ids("attributes.id", "linux.containers.attributes.id", "windows.containers.attributes.id")
+_POD_METRICS = ids("pod_sandbox_id", "container_metrics.container_id")
+_SANDBOX_CONFIG = ids("linux.security_context.namespace_options.target_id")
+_CONTAINER_CONFIG = (
+    *within("image", _OWN_SPEC),
+    *within("mounts.image", _OWN_SPEC),
+    *ids("linux.security_context.namespace_options.target_id"),
+)
+_URL = (Named("url", Kind.URL),)
+
+
+def _of_pod(name: str, loud: int, takes: Fields = (), gives: Fields = ()) -> Method:
+    return Method(name, To.OWNER, loud, "pod_sandbox_id", (*ids("pod_sandbox_id"), *takes), gives)
+
+
+def _of_container(name: str, loud: int, gives: Fields = ()) -> Method:
+    return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives)
+
+
+def _of_image(name: str, loud: int, takes: Fields = (), gives: Fields = ()) -> Method:
+    return Method(name, To.IMAGE, loud, "image.image", (*within("image", _SPEC), *takes), gives)
+
+
+def _list(name: str, gives: Fields, narrowed_by: Fields = (), takes: Fields = ()) -> Method:
+    return Method(name, To.EVERYONE, Loud.LISTS, "", takes or narrowed_by, gives, narrowed_by)
+
+
+_BY_ID = ids("filter.id")
+_BY_ID_OR_POD = ids("filter.id", "filter.pod_sandbox_id")
+_BY_IMAGE = images("filter.image.image")
+
+_ROWS: List[Method] = [
+    Method("Version", To.PRIMARY, Loud.STATUS, gives=(Named("runtime_api_version", Kind.API_VERSION),)),
+    Method("Status", To.PRIMARY, Loud.STATUS),
+    Method("RuntimeConfig", To.PRIMARY, Loud.STATUS),
+    Method("UpdateRuntimeConfig", To.CONNECTED, Loud.CHANGES),
+    Method(
+        "RunPodSandbox",
+        To.TARGET,
+        Loud.CHANGES,
+        "config.annotations",
+        within("config", _SANDBOX_CONFIG),
+        ids("pod_sandbox_id"),
+    ),
+    _of_pod("StopPodSandbox", Loud.CHANGES),
+    _of_pod("RemovePodSandbox", Loud.CHANGES),
+    _of_pod(
+        "PodSandboxStatus",
+        Loud.STATUS,
+        gives=(*within("status", _POD), *within("containers_statuses", _CONTAINER_STATUS)),
+    ),
+    _list("ListPodSandbox", within("items", _POD), _BY_ID),
+    _list("StreamPodSandboxes", within("pod_sandboxes", _POD), _BY_ID),
+    _of_pod("UpdatePodSandboxResources", Loud.CHANGES),
+    _of_pod(
+        "CreateContainer",
+        Loud.CHANGES,
+        (*within("config", _CONTAINER_CONFIG), *within("sandbox_config", _SANDBOX_CONFIG)),
+        ids("container_id"),
+    ),
+    _of_container("StartContainer", Loud.CHANGES),
+    _of_container("StopContainer", Loud.CHANGES),
+    _of_container("RemoveContainer", Loud.CHANGES),
+    _list("ListContainers", within("containers", _CONTAINER), _BY_ID_OR_POD),
+    _list("StreamContainers", within("containers", _CONTAINER), _BY_ID_OR_POD),
+    _of_container("ContainerStatus", Loud.STATUS, within("status", _CONTAINER_STATUS)),
+    _of_container("UpdateContainerResources", Loud.CHANGES),
+    _of_container("ReopenContainerLog", Loud.CHANGES),
+    _of_container("ExecSync", Loud.CHANGES),
+    _of_container("Exec", Loud.CHANGES, _URL),
+    _of_container("Attach", Loud.CHANGES, _URL),
+    _of_pod("PortForward", Loud.CHANGES, gives=_URL),
+    _of_container("ContainerStats", Loud.STATUS, within("stats", _CONTAINER_STATS)),
+    _list("ListContainerStats", within("stats", _CONTAINER_STATS), _BY_ID_OR_POD),
+    _list("StreamContainerStats", within("container_stats", _CONTAINER_STATS), _BY_ID_OR_POD),
+    _of_pod("PodSandboxStats", Loud.STATUS, gives=within("stats", _POD_STATS)),
+    _list("ListPodSandboxStats", within("stats", _POD_STATS), _BY_ID),
+    _list("StreamPodSandboxStats", within("pod_sandbox_stats", _POD_STATS), _BY_ID),
+    _list("ListMetricDescriptors", (Named("descriptors.name", Kind.METRIC),)),
+    _list("ListPodSandboxMetrics", within("pod_metrics", _POD_METRICS)),
+    _list("StreamPodSandboxMetrics", within("pod_sandbox_metrics", _POD_METRICS)),
+    _of_container("CheckpointContainer", Loud.CHANGES),
+    _of_pod("CheckpointPod", Loud.CHANGES, ids("container_ids")),
+    Method(
+        "RestorePod",
+        To.TARGET,
+        Loud.CHANGES,
+        "config.annotations",
+        (*within("config", _SANDBOX_CONFIG), *within("container_configs", _CONTAINER_CONFIG)),
+        ids("pod_sandbox_id", "restored_containers.container_id"),
+    ),
+    Method(
+        "GetContainerEvents",
+        To.EVENTS,
+        Loud.LISTS,
+        gives=(
+            *ids("container_id"),
+            *within("pod_sandbox_status", _POD),
+            *within("containers_statuses", _CONTAINER_STATUS),
+        ),
+    ),
+    _list("ListImages", within("images", _IMAGE), _BY_IMAGE, _FILTER_SPEC),
+    _list("StreamImages", within("images", _IMAGE), _BY_IMAGE, _FILTER_SPEC),
+    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE)),
+    _of_image("PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref")),
+    _of_image("RemoveImage", Loud.CHANGES),
+    _list("ImageFsInfo", ()),
+]
+
+METHODS: Dict[str, Method] = {row.name: row for row in _ROWS}
+"""All rows by the methods' names."""
