@@ -64,6 +64,10 @@ class Method:
     """The fields of the answer that name something."""
     narrowed_by: Fields = ()
     """Filters of a list: where one is set, only the runtime it names is asked."""
+    requires: str = ""
+    """The path of an image without which the call is refused."""
+    empty_if_absent: bool = False
+    """Whether an alternative runtime that is not there has an empty answer, rather than none."""
     rpc: Rpc = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +100,6 @@ def within(path: str, fields: Iterable[Named]) -> Fields:
 # The messages that several methods share.
 _SPEC = images("image", "user_specified_image", "image_ref")
 _OWN_SPEC = (Named("image", Kind.OWN_IMAGE), *images("user_specified_image", "image_ref"))
-_FILTER_SPEC = within("filter.image", _SPEC)
 _IMAGE = (
     *images("id", "repo_tags"),
     Named("repo_digests", Kind.REPO_DIGEST),
@@ -126,17 +129,23 @@ def _of_container(name: str, loud: int, gives: Fields = ()) -> Method:
     return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives)
 
 
-def _of_image(name: str, loud: int, takes: Fields = (), gives: Fields = ()) -> Method:
-    return Method(name, To.IMAGE, loud, "image.image", (*within("image", _SPEC), *takes), gives)
+def _of_image(name: str, loud: int, takes: Fields = (), gives: Fields = (), empty_if_absent: bool = False) -> Method:
+    takes = (*within("image", _SPEC), *takes)
+    return Method(name, To.IMAGE, loud, "image.image", takes, gives, empty_if_absent=empty_if_absent)
 
 
-def _list(name: str, gives: Fields, narrowed_by: Fields = (), takes: Fields = ()) -> Method:
-    return Method(name, To.EVERYONE, Loud.LISTS, "", takes or narrowed_by, gives, narrowed_by)
+def _list(name: str, gives: Fields, narrowed_by: Fields = ()) -> Method:
+    return Method(name, To.EVERYONE, Loud.LISTS, "", narrowed_by, gives, narrowed_by)
+
+
+def _image_list(name: str) -> Method:
+    gives, takes = within("images", _IMAGE), within("filter.image", _SPEC)
+    by = images("filter.image.image")
+    return Method(name, To.EVERYONE, Loud.LISTS, "", takes, gives, by, empty_if_absent=True)
 
 
 _BY_ID = ids("filter.id")
 _BY_ID_OR_POD = ids("filter.id", "filter.pod_sandbox_id")
-_BY_IMAGE = images("filter.image.image")
 
 _ROWS: List[Method] = [
     Method("Version", To.PRIMARY, Loud.STATUS, gives=(Named("runtime_api_version", Kind.API_VERSION),)),
@@ -161,11 +170,18 @@ _ROWS: List[Method] = [
     _list("ListPodSandbox", within("items", _POD), _BY_ID),
     _list("StreamPodSandboxes", within("pod_sandboxes", _POD), _BY_ID),
     _of_pod("UpdatePodSandboxResources", Loud.CHANGES),
-    _of_pod(
+    Method(
         "CreateContainer",
+        To.OWNER,
         Loud.CHANGES,
-        (*within("config", _CONTAINER_CONFIG), *within("sandbox_config", _SANDBOX_CONFIG)),
+        "pod_sandbox_id",
+        (
+            *ids("pod_sandbox_id"),
+            *within("config", _CONTAINER_CONFIG),
+            *within("sandbox_config", _SANDBOX_CONFIG),
+        ),
         ids("container_id"),
+        requires="config.image.image",
     ),
     _of_container("StartContainer", Loud.CHANGES),
     _of_container("StopContainer", Loud.CHANGES),
@@ -208,9 +224,9 @@ _ROWS: List[Method] = [
             *within("containers_statuses", _CONTAINER_STATUS),
         ),
     ),
-    _list("ListImages", within("images", _IMAGE), _BY_IMAGE, _FILTER_SPEC),
-    _list("StreamImages", within("images", _IMAGE), _BY_IMAGE, _FILTER_SPEC),
-    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE)),
+    _image_list("ListImages"),
+    _image_list("StreamImages"),
+    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), empty_if_absent=True),
     _of_image("PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref")),
     _of_image("RemoveImage", Loud.CHANGES),
     _list("ImageFsInfo", ()),

@@ -17,8 +17,7 @@ def _paths_of_rows() -> Dict[str, List[str]]:
     for row in METHODS.values():
         for message, fields in ((row.rpc.request, row.takes), (row.rpc.response, row.gives)):
             paths.setdefault(message, []).extend(field.path for field in fields)
-        if row.by:
-            paths[row.rpc.request].append(row.by)
+        paths[row.rpc.request].extend(path for path in (row.by, row.requires) if path)
     return paths
 
 

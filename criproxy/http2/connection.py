@@ -37,6 +37,8 @@ MAX_RESETS = 2_500
 _REMEMBERED_RESETS = 2_048
 _MAX_CONTINUATIONS = 64
 
+Buffer = Union[bytes, memoryview]
+
 
 class HeadersReceived(NamedTuple):
     """A field block: the head of a request or an answer, or trailers."""
@@ -114,7 +116,7 @@ class _Stream:
         self.unreturned = 0
         self.local_closed = False
         self.remote_closed = False
-        self.queue: Optional[Deque[Tuple[int, bytes, bool]]] = None
+        self.queue: Optional[Deque[Tuple[int, Buffer, bool]]] = None
 
 
 class Connection:
@@ -146,7 +148,7 @@ class Connection:
         self._next_id = 1
         self._last_peer_id = 0
         self._was_reset: Dict[int, None] = {}
-        self._out: List[bytes] = []
+        self._out: List[Buffer] = []
         self._rest = b""
         self._awaits_preface = not client
         self._awaits_settings = True
@@ -185,7 +187,7 @@ class Connection:
         out = self._out
         if not out:
             return b""
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(out)
         out.clear()
         return data
 
@@ -239,7 +241,7 @@ class Connection:
             return size
         stream.local_closed = end_stream
         if stream.queue:
-            stream.queue.append((frames.DATA, data, end_stream))
+            stream.queue.append((frames.DATA, memoryview(data), end_stream))
             return 0
         if size <= self._max_frame and size <= stream.send_window and size <= self._send_window and not self._held:
             stream.send_window -= size
@@ -249,7 +251,8 @@ class Connection:
             if end_stream and stream.remote_closed:
                 del self._streams[stream_id]
             return size
-        stream.queue = deque(((frames.DATA, data, end_stream),))
+        # A view: what does not fit a frame is cut off many times, and should not be copied each time.
+        stream.queue = deque(((frames.DATA, memoryview(data), end_stream),))
         self._waiting[stream_id] = None
         sent = 0
         while self._step(stream_id, stream):
@@ -277,7 +280,7 @@ class Connection:
         kind, data, end_stream = stream.queue[0]
         if kind == frames.HEADERS:
             stream.queue.popleft()
-            self._emit_headers(stream_id, data, end_stream)
+            self._emit_headers(stream_id, bytes(data), end_stream)
             size = 0
         else:
             room = min(self._max_frame, stream.send_window, self._send_window)

@@ -1,0 +1,422 @@
+"""A runtime: connected to in the background, asked which versions of the CRI it speaks, lost and found again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from typing import Any, Callable, Deque, Dict, FrozenSet, List, Optional, Protocol, Set, Tuple
+
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.identity import Names
+from criproxy.cri.messages import cut
+from criproxy.cri.versions import Version, path_of
+from criproxy.http2.connection import (
+    Connection,
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    HeadersReceived,
+    PingAcknowledged,
+    Sent,
+    SettingsReceived,
+    StreamReset,
+)
+from criproxy.http2.errors import ErrorCode
+from criproxy.http2.headers import Block, block_of
+from criproxy.relay.grpc import CONTENT_TYPE, Code, Reader, RpcError, prefix, status_of
+from criproxy.relay.loop import Loop, Timer
+from criproxy.relay.transport import Transport
+from criproxy.report.log import Log
+
+RETRY_INTERVAL = 0.25
+"""Between two attempts to find a runtime that is not there, seconds."""
+HANDSHAKE_TIMEOUT = 5.0
+"""How long a runtime may take for its SETTINGS and its Version before the connection is tried anew, seconds."""
+STREAM_WINDOW = 1024 * 1024
+"""What a runtime may send of one answer before kubelet has taken it, bytes."""
+_PROBE_LIMIT = 64 * 1024
+_PING = b"criproxy"
+_SUPPORTED: Dict[int, bool] = {Code.OK: True, Code.UNIMPLEMENTED: False}
+_VERSION_RESPONSE = cut("criproxy.probe", {"VersionResponse": ("runtime_name", "runtime_version")})["VersionResponse"]
+
+
+class Leg(Protocol):
+    """One stream to a runtime, as the call that it belongs to sees it. `link` and `stream_id` are set when it opens."""
+
+    link: Optional[Link]
+    stream_id: int
+
+    def on_opened(self) -> None:
+        """The stream is open: the request is on its way."""
+
+    def on_headers(self, block: Block, end: bool) -> None:
+        """The answer's headers, or its trailers."""
+
+    def on_data(self, data: bytes, size: int, end: bool) -> None:
+        """Data of the answer; ``size`` is owed to Connection.consumed."""
+
+    def on_sent(self, size: int) -> None:
+        """So much of the request's data that had to wait has left, bytes."""
+
+    def on_reset(self, code: int) -> None:
+        """The runtime has reset the stream (an HTTP/2 error code)."""
+
+    def on_lost(self, reason: str) -> None:
+        """The connection is gone."""
+
+
+class Link:
+    """One connection to a runtime, and the legs that are on it."""
+
+    def __init__(self, backend: Backend, sock: socket.socket) -> None:
+        self.backend = backend
+        self.versions: FrozenSet[Version] = frozenset()
+        self.silent = False
+        """It has been asked for a sign of life and has not given one yet."""
+        self.legs: Dict[int, Leg] = {}
+        self._waiting: Deque[Tuple[Leg, bytes, Optional[bytes]]] = deque()
+        self.connection = Connection(client=True, stream_window=STREAM_WINDOW)
+        self.transport = Transport(backend.loop, sock, self.connection, self._on_events, self._on_closed)
+
+    def open(self, leg: Leg, wire: bytes, data: Optional[bytes]) -> None:
+        """Sends a request: its field block and, if ``data`` is not None, all its data.
+
+        Where the runtime takes no more streams at once, the request waits for one to end.
+        """
+        if not self.connection.can_open:
+            self._waiting.append((leg, wire, data))
+            return
+        connection = self.connection
+        leg.link = self
+        leg.stream_id = stream_id = connection.open_stream()
+        self.legs[stream_id] = leg
+        connection.send_headers(stream_id, wire)
+        if data is not None:
+            connection.send_data(stream_id, data, True)
+        self.transport.flush_soon()
+        leg.on_opened()
+
+    def cancel(self, leg: Leg, code: int = ErrorCode.CANCEL) -> None:
+        """Ends a leg before its end; it hears nothing more."""
+        if self.legs.get(leg.stream_id) is leg:
+            del self.legs[leg.stream_id]
+            self.connection.reset(leg.stream_id, ErrorCode(code))
+            self.transport.flush_soon()
+            self._open_waiting()
+        else:
+            self._waiting = deque(entry for entry in self._waiting if entry[0] is not leg)
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """So much of an answer's data has gone its way, bytes."""
+        self.connection.consumed(stream_id, size)
+        self.transport.flush_soon()
+
+    def ask_for_life(self) -> None:
+        """Counts as silent from now on, until it answers a PING."""
+        if not self.silent:
+            self.silent = True
+            self.connection.ping(_PING)
+            self.transport.flush_soon()
+
+    def drain(self) -> None:
+        """Closes the connection as soon as no call is on it."""
+        if not self.legs and not self._waiting:
+            self.transport.close_when_flushed()
+
+    def _on_events(self, events: List[Event]) -> None:
+        legs = self.legs
+        for event in events:
+            kind = type(event)
+            if kind is HeadersReceived:
+                stream_id, block, end = event  # type: ignore[misc]
+                leg = legs.pop(stream_id, None) if end else legs.get(stream_id)
+                if leg is not None:
+                    leg.on_headers(block, end)
+            elif kind is DataReceived:
+                stream_id, data, size, end = event  # type: ignore[misc]
+                leg = legs.pop(stream_id, None) if end else legs.get(stream_id)
+                if leg is not None:
+                    leg.on_data(data, size, end)
+            elif kind is Sent:
+                stream_id, size = event  # type: ignore[misc]
+                leg = legs.get(stream_id)
+                if leg is not None:
+                    leg.on_sent(size)
+            elif kind is StreamReset:
+                stream_id, code = event  # type: ignore[misc]
+                leg = legs.pop(stream_id, None)
+                if leg is not None:
+                    leg.on_reset(code)
+            elif kind is PingAcknowledged:
+                self.silent = False
+                self.backend.on_heard()
+            elif kind is GoAwayReceived:
+                self.backend.on_going_away(self)
+            elif kind is SettingsReceived:
+                self._open_waiting()
+        if self._waiting:
+            self._open_waiting()
+        if self.connection.going_away:
+            self.drain()
+
+    def _open_waiting(self) -> None:
+        while self._waiting and self.connection.can_open:
+            self.open(*self._waiting.popleft())
+        if self._waiting and self.connection.going_away:
+            waiting, self._waiting = self._waiting, deque()
+            for leg, _, _ in waiting:
+                leg.on_reset(ErrorCode.REFUSED_STREAM)
+
+    def _on_closed(self, reason: str) -> None:
+        # The backend first: a leg that tries again must not find this link.
+        self.backend.on_closed(self, reason)
+        legs = list(self.legs.values()) + [leg for leg, _, _ in self._waiting]
+        self.legs.clear()
+        self._waiting.clear()
+        for leg in legs:
+            leg.on_lost(reason or "it closed the connection")
+
+
+class _Probe:
+    """The leg that asks a runtime whether it speaks one version: ``supported`` is None until it has said so."""
+
+    def __init__(self, version: Version, done: Callable[[], None]) -> None:
+        self.link: Optional[Link] = None
+        self.stream_id = 0
+        self.version = version
+        self.name = ""
+        self.supported: Optional[bool] = None
+        self.finished = False
+        self._done = done
+        self._reader = Reader(_PROBE_LIMIT)
+
+    def on_opened(self) -> None:
+        """Nothing more to send."""
+
+    def on_headers(self, block: Block, end: bool) -> None:
+        """The trailers say whether this version is known."""
+        if end:
+            self.supported = _SUPPORTED.get(status_of(block.head))
+            self._finish()
+
+    def on_data(self, data: bytes, size: int, end: bool) -> None:
+        """The answer tells the runtime's name."""
+        try:
+            for body in self._reader.feed(data):
+                answer: Any = _VERSION_RESPONSE.FromString(body)
+                self.name = b" ".join((answer.runtime_name, answer.runtime_version)).decode("utf-8", "replace")
+        except (RpcError, DecodeError):
+            self.name = "a runtime that does not say its name"
+        if end:
+            self._finish()
+
+    def on_sent(self, size: int) -> None:
+        """Nothing waits for it."""
+
+    def on_reset(self, code: int) -> None:
+        """No answer."""
+        self._finish()
+
+    def on_lost(self, reason: str) -> None:
+        """No answer; the backend has heard of it."""
+
+    def _finish(self) -> None:
+        self.finished = True
+        self._done()
+
+
+class Waiter(Protocol):
+    """A call that waits for the primary runtime."""
+
+    def on_available(self, link: Link) -> None:
+        """It is there."""
+
+    def on_unavailable(self, error: RpcError) -> None:
+        """It has not come in time."""
+
+
+class Backend:
+    """One runtime. ``link`` is the connection to it that calls go over, None while it is not there."""
+
+    def __init__(self, loop: Loop, log: Log, names: Names, path: str, on_change: Callable[[Backend], None]) -> None:
+        self.loop = loop
+        self.names = names
+        self.path = path
+        self.link: Optional[Link] = None
+        self.reason = "not connected yet"
+        self.complaints: Set[str] = set()
+        """What has been warned of since the runtime was last found, so as not to say it each second."""
+        self._log = log
+        self._on_change = on_change
+        self._next: Optional[Link] = None
+        self._draining: Set[Link] = set()
+        self._timer: Optional[Timer] = None
+        self._handshake: Optional[Timer] = None
+        self._waiters: Dict[Waiter, Timer] = {}
+        self._stopped = False
+
+    def __str__(self) -> str:
+        return f'runtime "{self.names.runtime}"' if self.names.runtime else "the primary runtime"
+
+    @property
+    def available(self) -> Optional[Link]:
+        """The connection to the runtime if it is there and answers."""
+        link = self.link
+        return None if link is None or link.silent else link
+
+    def error(self) -> RpcError:
+        """What a call for the runtime ends with while it is not there."""
+        reason = self.reason if self.link is None else "it does not answer"
+        return RpcError(Code.UNAVAILABLE, f"criproxy: {self} ({self.path}) is not available: {reason}")
+
+    def version_for(self, asked: Optional[Version]) -> Optional[Version]:
+        """The version to call the runtime in: the caller's if it speaks that, else the newest that it does."""
+        link = self.link
+        if asked is None or link is None or asked in link.versions:
+            return asked
+        return next(version for version in Version if version in link.versions)
+
+    def wait(self, waiter: Waiter, seconds: float) -> None:
+        """Tells the waiter as soon as the runtime is there, or that it has not come within so many seconds."""
+
+        def give_up() -> None:
+            del self._waiters[waiter]
+            waiter.on_unavailable(self.error())
+
+        self._waiters[waiter] = self.loop.call_later(seconds, give_up)
+
+    def leave(self, waiter: Waiter) -> None:
+        """The waiter waits no longer."""
+        timer = self._waiters.pop(waiter, None)
+        if timer is not None:
+            timer.cancel()
+
+    def complain(self, about: str, text: str) -> None:
+        """A warning, once until the runtime is found anew or `on_success`."""
+        if about not in self.complaints:
+            self.complaints.add(about)
+            self._log.warning(text)
+
+    def connect(self) -> None:
+        """Tries to reach the runtime, and goes on trying."""
+        self._timer = None
+        if self._stopped:
+            return
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        result = sock.connect_ex(self.path)
+        if result:
+            sock.close()
+            reason = "there is no such socket" if result == errno.ENOENT else os.strerror(result).lower()
+            self._absent(reason)
+            return
+        self._next = link = Link(self, sock)
+        self._handshake = self.loop.call_later(
+            HANDSHAKE_TIMEOUT, lambda: link.transport.close("it accepts connections and says nothing")
+        )
+        self._probe(link)
+
+    def stop(self) -> None:
+        """Closes the connections and makes no new ones."""
+        self._stopped = True
+        for timer in (self._timer, self._handshake):
+            if timer is not None:
+                timer.cancel()
+        for link in (self.link, self._next, *self._draining):
+            if link is not None:
+                link.transport.close("criproxy stops")
+
+    def _probe(self, link: Link) -> None:
+        probes: List[_Probe] = []
+
+        def done() -> None:
+            if all(probe.finished for probe in probes):
+                self._probed(link, probes)
+
+        probes.extend(_Probe(version, done) for version in Version)
+        for probe in probes:
+            fields = (
+                (b":method", b"POST"),
+                (b":scheme", b"http"),
+                (b":path", path_of(probe.version, "RuntimeService", "Version").encode()),
+                (b":authority", b"localhost"),
+                (b"content-type", CONTENT_TYPE),
+                (b"te", b"trailers"),
+            )
+            link.open(probe, block_of(fields).wire, prefix(0))
+
+    def _probed(self, link: Link, probes: List[_Probe]) -> None:
+        if link is not self._next:
+            return
+        versions = frozenset(probe.version for probe in probes if probe.supported)
+        if not versions:
+            refused = all(probe.supported is False for probe in probes)
+            self._absent("it speaks no version of the CRI that is known here" if refused else "it is not ready yet", link)
+            return
+        if self._handshake is not None:
+            self._handshake.cancel()
+        link.versions = versions
+        self._next = None
+        self.link = link
+        self.complaints.clear()
+        name = next(probe.name for probe in probes if probe.supported)
+        spoken = ", ".join(version.spoken for version in Version if version in versions)
+        self._log.info(f"connected to {self} ({self.path}): {name}, CRI {spoken}")
+        self._on_change(self)
+        self._tell_waiters(link)
+
+    def _tell_waiters(self, link: Link) -> None:
+        waiters, self._waiters = self._waiters, {}
+        for waiter, timer in waiters.items():
+            timer.cancel()
+            waiter.on_available(link)
+
+    def _absent(self, reason: str, again_on: Optional[Link] = None) -> None:
+        """The runtime is not there: says so if that is news, and tries again."""
+        self.reason = reason
+        self.complain("absent", f"{self} ({self.path}) is not there: {reason}; looking for it")
+        again = self.connect if again_on is None else lambda: self._probe_again(again_on)
+        self._timer = self.loop.call_later(RETRY_INTERVAL, again)
+        self._on_change(self)
+
+    def _probe_again(self, link: Link) -> None:
+        if link is self._next:
+            self._probe(link)
+
+    def on_heard(self) -> None:
+        """A runtime that had been silent has answered."""
+        self.complaints.discard("silent")
+
+    def on_going_away(self, link: Link) -> None:
+        """The runtime wants no more calls on this connection; those that are on it may end."""
+        if link is self.link:
+            self.link = None
+            self._draining.add(link)
+            self._lost("it is going away")
+
+    def on_closed(self, link: Link, reason: str) -> None:
+        """A connection is gone."""
+        if link is self.link:
+            self.link = None
+            self._lost(reason or "it closed the connection")
+        elif link is self._next:
+            self._next = None
+            if self._handshake is not None:
+                self._handshake.cancel()
+            if not self._stopped:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._absent(reason or "it closed the connection")
+        else:
+            self._draining.discard(link)
+
+    def _lost(self, reason: str) -> None:
+        self.reason = reason
+        if self._stopped:
+            return
+        self._log.warning(f"{self} ({self.path}) has gone: {reason}")
+        self._on_change(self)
+        self.connect()

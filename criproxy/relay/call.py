@@ -1,0 +1,348 @@
+"""A call of kubelet's, and its way to one runtime and back.
+
+`Call` is what kubelet's connection knows of: it is fed, may be cancelled, and answers. `SingleCall` goes to one
+runtime; its answer flows through frame by frame as it comes, unless something in it has another name for kubelet
+(or the log wants to show it): then each message is collected, changed and sent on. `PassThrough` is for methods that
+nobody knows: its requests flow as they come, too.
+
+The two directions of a flow are coupled by the windows of HTTP/2: a sender gets back as much of its window as the
+receiver has taken (`on_taken`, `on_sent`), so whoever is slow slows its sender and no memory fills.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+
+from google.protobuf.message import DecodeError
+
+from criproxy.http2.errors import ErrorCode
+from criproxy.http2.headers import Block
+from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
+from criproxy.relay.grpc import (
+    RESPONSE_HEADERS,
+    Code,
+    Meter,
+    Reader,
+    RpcError,
+    prefix,
+    status_of,
+    text_of,
+    timeout_of,
+    with_timeout,
+)
+from criproxy.relay.plan import Plan, Transform
+
+if TYPE_CHECKING:
+    from criproxy.relay.frontend import FrontConnection
+
+
+class Call:
+    """One call of kubelet's. Ends once: by an answer, an error or its cancellation."""
+
+    lasting = False
+    """Whether it does not end by itself."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan) -> None:
+        self.front = front
+        self.proxy = front.proxy
+        self.front_stream = front_stream
+        self.block = block
+        self.plan = plan
+        self.started = self.proxy.loop.time()
+        self.headers_sent = False
+        self.complete = False
+        """Whether kubelet has sent all of its request."""
+
+    # From kubelet.
+
+    def on_taken(self, size: int) -> None:
+        """So much of the answer's data that had to wait has gone to kubelet, bytes."""
+
+    def cancel(self) -> None:
+        """Kubelet does not want the answer any more."""
+
+    # To kubelet.
+
+    def send_headers(self, wire: bytes) -> None:
+        """Sends the answer's headers."""
+        self.headers_sent = True
+        self.front.connection.send_headers(self.front_stream, wire)
+        self.front.transport.flush_soon()
+
+    def send_data(self, data: bytes, end: bool = False) -> int:
+        """Sends data of the answer; gives how much of it left at once, bytes."""
+        sent = self.front.connection.send_data(self.front_stream, data, end)
+        self.front.transport.flush_soon()
+        return sent
+
+    def finish(self, trailers: bytes) -> None:
+        """Sends the trailers: the call is over."""
+        self.front.connection.send_headers(self.front_stream, trailers, True)
+        self.front.transport.flush_soon()
+        self.front.forget(self)
+
+    def fail(self, error: RpcError) -> None:
+        """Ends the call with an error of the proxy's own."""
+        self.log_failure(error.code, str(error))
+        self.finish(error.trailers() if self.headers_sent else error.trailers_only())
+        if not self.complete:
+            self.front.connection.reset(self.front_stream, ErrorCode.NO_ERROR)
+
+    def reset(self, code: int) -> None:
+        """Ends the call as its runtime did, without a status."""
+        known = ErrorCode(code) if code in ErrorCode.__members__.values() else ErrorCode.INTERNAL_ERROR
+        self.log_failure(Code.UNKNOWN, f"the runtime reset the stream: {known.name}")
+        self.front.connection.reset(self.front_stream, known)
+        self.front.transport.flush_soon()
+        self.front.forget(self)
+
+    # What calls have in common.
+
+    def remaining(self) -> Optional[float]:
+        """How long the caller will wait for the answer, seconds; None if it does not say."""
+        timeout = timeout_of(self.block)
+        return None if timeout is None else self.started + timeout - self.proxy.loop.time()
+
+    def patience(self) -> float:
+        """How long the call may wait for the primary runtime, seconds."""
+        seconds = self.proxy.config.connection_timeout
+        remaining = self.remaining()
+        return seconds if remaining is None else max(0.0, min(seconds, remaining))
+
+    def log_request(self, body: bytes) -> None:
+        """Shows the request, if it is to be shown."""
+        row = self.plan.method
+        if row is not None and self.proxy.log.enabled(row.loud):
+            self.proxy.log.enter(self.plan.path, row.rpc.request, body)
+
+    def log_answer(self, body: bytes) -> None:
+        """Shows a message of the answer, if it is to be shown."""
+        row = self.plan.method
+        if row is not None and self.proxy.log.enabled(row.loud):
+            self.proxy.log.leave(self.plan.path, row.rpc.response, body)
+
+    def log_trailers(self, block: Block) -> None:
+        """Says that the call has failed, if it has."""
+        status = status_of(block.head)
+        if status:
+            self.log_failure(status, text_of(block))
+
+    def log_failure(self, code: int, text: str) -> None:
+        """Says that the call has failed."""
+        self.proxy.log.fail(self.plan.path, code, text)
+
+
+class SingleCall(Call):
+    """A call to one runtime, and the leg that is its stream there."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backend: Backend) -> None:
+        super().__init__(front, front_stream, block, plan)
+        self.backend = backend
+        self.link: Optional[Link] = None
+        self.stream_id = 0
+        self._body = b""
+        self._waited = False
+        self._retried = False
+        self._change: Optional[Transform] = None
+        self._reader: Optional[Reader] = None
+        self._meter = Meter(self.proxy.config.max_message_size)
+        self._unsent = 0
+        self._owed = 0
+
+    def start(self, body: bytes) -> None:
+        """Sends the request, as soon as its runtime is there."""
+        self._body = body
+        link = self.backend.available
+        if link is not None:
+            self._send(link)
+        elif self.backend is self.proxy.primary:
+            self._waited = True
+            self.backend.wait(self, self.patience())
+        else:
+            self.on_unavailable(self.backend.error())
+
+    def on_available(self, link: Link) -> None:
+        """The runtime that the call has waited for is there."""
+        self._send(link)
+
+    def on_unavailable(self, error: RpcError) -> None:
+        """The runtime is not there."""
+        row = self.plan.method
+        if row is not None and row.empty_if_absent and self.backend is not self.proxy.primary:
+            self.answer_empty()
+            return
+        self.fail(error)
+
+    def answer_empty(self) -> None:
+        """The answer is a message with nothing in it."""
+        self.send_headers(RESPONSE_HEADERS)
+        self.send_data(prefix(0))
+        self.log_answer(b"")
+        self.finish(self.proxy.ok_trailers)
+
+    def _wire(self, link: Link) -> Tuple[bytes, bytes]:
+        """The field block and the message for the runtime, in its version; sets what changes the answer."""
+        row, asked = self.plan.method, self.plan.version
+        spoken = self.backend.version_for(asked)
+        body = self._body
+        if row is not None and asked is not None and spoken is not None:
+            router = self.proxy.router
+            convert = router.request_conversion(row, asked, spoken)
+            if convert is not None:
+                body = convert(body)
+            self._change = router.answer(row, self.backend.names, asked, spoken)
+            if self._change is not None or self.proxy.log.enabled(row.loud):
+                self._reader = Reader(self.proxy.config.max_message_size)
+        tail = self.block.tail
+        remaining = self.remaining() if self._waited and tail else None
+        if remaining is not None:
+            tail = with_timeout(self.block, remaining)
+        return self.plan.wire(spoken) + tail, body
+
+    def _send(self, link: Link) -> None:
+        try:
+            wire, body = self._wire(link)
+        except DecodeError as error:
+            self.fail(RpcError(Code.INVALID_ARGUMENT, f"criproxy: the request does not parse: {error}"))
+            return
+        self.link = link
+        link.open(self, wire, prefix(len(body)) + body)
+
+    def cancel(self) -> None:
+        """Kubelet does not want the answer: neither do we."""
+        self.backend.leave(self)
+        if self.link is not None:
+            self.link.cancel(self)
+
+    # From the runtime.
+
+    def on_opened(self) -> None:
+        """The request is on its way."""
+
+    def on_headers(self, block: Block, end: bool) -> None:
+        """Headers and trailers go through as they are."""
+        if not end:
+            if self._reader is not None:
+                self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
+            self.send_headers(block.wire)
+            return
+        self.log_trailers(block)
+        self.finish(block.wire)
+
+    def on_data(self, data: bytes, size: int, end: bool) -> None:
+        """Data goes through as it is, or message by message."""
+        link = self.link
+        if link is None:
+            return
+        if self._reader is None:
+            if not self._meter.passes(data):
+                self._refuse_answer(self.proxy.too_large)
+                return
+            taken = self.send_data(data, end) + size - len(data)
+            if taken and not end:
+                link.consumed(self.stream_id, taken)
+        else:
+            try:
+                for body in self._reader.feed(data):
+                    self._send_message(body)
+            except (RpcError, DecodeError) as error:
+                self._refuse_answer(error)
+                return
+            self._owed += size
+            self._return_owed()
+            if end:
+                self.send_data(b"", True)
+        if end:
+            self.front.forget(self)
+
+    def _send_message(self, body: bytes) -> None:
+        if self._change is not None:
+            body = self._change(body)
+        self.log_answer(body)
+        data = prefix(len(body)) + body
+        self._unsent += len(data) - self.send_data(data)
+
+    def _return_owed(self) -> None:
+        """Lets the runtime send more, unless too much of what it has sent still waits for kubelet."""
+        if self._owed and self._unsent <= STREAM_WINDOW and self.link is not None:
+            self.link.consumed(self.stream_id, self._owed)
+            self._owed = 0
+
+    def on_taken(self, size: int) -> None:
+        """Kubelet has taken something: the runtime may send as much again."""
+        if self._reader is not None:
+            self._unsent -= size
+            self._return_owed()
+        elif self.link is not None:
+            self.link.consumed(self.stream_id, size)
+
+    def _refuse_answer(self, error: Exception) -> None:
+        """The runtime's answer cannot be passed on."""
+        if self.link is not None:
+            self.link.cancel(self)
+        if not isinstance(error, RpcError):
+            error = RpcError(Code.INTERNAL, f"criproxy: the answer of {self.backend} does not parse: {error}")
+        self.fail(error)
+
+    def on_sent(self, size: int) -> None:
+        """Data of the request that had waited has left."""
+
+    def on_reset(self, code: int) -> None:
+        """The runtime has reset the stream; what it has not looked at may be sent again."""
+        if code == ErrorCode.REFUSED_STREAM and not self._retried and self._may_retry():
+            self._retried = True
+            self.link = None
+            self.start(self._body)
+            return
+        self.reset(code)
+
+    def _may_retry(self) -> bool:
+        return not self.headers_sent
+
+    def on_lost(self, reason: str) -> None:
+        """The runtime has gone while it had the call."""
+        self.link = None
+        self.fail(RpcError(Code.UNAVAILABLE, f"criproxy: {self.backend} has gone during the call: {reason}"))
+
+
+class PassThrough(SingleCall):
+    """A call of a method that nobody knows: bytes in both directions, to the primary runtime."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backend: Backend) -> None:
+        super().__init__(front, front_stream, block, plan, backend)
+        self._early: List[Tuple[bytes, int, bool]] = []
+        self._request_meter = Meter(self.proxy.config.max_message_size)
+        self._open = False
+
+    def _send(self, link: Link) -> None:
+        wire, _ = self._wire(link)
+        self.link = link
+        link.open(self, wire, None)
+
+    def on_opened(self) -> None:
+        """What kubelet has sent meanwhile follows."""
+        self._open = True
+        early, self._early = self._early, []
+        for data, size, end in early:
+            self.on_request(data, size, end)
+
+    def on_request(self, data: bytes, size: int, end: bool) -> None:
+        """Data of the request."""
+        link = self.link
+        if link is None or not self._open:
+            self._early.append((data, size, end))
+            return
+        if not self._request_meter.passes(data):
+            link.cancel(self)
+            self.fail(self.proxy.too_large)
+            return
+        taken = link.connection.send_data(self.stream_id, data, end) + size - len(data)
+        link.transport.flush_soon()
+        self.front.consumed(self.front_stream, taken)
+
+    def on_sent(self, size: int) -> None:
+        """The runtime has taken something: kubelet may send as much again."""
+        self.front.consumed(self.front_stream, size)
+
+    def _may_retry(self) -> bool:
+        return not self.headers_sent and not self._open

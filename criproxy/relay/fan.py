@@ -1,0 +1,460 @@
+"""Calls that go to several runtimes at once, and how their answers become one.
+
+Each runtime has a `Branch`; what becomes of the branches is up to the call:
+
+- `Gather` (a list): the messages of all, one after the other, are one message, since to concatenate two serialized
+  protobuf messages is to merge them;
+- `Chain` (a list as a stream): the messages of one runtime after those of the other;
+- `Blend` (events): the messages of all as they come, without end;
+- `Broadcast`: only whether it worked counts.
+
+The primary runtime is treated as in a call for it alone: it is waited for, its failure is the call's, its headers
+and trailers are the answer's. An alternative runtime that is not there, fails, or takes longer than the fan-out
+timeout is left out with a warning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+
+from google.protobuf.message import DecodeError
+
+from criproxy.http2.errors import ErrorCode
+from criproxy.http2.headers import Block, block_of
+from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
+from criproxy.relay.call import Call
+from criproxy.relay.grpc import RESPONSE_HEADERS, Code, Reader, RpcError, prefix, status_of, text_of, too_large
+from criproxy.relay.loop import Timer
+from criproxy.relay.plan import Plan, Transform, without_known_metrics
+
+if TYPE_CHECKING:
+    from criproxy.relay.frontend import FrontConnection
+
+REJOIN_INTERVAL = 1.0
+"""Between two attempts to get a runtime's events, seconds."""
+
+
+class Branch:
+    """One runtime's part in a call: the leg that is its stream there."""
+
+    def __init__(self, call: FanOut, backend: Backend) -> None:
+        self.call = call
+        self.backend = backend
+        self.link: Optional[Link] = None
+        self.stream_id = 0
+        self.headers: Optional[Block] = None
+        self.done = False
+        self.heard = False
+        """Whether it has said anything since this was last looked at."""
+        self.bodies: List[bytes] = []
+        self.held: List[Tuple[bytes, int]] = []
+        """Data that may not be looked at yet."""
+        self.owed = 0
+        self._reader = Reader(call.proxy.config.max_message_size)
+        self._change: Optional[Transform] = None
+
+    @property
+    def primary(self) -> bool:
+        """Whether this is the primary runtime's part."""
+        return self.backend is self.call.proxy.primary
+
+    def start(self) -> None:
+        """Asks the runtime, or waits for it if it is the primary."""
+        link = self.backend.available
+        if link is not None:
+            self.on_available(link)
+        elif self.primary:
+            self.backend.wait(self, self.call.patience())
+        else:
+            self._end(self.backend.error())
+
+    def on_available(self, link: Link) -> None:
+        """The runtime is there: asks it."""
+        plan, proxy = self.call.plan, self.call.proxy
+        row, asked, spoken = plan.method, plan.version, self.backend.version_for(plan.version)
+        if row is None or asked is None or spoken is None:
+            raise AssertionError(f"{plan.path} is not for several runtimes")
+        self._change = proxy.router.answer(row, self.backend.names, asked, spoken)
+        self.link = link
+        link.open(self, plan.wire(spoken) + self.call.block.tail, self.call.request(row, asked, spoken))
+
+    def on_unavailable(self, error: RpcError) -> None:
+        """The runtime has not come in time."""
+        self._end(error)
+
+    def cancel(self) -> None:
+        """Its answer is not wanted any more."""
+        self.done = True
+        self.backend.leave(self)
+        if self.link is not None:
+            self.link.cancel(self)
+
+    def on_opened(self) -> None:
+        """The request is on its way."""
+
+    def on_sent(self, size: int) -> None:
+        """Data of the request that had waited has left."""
+
+    def on_headers(self, block: Block, end: bool) -> None:
+        """Headers are kept; trailers end the branch."""
+        self.heard = True
+        if not end:
+            self.headers = block
+            self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
+            return
+        status = status_of(block.head)
+        known = Code(status) if status in Code.__members__.values() else Code.UNKNOWN
+        self._end(RpcError(known, text_of(block)) if status else None, block)
+
+    def on_data(self, data: bytes, size: int, end: bool) -> None:
+        """Data is looked at when it is the branch's turn."""
+        self.heard = True
+        if self.call.holds(self):
+            self.held.append((data, size))
+        else:
+            self.take(data, size)
+        if end and not self.done:
+            self._end(RpcError(Code.INTERNAL, "criproxy: an answer without trailers"))
+
+    def take(self, data: bytes, size: int) -> None:
+        """Looks at data: hands on the messages that are complete with it."""
+        try:
+            for body in self._reader.feed(data):
+                self.call.on_message(self, body if self._change is None else self._change(body))
+        except (RpcError, DecodeError) as error:
+            if self.link is not None:
+                self.link.cancel(self)
+            if not isinstance(error, RpcError):
+                error = RpcError(Code.INTERNAL, f"criproxy: the answer of {self.backend} does not parse: {error}")
+            self._end(error)
+            return
+        self.owed += size
+        self.call.return_owed()
+
+    def on_reset(self, code: int) -> None:
+        """The runtime has reset the stream."""
+        refused = code == ErrorCode.REFUSED_STREAM
+        self._end(RpcError(Code.UNAVAILABLE if refused else Code.INTERNAL, f"the runtime reset the stream ({code})"))
+
+    def on_lost(self, reason: str) -> None:
+        """The runtime has gone."""
+        self.link = None
+        self._end(RpcError(Code.UNAVAILABLE, f"criproxy: {self.backend} has gone during the call: {reason}"))
+
+    def _end(self, error: Optional[RpcError], trailers: Optional[Block] = None) -> None:
+        if not self.done:
+            self.done = True
+            self.call.on_end(self, error, trailers)
+
+
+class FanOut(Call):
+    """A call to several runtimes."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
+        super().__init__(front, front_stream, block, plan)
+        self.branches = [Branch(self, backend) for backend in backends]
+        self._bodies: Dict[bool, bytes] = {}
+        self._body = b""
+        self._timer: Optional[Timer] = None
+        self._over = False
+
+    def start(self, body: bytes) -> None:
+        """Asks all runtimes at once."""
+        self._body = body
+        if len(self.branches) > 1:
+            self._timer = self.proxy.loop.call_later(self._fan_out_timeout(), self._on_timeout)
+        for branch in list(self.branches):
+            if not self._over:
+                branch.start()
+
+    def _fan_out_timeout(self) -> float:
+        seconds = self.proxy.config.fan_out_timeout
+        remaining = self.remaining()
+        return seconds if remaining is None else max(0.0, min(seconds, remaining / 2))
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        for branch in self.branches:
+            if not (branch.done or branch.primary or self._over):
+                self._time_out(branch)
+
+    def _time_out(self, branch: Branch) -> None:
+        link = branch.link
+        branch.cancel()
+        if link is not None:
+            link.ask_for_life()
+        self.on_end(branch, RpcError(Code.DEADLINE_EXCEEDED, "it has not answered within the fan-out timeout"), None)
+
+    def request(self, row: object, asked: object, spoken: object) -> bytes:
+        """The request's data for a runtime that is called in this version."""
+        del row, asked, spoken  # No request to several runtimes has anything that the versions see differently.
+        return prefix(len(self._body)) + self._body
+
+    def cancel(self) -> None:
+        """Kubelet does not want the answer: neither do we."""
+        self._stop()
+
+    def _stop(self) -> None:
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for branch in self.branches:
+            if not branch.done:
+                branch.cancel()
+
+    def finish(self, trailers: bytes) -> None:
+        """Ends the call; branches that are still on their way are cancelled."""
+        self._stop()
+        super().finish(trailers)
+
+    def leave_out(self, branch: Branch, error: RpcError) -> None:
+        """Warns that the answer is without an alternative runtime's part; once until that has been well again."""
+        name = self.plan.path.rpartition("/")[2]
+        text = f"{name} is answered without {branch.backend}: {error.code.name}: {error}"
+        branch.backend.complain(f"{name}: {error.code.name}", text)
+
+    def fail_as(self, branch: Branch, error: RpcError, trailers: Optional[Block]) -> None:
+        """Ends the call as a runtime's part in it has ended."""
+        if trailers is None:
+            self.fail(error)
+            return
+        self.log_trailers(trailers)
+        if branch.headers is not None and not self.headers_sent:
+            self.send_headers(branch.headers.wire)
+        self.finish(trailers.wire)
+
+    # What becomes of the branches.
+
+    def holds(self, branch: Branch) -> bool:
+        """Whether the branch's data must wait for its turn."""
+        del branch
+        return False
+
+    def return_owed(self) -> None:
+        """Lets the runtimes send more, as far as what they have sent has gone its way."""
+        for branch in self.branches:
+            if branch.owed and branch.link is not None:
+                branch.link.consumed(branch.stream_id, branch.owed)
+                branch.owed = 0
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """A whole message of a runtime's answer, as kubelet is to see it."""
+        raise NotImplementedError
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """A runtime's part is over. ``trailers`` are what it said at the end, if it got so far."""
+        raise NotImplementedError
+
+
+class Gather(FanOut):
+    """A list of all runtimes in one message."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
+        super().__init__(front, front_stream, block, plan, backends)
+        self._trailers: Optional[Block] = None
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Kept until all are there."""
+        branch.bodies.append(body)
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """Answers when the last one is there."""
+        if self._over:
+            return
+        if branch.primary:
+            if error is not None:
+                self.fail_as(branch, error, trailers)
+                return
+            self._trailers = trailers
+        elif error is not None:
+            branch.bodies.clear()
+            self.leave_out(branch, error)
+        if all(other.done for other in self.branches):
+            self._answer()
+
+    def _answer(self) -> None:
+        bodies = [body for branch in self.branches for body in branch.bodies]
+        row = self.plan.method
+        if row is not None and row.name == "ListMetricDescriptors":
+            bodies = without_known_metrics(bodies)
+        size = sum(map(len, bodies))
+        limit = self.proxy.config.max_message_size
+        if size > limit:
+            self.fail(too_large(size, limit))
+            return
+        headers = self.branches[0].headers
+        self.send_headers(RESPONSE_HEADERS if headers is None else headers.wire)
+        self.send_data(b"".join((prefix(size), *bodies)))
+        if row is not None and self.proxy.log.enabled(row.loud):
+            self.log_answer(b"".join(bodies))
+        self.finish(self.proxy.ok_trailers if self._trailers is None else self._trailers.wire)
+
+
+class _Streaming(FanOut):
+    """Passes messages on as they come; kubelet's pace is the runtimes'."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
+        super().__init__(front, front_stream, block, plan, backends)
+        self._unsent = 0
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Goes to kubelet."""
+        if not self.headers_sent:
+            primary = self.branches[0].headers
+            self.send_headers(RESPONSE_HEADERS if primary is None else primary.wire)
+        self.log_answer(body)
+        data = prefix(len(body)) + body
+        self._unsent += len(data) - self.send_data(data)
+
+    def on_taken(self, size: int) -> None:
+        """Kubelet has taken something: the runtimes may send more."""
+        self._unsent -= size
+        self.return_owed()
+
+    def return_owed(self) -> None:
+        """As long as not too much waits for kubelet."""
+        if self._unsent <= STREAM_WINDOW:
+            super().return_owed()
+
+
+class Chain(_Streaming):
+    """The Stream… lists: the answers of the runtimes one after the other, in their order."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
+        super().__init__(front, front_stream, block, plan, backends)
+        self._turn = 0
+        self._trailers: Optional[Block] = None
+
+    def holds(self, branch: Branch) -> bool:
+        """Until all before it are done. Its window bounds what it can send meanwhile."""
+        return self.branches[self._turn] is not branch
+
+    def _on_timeout(self) -> None:
+        """A runtime that has said nothing for so long is left out; one whose turn has not come is given time."""
+        for branch in self.branches:
+            if not (branch.done or branch.primary or branch.heard or self._over):
+                self._time_out(branch)
+            branch.heard = bool(branch.held)
+        if not self._over:
+            self._timer = self.proxy.loop.call_later(self.proxy.config.fan_out_timeout, self._on_timeout)
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """The turn is the next one's."""
+        if self._over:
+            return
+        if branch.primary:
+            if error is not None:
+                self.fail_as(branch, error, trailers)
+                return
+            self._trailers = trailers
+        elif error is not None:
+            self.leave_out(branch, error)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Gives the turn to the first that is not done, with what it has sent meanwhile."""
+        while not self._over:
+            branch = self.branches[self._turn]
+            held, branch.held = branch.held, []
+            for data, size in held:
+                branch.take(data, size)
+            if self._over or not branch.done or branch.held:
+                return
+            if self._turn == len(self.branches) - 1:
+                break
+            self._turn += 1
+        if self._over:
+            return
+        if not self.headers_sent:
+            primary = self.branches[0].headers
+            self.send_headers(RESPONSE_HEADERS if primary is None else primary.wire)
+        self.finish(self.proxy.ok_trailers if self._trailers is None else self._trailers.wire)
+
+
+class Blend(_Streaming):
+    """Events: the streams of all runtimes in one, as long as the primary's lives.
+
+    An alternative runtime's stream that ends is asked for anew, and one that comes later joins.
+    """
+
+    lasting = True
+
+    def start(self, body: bytes) -> None:
+        """Asks all runtimes; there is no timeout, since nothing may happen for long."""
+        self._body = body
+        self.proxy.lasting.add(self)
+        for branch in list(self.branches):
+            if not self._over:
+                branch.start()
+
+    def _stop(self) -> None:
+        self.proxy.lasting.discard(self)
+        super()._stop()
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """The primary's end is the end."""
+        if self._over:
+            return
+        if branch.primary:
+            if error is None and trailers is not None:
+                if not self.headers_sent:
+                    self.send_headers(RESPONSE_HEADERS if branch.headers is None else branch.headers.wire)
+                self.finish(trailers.wire)
+            else:
+                self.fail_as(branch, error or RpcError(Code.INTERNAL, "criproxy: no end"), trailers)
+            return
+        if error is not None:
+            self.leave_out(branch, error)
+        if error is None or (error.code is not Code.UNIMPLEMENTED and branch.backend.available is not None):
+            self.proxy.loop.call_later(REJOIN_INTERVAL, lambda: self.join(branch.backend))
+
+    def join(self, backend: Backend) -> None:
+        """A runtime is there (again): its events belong to the stream."""
+        if self._over or backend.available is None:
+            return
+        for index, branch in enumerate(self.branches):
+            if branch.backend is backend and branch.done and not branch.primary:
+                self.branches[index] = fresh = Branch(self, backend)
+                fresh.start()
+
+
+class Broadcast(FanOut):
+    """A call for its effect on all runtimes that are there."""
+
+    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
+        there = [backend for backend in backends if backend.available is not None]
+        super().__init__(front, front_stream, block, plan, there)
+        self._errors: List[Tuple[Backend, RpcError]] = []
+
+    def start(self, body: bytes) -> None:
+        """Asks all that are there; there may be none."""
+        super().start(body)
+        if not self.branches:
+            self._answer()
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """It says nothing."""
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """Answers when the last one is done."""
+        if self._over:
+            return
+        if error is not None:
+            self._errors.append((branch.backend, error))
+        if all(other.done for other in self.branches):
+            self._answer()
+
+    def _answer(self) -> None:
+        if self._errors:
+            text = "\n".join(f"{backend}: {error}" for backend, error in self._errors)
+            self.fail(RpcError(self._errors[0][1].code, text))
+            return
+        self.send_headers(RESPONSE_HEADERS)
+        self.send_data(prefix(0))
+        self.log_answer(b"")
+        self.finish(self.proxy.ok_trailers)
+
+
+def ok_trailers() -> bytes:
+    """Trailers that say OK."""
+    return block_of(((b"grpc-status", b"0"),)).wire

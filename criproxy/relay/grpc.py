@@ -1,0 +1,213 @@
+"""What gRPC adds to HTTP/2 ("gRPC over HTTP2"): statuses, messages in data, deadlines."""
+
+from __future__ import annotations
+
+import zlib
+from enum import IntEnum
+from typing import List, Optional
+
+from criproxy.http2.headers import Block, Head, encode
+
+CONTENT_TYPE = b"application/grpc"
+TIMEOUT = b"grpc-timeout"
+PREFIX_SIZE = 5
+"""A message begins with a flag (compressed) and four bytes of length."""
+_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+class Code(IntEnum):
+    """gRPC's status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RpcError(Exception):
+    """What a call ends with when the proxy itself has to say it. The text names what it is about."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+    def trailers(self) -> bytes:
+        """The field block that ends an answer of which the headers have been sent."""
+        return encode(((b"grpc-status", b"%d" % self.code), (b"grpc-message", _percent(str(self)))))
+
+    def trailers_only(self) -> bytes:
+        """The field block that is the whole answer."""
+        return RESPONSE_HEADERS + self.trailers()
+
+
+def _percent(text: str) -> bytes:
+    """``grpc-message`` is percent-encoded: printable ASCII but % stays."""
+    return b"".join(
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in text.encode()
+    )
+
+
+def unpercent(message: bytes) -> str:
+    """The text of a ``grpc-message``; what is not well encoded stays as it is."""
+    first, *rest = message.split(b"%")
+    out = bytearray(first)
+    for part in rest:
+        try:
+            out.append(int(part[:2], 16))
+            out += part[2:]
+        except ValueError:
+            out += b"%" + part
+    return out.decode("utf-8", "replace")
+
+
+RESPONSE_HEADERS = encode(((b":status", b"200"), (b"content-type", CONTENT_TYPE)))
+OK_TRAILERS = encode(((b"grpc-status", b"0"),))
+
+
+def status_of(head: Head) -> int:
+    """The status in trailers (remembered with them); UNKNOWN where there is none, as gRPC's clients take it."""
+    status = head.memo
+    if not isinstance(status, int):
+        value = head.get(b"grpc-status") or b""
+        status = head.memo = int(value) if value.isdigit() and len(value) < 4 else Code.UNKNOWN
+    return status
+
+
+def text_of(block: Block) -> str:
+    """The text of the status in trailers."""
+    return unpercent(block.get(b"grpc-message") or b"")
+
+
+def timeout_of(block: Block) -> Optional[float]:
+    """The caller's deadline from when it sent this, seconds; None if it has none."""
+    value = block.get(TIMEOUT)
+    if value is None or not value[:-1].isdigit() or value[-1:] not in _UNITS:
+        return None
+    return int(value[:-1]) * _UNITS[value[-1:]]
+
+
+def with_timeout(block: Block, seconds: float) -> bytes:
+    """The tail of a request's block with another deadline in it."""
+    value = b"%dm" % max(1, min(99_999_999, int(seconds * 1000)))
+    return encode((name, value if name == TIMEOUT else old) for name, old in block.tail_fields)
+
+
+def prefix(size: int) -> bytes:
+    """What stands before an uncompressed message of this size."""
+    return b"\0" + size.to_bytes(4, "big")
+
+
+class Meter:
+    """Watches the sizes of messages in a flow of data that is not collected."""
+
+    __slots__ = ("_left", "_limit", "_prefix")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = 0
+        self._prefix = b""
+
+    def passes(self, data: bytes) -> bool:
+        """Whether all messages that begin in ``data`` are within the limit."""
+        at, end = 0, len(data)
+        while at < end:
+            if self._left:
+                step = min(self._left, end - at)
+                self._left -= step
+                at += step
+                continue
+            step = PREFIX_SIZE - len(self._prefix)
+            self._prefix += data[at : at + step]
+            at += step
+            if len(self._prefix) == PREFIX_SIZE:
+                self._left = int.from_bytes(self._prefix[1:], "big")
+                self._prefix = b""
+                if self._left > self._limit:
+                    return False
+        return True
+
+
+class Reader:
+    """Collects the messages in a flow of data. ``limit``: the largest one's size, bytes."""
+
+    __slots__ = ("_have", "_limit", "_parts", "encoding")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: List[bytes] = []
+        self._have = 0
+        self.encoding = b"identity"
+        """``grpc-encoding`` of the flow, for messages that say they are compressed."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no message has been begun."""
+        return not self._have
+
+    def feed(self, data: bytes) -> List[bytes]:
+        """The messages that are complete with this data.
+
+        Raises RpcError (RESOURCE_EXHAUSTED) as soon as a message says that it is larger than the limit.
+        """
+        if self._parts:
+            self._parts.append(data)
+            self._have += len(data)
+            # The first part is kept so long that it has the whole prefix; joining waits for the whole message.
+            if len(self._parts[0]) >= PREFIX_SIZE and self._have < self._wanted(self._parts[0]):
+                return []
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._have = 0
+        messages: List[bytes] = []
+        at = 0
+        while at < len(data):
+            rest = data[at:] if at else data
+            wanted = self._wanted(rest) if len(rest) >= PREFIX_SIZE else PREFIX_SIZE
+            if len(rest) < wanted:
+                self._parts.append(rest)
+                self._have = len(rest)
+                break
+            body = rest[PREFIX_SIZE:wanted]
+            messages.append(self._decompressed(body) if rest[0] else body)
+            at += wanted
+        return messages
+
+    def _wanted(self, data: bytes) -> int:
+        size = int.from_bytes(data[1:PREFIX_SIZE], "big")
+        if size > self._limit:
+            raise too_large(size, self._limit)
+        return PREFIX_SIZE + size
+
+    def _decompressed(self, body: bytes) -> bytes:
+        if self.encoding not in (b"gzip", b"deflate"):
+            raise RpcError(Code.UNIMPLEMENTED, f"criproxy: message compressed by {self.encoding.decode()!r}")
+        # 32: a zlib or a gzip header, whichever is there.
+        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        try:
+            plain = decompressor.decompress(body, self._limit + 1)
+        except zlib.error as error:
+            raise RpcError(Code.INTERNAL, f"criproxy: compressed message: {error}") from error
+        if len(plain) > self._limit:
+            raise too_large(len(plain), self._limit)
+        return plain
+
+
+def too_large(size: int, limit: int) -> RpcError:
+    """The error of a message larger than the limit."""
+    text = f"criproxy: a message of {size} bytes is larger than --max-message-size ({limit})"
+    return RpcError(Code.RESOURCE_EXHAUSTED, text)
+
+

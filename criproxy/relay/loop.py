@@ -1,0 +1,166 @@
+"""The event loop: readiness of descriptors, timers, signals.
+
+The proxy only ever waits for unix sockets, timers and signals, so the loop is epoll and a heap and little else. The
+same relay of bytes costs as much on it as on uvloop and half of what it costs on asyncio, in half the memory of
+either, and it needs no package that Debian's older releases lack.
+
+What came in during one round of the loop is worked off before anything is written (`flush_soon`), so that the
+frames of a round leave in one write for each connection.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import signal
+import socket
+import time
+from typing import Callable, Dict, List, Optional, Protocol, Tuple
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+_MAX_EVENTS = 256
+
+
+class Flushable(Protocol):
+    """Something that has bytes to write at the end of a round."""
+
+    def flush(self) -> None:
+        """Writes them."""
+
+
+class Timer:
+    """A call that is due at a time; it may be cancelled."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Optional[Callable[[], None]] = callback
+
+    def cancel(self) -> None:
+        """The callback will not be called."""
+        self.callback = None
+
+
+class Loop:
+    """Runs callbacks as descriptors become ready, timers due and signals arrive.
+
+    ``on_error`` is told of an exception that a callback let through; the loop goes on.
+    """
+
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._epoll = select.epoll()
+        self._watched: Dict[int, Callable[[int], None]] = {}
+        self._timers: List[Tuple[float, int, Timer]] = []
+        self._timer_count = 0
+        self._to_flush: List[Flushable] = []
+        self._signals: Dict[int, Callable[[], None]] = {}
+        self._on_error = on_error
+        self._running = False
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self.watch(self._wake_in.fileno(), self._on_wake)
+
+    def time(self) -> float:
+        """The loop's clock, seconds."""
+        return time.monotonic()
+
+    def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
+        """Calls back with the epoll events of a descriptor as long as there are any."""
+        self._watched[fd] = callback
+        self._epoll.register(fd, events)
+
+    def change(self, fd: int, events: int) -> None:
+        """Other events of a descriptor that is being watched; errors and hang-ups are always told."""
+        self._epoll.modify(fd, events)
+
+    def unwatch(self, fd: int) -> None:
+        """Watches a descriptor no longer; to be called before it is closed."""
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Calls back after ``delay`` seconds."""
+        timer = Timer(callback)
+        self._timer_count += 1
+        heapq.heappush(self._timers, (time.monotonic() + delay, self._timer_count, timer))
+        return timer
+
+    def flush_soon(self, what: Flushable) -> None:
+        """Calls ``what.flush()`` at the end of the round."""
+        self._to_flush.append(what)
+
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        """Calls back in the loop when the signal has arrived. Main thread only."""
+        self._signals[number] = callback
+        signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+
+    def stop(self) -> None:
+        """Ends `run` after this round."""
+        self._running = False
+
+    def run(self) -> None:
+        """Runs until `stop`."""
+        self._running = True
+        watched = self._watched
+        while self._running:
+            try:
+                ready = self._epoll.poll(self._time_to_timer(), _MAX_EVENTS)
+            except InterruptedError:
+                continue
+            for fd, events in ready:
+                callback = watched.get(fd)
+                if callback is not None:
+                    try:
+                        callback(events)
+                    except Exception as error:
+                        self._on_error(error)
+            if self._timers:
+                self._run_timers()
+            if self._to_flush:
+                self._flush()
+
+    def close(self) -> None:
+        """Gives the loop's own descriptors back, and the signals their default actions."""
+        if self._signals:
+            signal.set_wakeup_fd(-1)
+        for number in self._signals:
+            signal.signal(number, signal.SIG_DFL)
+        self.unwatch(self._wake_in.fileno())
+        self._wake_in.close()
+        self._wake_out.close()
+        self._epoll.close()
+
+    def _time_to_timer(self) -> float:
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                try:
+                    timer.callback()
+                except Exception as error:
+                    self._on_error(error)
+
+    def _flush(self) -> None:
+        # A flush may be the cause of more to flush: data that had waited lets its sender go on.
+        while self._to_flush:
+            batch, self._to_flush = self._to_flush, []
+            for what in batch:
+                try:
+                    what.flush()
+                except Exception as error:
+                    self._on_error(error)
+
+    def _on_wake(self, events: int) -> None:
+        for number in os.read(self._wake_in.fileno(), 4096):
+            callback = self._signals.get(number)
+            if callback is not None:
+                callback()
