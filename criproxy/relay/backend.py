@@ -354,7 +354,9 @@ class Backend:
         versions = frozenset(probe.version for probe in probes if probe.supported)
         if not versions:
             refused = all(probe.supported is False for probe in probes)
-            self._absent("it speaks no version of the CRI that is known here" if refused else "it is not ready yet", link)
+            self._absent(
+                "it speaks no version of the CRI that is known here" if refused else "it is not ready yet", link
+            )
             return
         if self._handshake is not None:
             self._handshake.cancel()
@@ -377,7 +379,7 @@ class Backend:
     def _absent(self, reason: str, again_on: Optional[Link] = None) -> None:
         """The runtime is not there: says so if that is news, and tries again."""
         self.reason = reason
-        self.complain("absent", f"{self} ({self.path}) is not there: {reason}; looking for it")
+        self.complain(f"absent: {reason}", f"{self} ({self.path}) is not there: {reason}; looking for it")
         again = self.connect if again_on is None else lambda: self._probe_again(again_on)
         self._timer = self.loop.call_later(RETRY_INTERVAL, again)
         self._on_change(self)

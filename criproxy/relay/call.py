@@ -11,7 +11,7 @@ receiver has taken (`on_taken`, `on_sent`), so whoever is slow slows its sender 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -19,6 +19,7 @@ from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block
 from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
 from criproxy.relay.grpc import (
+    OK_TRAILERS,
     RESPONSE_HEADERS,
     Code,
     Meter,
@@ -36,24 +37,38 @@ if TYPE_CHECKING:
     from criproxy.relay.frontend import FrontConnection
 
 
+class Origin(NamedTuple):
+    """Where a call has come from: kubelet's connection, the stream there, the request's head, and when (seconds)."""
+
+    front: FrontConnection
+    stream: int
+    block: Block
+    plan: Plan
+    started: float
+
+
 class Call:
     """One call of kubelet's. Ends once: by an answer, an error or its cancellation."""
 
     lasting = False
     """Whether it does not end by itself."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan) -> None:
-        self.front = front
-        self.proxy = front.proxy
-        self.front_stream = front_stream
-        self.block = block
-        self.plan = plan
-        self.started = self.proxy.loop.time()
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.front, self.front_stream, self.block, self.plan, self.started = origin
+        self.proxy = self.front.proxy
         self.headers_sent = False
         self.complete = False
         """Whether kubelet has sent all of its request."""
 
+    def start(self, body: bytes) -> None:
+        """Takes the request, which is there as a whole, on its way."""
+        raise NotImplementedError
+
     # From kubelet.
+
+    def on_request(self, data: bytes, size: int, end: bool) -> None:
+        """Data of the request; ``size`` is owed to Connection.consumed."""
 
     def on_taken(self, size: int) -> None:
         """So much of the answer's data that had to wait has gone to kubelet, bytes."""
@@ -80,6 +95,13 @@ class Call:
         self.front.connection.send_headers(self.front_stream, trailers, True)
         self.front.transport.flush_soon()
         self.front.forget(self)
+
+    def answer_empty(self) -> None:
+        """The answer is a message with nothing in it."""
+        self.send_headers(RESPONSE_HEADERS)
+        self.send_data(prefix(0))
+        self.log_answer(b"")
+        self.finish(OK_TRAILERS)
 
     def fail(self, error: RpcError) -> None:
         """Ends the call with an error of the proxy's own."""
@@ -135,8 +157,8 @@ class Call:
 class SingleCall(Call):
     """A call to one runtime, and the leg that is its stream there."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backend: Backend) -> None:
-        super().__init__(front, front_stream, block, plan)
+    def __init__(self, origin: Origin, backend: Backend) -> None:
+        super().__init__(origin)
         self.backend = backend
         self.link: Optional[Link] = None
         self.stream_id = 0
@@ -172,13 +194,6 @@ class SingleCall(Call):
             self.answer_empty()
             return
         self.fail(error)
-
-    def answer_empty(self) -> None:
-        """The answer is a message with nothing in it."""
-        self.send_headers(RESPONSE_HEADERS)
-        self.send_data(prefix(0))
-        self.log_answer(b"")
-        self.finish(self.proxy.ok_trailers)
 
     def _wire(self, link: Link) -> Tuple[bytes, bytes]:
         """The field block and the message for the runtime, in its version; sets what changes the answer."""
@@ -235,8 +250,10 @@ class SingleCall(Call):
         if link is None:
             return
         if self._reader is None:
-            if not self._meter.passes(data):
-                self._refuse_answer(self.proxy.too_large)
+            try:
+                self._meter.feed(data)
+            except RpcError as error:
+                self._refuse_answer(error)
                 return
             taken = self.send_data(data, end) + size - len(data)
             if taken and not end:
@@ -308,8 +325,8 @@ class SingleCall(Call):
 class PassThrough(SingleCall):
     """A call of a method that nobody knows: bytes in both directions, to the primary runtime."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backend: Backend) -> None:
-        super().__init__(front, front_stream, block, plan, backend)
+    def __init__(self, origin: Origin, backend: Backend) -> None:
+        super().__init__(origin, backend)
         self._early: List[Tuple[bytes, int, bool]] = []
         self._request_meter = Meter(self.proxy.config.max_message_size)
         self._open = False
@@ -328,13 +345,16 @@ class PassThrough(SingleCall):
 
     def on_request(self, data: bytes, size: int, end: bool) -> None:
         """Data of the request."""
+        self.complete = end
         link = self.link
         if link is None or not self._open:
             self._early.append((data, size, end))
             return
-        if not self._request_meter.passes(data):
+        try:
+            self._request_meter.feed(data)
+        except RpcError as error:
             link.cancel(self)
-            self.fail(self.proxy.too_large)
+            self.fail(error)
             return
         taken = link.connection.send_data(self.stream_id, data, end) + size - len(data)
         link.transport.flush_soon()

@@ -15,20 +15,27 @@ timeout is left out with a warning.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
 from criproxy.http2.errors import ErrorCode
-from criproxy.http2.headers import Block, block_of
+from criproxy.http2.headers import Block
 from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
-from criproxy.relay.call import Call
-from criproxy.relay.grpc import RESPONSE_HEADERS, Code, Reader, RpcError, prefix, status_of, text_of, too_large
+from criproxy.relay.call import Call, Origin
+from criproxy.relay.grpc import (
+    OK_TRAILERS,
+    RESPONSE_HEADERS,
+    Code,
+    Reader,
+    RpcError,
+    prefix,
+    status_of,
+    text_of,
+    too_large,
+)
 from criproxy.relay.loop import Timer
 from criproxy.relay.plan import Plan, Transform, without_known_metrics
-
-if TYPE_CHECKING:
-    from criproxy.relay.frontend import FrontConnection
 
 REJOIN_INTERVAL = 1.0
 """Between two attempts to get a runtime's events, seconds."""
@@ -76,7 +83,7 @@ class Branch:
             raise AssertionError(f"{plan.path} is not for several runtimes")
         self._change = proxy.router.answer(row, self.backend.names, asked, spoken)
         self.link = link
-        link.open(self, plan.wire(spoken) + self.call.block.tail, self.call.request(row, asked, spoken))
+        link.open(self, plan.wire(spoken) + self.call.block.tail, self.call.request)
 
     def on_unavailable(self, error: RpcError) -> None:
         """The runtime has not come in time."""
@@ -150,8 +157,8 @@ class Branch:
 class FanOut(Call):
     """A call to several runtimes."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
-        super().__init__(front, front_stream, block, plan)
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin)
         self.branches = [Branch(self, backend) for backend in backends]
         self._bodies: Dict[bool, bytes] = {}
         self._body = b""
@@ -185,9 +192,9 @@ class FanOut(Call):
             link.ask_for_life()
         self.on_end(branch, RpcError(Code.DEADLINE_EXCEEDED, "it has not answered within the fan-out timeout"), None)
 
-    def request(self, row: object, asked: object, spoken: object) -> bytes:
-        """The request's data for a runtime that is called in this version."""
-        del row, asked, spoken  # No request to several runtimes has anything that the versions see differently.
+    @property
+    def request(self) -> bytes:
+        """The request's data, for every runtime alike: in a list's request the versions differ nowhere."""
         return prefix(len(self._body)) + self._body
 
     def cancel(self) -> None:
@@ -249,8 +256,8 @@ class FanOut(Call):
 class Gather(FanOut):
     """A list of all runtimes in one message."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
-        super().__init__(front, front_stream, block, plan, backends)
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
         self._trailers: Optional[Block] = None
 
     def on_message(self, branch: Branch, body: bytes) -> None:
@@ -287,14 +294,14 @@ class Gather(FanOut):
         self.send_data(b"".join((prefix(size), *bodies)))
         if row is not None and self.proxy.log.enabled(row.loud):
             self.log_answer(b"".join(bodies))
-        self.finish(self.proxy.ok_trailers if self._trailers is None else self._trailers.wire)
+        self.finish(OK_TRAILERS if self._trailers is None else self._trailers.wire)
 
 
 class _Streaming(FanOut):
     """Passes messages on as they come; kubelet's pace is the runtimes'."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
-        super().__init__(front, front_stream, block, plan, backends)
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
         self._unsent = 0
 
     def on_message(self, branch: Branch, body: bytes) -> None:
@@ -320,8 +327,8 @@ class _Streaming(FanOut):
 class Chain(_Streaming):
     """The Stream… lists: the answers of the runtimes one after the other, in their order."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
-        super().__init__(front, front_stream, block, plan, backends)
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
         self._turn = 0
         self._trailers: Optional[Block] = None
 
@@ -368,7 +375,7 @@ class Chain(_Streaming):
         if not self.headers_sent:
             primary = self.branches[0].headers
             self.send_headers(RESPONSE_HEADERS if primary is None else primary.wire)
-        self.finish(self.proxy.ok_trailers if self._trailers is None else self._trailers.wire)
+        self.finish(OK_TRAILERS if self._trailers is None else self._trailers.wire)
 
 
 class Blend(_Streaming):
@@ -419,18 +426,13 @@ class Blend(_Streaming):
 
 
 class Broadcast(FanOut):
-    """A call for its effect on all runtimes that are there."""
+    """A call for its effect on all runtimes that are there; the primary is waited for, lest nobody have heard of it."""
 
-    def __init__(self, front: FrontConnection, front_stream: int, block: Block, plan: Plan, backends: List[Backend]) -> None:
-        there = [backend for backend in backends if backend.available is not None]
-        super().__init__(front, front_stream, block, plan, there)
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        primary = origin.front.proxy.primary
+        there = [backend for backend in backends if backend is primary or backend.available is not None]
+        super().__init__(origin, there)
         self._errors: List[Tuple[Backend, RpcError]] = []
-
-    def start(self, body: bytes) -> None:
-        """Asks all that are there; there may be none."""
-        super().start(body)
-        if not self.branches:
-            self._answer()
 
     def on_message(self, branch: Branch, body: bytes) -> None:
         """It says nothing."""
@@ -449,12 +451,4 @@ class Broadcast(FanOut):
             text = "\n".join(f"{backend}: {error}" for backend, error in self._errors)
             self.fail(RpcError(self._errors[0][1].code, text))
             return
-        self.send_headers(RESPONSE_HEADERS)
-        self.send_data(prefix(0))
-        self.log_answer(b"")
-        self.finish(self.proxy.ok_trailers)
-
-
-def ok_trailers() -> bytes:
-    """Trailers that say OK."""
-    return block_of(((b"grpc-status", b"0"),)).wire
+        self.answer_empty()

@@ -120,8 +120,8 @@ class Meter:
         self._left = 0
         self._prefix = b""
 
-    def passes(self, data: bytes) -> bool:
-        """Whether all messages that begin in ``data`` are within the limit."""
+    def feed(self, data: bytes) -> None:
+        """Raises RpcError (RESOURCE_EXHAUSTED) if a message that begins in ``data`` is larger than the limit."""
         at, end = 0, len(data)
         while at < end:
             if self._left:
@@ -136,8 +136,7 @@ class Meter:
                 self._left = int.from_bytes(self._prefix[1:], "big")
                 self._prefix = b""
                 if self._left > self._limit:
-                    return False
-        return True
+                    raise too_large(self._left, self._limit)
 
 
 class Reader:
@@ -209,5 +208,3 @@ def too_large(size: int, limit: int) -> RpcError:
     """The error of a message larger than the limit."""
     text = f"criproxy: a message of {size} bytes is larger than --max-message-size ({limit})"
     return RpcError(Code.RESOURCE_EXHAUSTED, text)
-
-

@@ -1,0 +1,213 @@
+"""Kubelet's side: the socket that it connects to, its connections, and what becomes a call on them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Dict, List, Optional
+
+from criproxy.cri.methods import To
+from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived, Sent, StreamReset
+from criproxy.http2.headers import Block, spelling
+from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
+from criproxy.relay.fan import Blend, Broadcast, Chain, FanOut, Gather
+from criproxy.relay.grpc import TIMEOUT, Code, Reader, RpcError
+from criproxy.relay.loop import Loop
+from criproxy.relay.plan import Route, plan_of
+from criproxy.relay.transport import Transport
+
+if TYPE_CHECKING:
+    from criproxy.relay.proxy import Proxy
+
+STREAM_WINDOW = 256 * 1024
+"""What kubelet may send of one request before it has been looked at, bytes."""
+MAX_STREAMS = 1_000
+"""Calls that kubelet may have under way on one connection."""
+_BATCH = 64
+"""Connections accepted in one round of the loop."""
+_PAUSE = 1.0
+"""How long no connection is accepted when there are no descriptors left, seconds."""
+_VOLATILE = spelling(TIMEOUT)
+
+
+class Incoming(Call):
+    """A call whose request is still on its way in. As soon as that is whole, the call it is for takes its place."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
+        self._body: Optional[bytes] = None
+        self._reader = Reader(self.proxy.config.max_message_size)
+        self._reader.encoding = self.block.get(b"grpc-encoding") or b"identity"
+
+    def on_request(self, data: bytes, size: int, end: bool) -> None:
+        """Collects the one message that a request to a known method is."""
+        self.complete = end
+        try:
+            for body in self._reader.feed(data):
+                if self._body is not None:
+                    raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes one message, not several")
+                self._body = body
+            if not end:
+                self.front.consumed(self.front_stream, size)
+                return
+            if self._body is None:
+                raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes a message, and there is none")
+            self._start(self._body)
+        except RpcError as error:
+            self.fail(error)
+
+    def _start(self, body: bytes) -> None:
+        row = self.plan.method
+        assert row is not None  # a call of a method without a row is a PassThrough from its head on
+        self.log_request(body)
+        route = self.proxy.router.route(row, body)
+        call = self._call(route)
+        call.complete = True
+        self.front.calls[self.front_stream] = call
+        call.start(route.body)
+
+    def _call(self, route: Route) -> Call:
+        row = self.plan.method
+        assert row is not None
+        backends = [self.proxy.backend_of(names) for names in route.targets]
+        if row.to is To.EVENTS:
+            return Blend(self.origin, backends)
+        if row.to is To.CONNECTED:
+            return Broadcast(self.origin, backends)
+        if len(backends) == 1:
+            return SingleCall(self.origin, backends[0])
+        if not backends:
+            return Unasked(self.origin)
+        kind = Chain if row.rpc.server_streaming else Gather
+        call: FanOut = kind(self.origin, backends)
+        return call
+
+
+class Unasked(Call):
+    """A call that no runtime can have anything to say to."""
+
+    def start(self, body: bytes) -> None:
+        """Answers."""
+        self.answer_empty()
+
+
+class FrontConnection:
+    """One connection of kubelet's (or of any client's), and the calls on it."""
+
+    def __init__(self, proxy: Proxy, sock: socket.socket) -> None:
+        self.proxy = proxy
+        self.calls: Dict[int, Call] = {}
+        self.connection = Connection(False, STREAM_WINDOW, MAX_STREAMS, _VOLATILE)
+        self.transport = Transport(proxy.loop, sock, self.connection, self._on_events, self._on_closed)
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """So much of a request's data has gone its way, bytes."""
+        self.connection.consumed(stream_id, size)
+        self.transport.flush_soon()
+
+    def forget(self, call: Call) -> None:
+        """The call is over."""
+        self.calls.pop(call.front_stream, None)
+        if self.connection.going_away:
+            self._close_if_done()
+
+    def drain(self) -> None:
+        """Takes no new calls; closes when those that are under way are over."""
+        self.connection.go_away()
+        self.transport.flush_soon()
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if not self.calls and not self.connection.open_streams:
+            self.transport.close_when_flushed()
+
+    def _on_events(self, events: List[Event]) -> None:
+        calls = self.calls
+        for event in events:
+            kind = type(event)
+            if kind is HeadersReceived:
+                stream_id, block, end = event  # type: ignore[misc]
+                if stream_id in calls:  # a request's trailers: gRPC has none, but HTTP/2 lets them end it
+                    calls[stream_id].on_request(b"", 0, end)
+                else:
+                    self._on_call(stream_id, block, end)
+            elif kind is DataReceived:
+                stream_id, data, size, end = event  # type: ignore[misc]
+                call = calls.get(stream_id)
+                if call is not None:
+                    call.on_request(data, size, end)
+            elif kind is Sent:
+                stream_id, size = event  # type: ignore[misc]
+                call = calls.get(stream_id)
+                if call is not None:
+                    call.on_taken(size)
+            elif kind is StreamReset:
+                call = calls.pop(event.stream_id, None)  # type: ignore[union-attr]
+                if call is not None:
+                    call.cancel()
+        if self.connection.going_away:
+            self._close_if_done()
+
+    def _on_call(self, stream_id: int, block: Block, end: bool) -> None:
+        plan = plan_of(block.head)
+        origin = Origin(self, stream_id, block, plan, self.proxy.loop.time())
+        call: Call
+        if plan.refusal is not None:
+            call = Call(origin)
+            call.complete = end
+            self.calls[stream_id] = call
+            call.fail(plan.refusal)
+            return
+        if plan.method is None:
+            call = PassThrough(origin, self.proxy.primary)
+            self.calls[stream_id] = call
+            call.start(b"")
+        else:
+            call = self.calls[stream_id] = Incoming(origin)
+        if end:
+            call.on_request(b"", 0, True)
+
+    def _on_closed(self, reason: str) -> None:
+        del reason  # A client that has gone is no news.
+        calls, self.calls = self.calls, {}
+        for call in calls.values():
+            call.cancel()
+        self.proxy.forget(self)
+
+
+class Listener:
+    """The socket that kubelet connects to; makes a `FrontConnection` of each connection."""
+
+    def __init__(self, proxy: Proxy, sock: socket.socket) -> None:
+        self._proxy = proxy
+        self._sock = sock
+        self._loop: Loop = proxy.loop
+        sock.setblocking(False)
+        self._watch()
+
+    def close(self) -> None:
+        """Takes no more connections."""
+        self._loop.unwatch(self._sock.fileno())
+        self._sock.close()
+
+    def _watch(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.watch(self._sock.fileno(), self._on_ready)
+
+    def _on_ready(self, events: int) -> None:
+        for _ in range(_BATCH):
+            try:
+                sock, _ = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                # The connection stays in the queue, so the socket would be ready again at once.
+                self._proxy.log.error(f"cannot accept a connection: {os.strerror(error.errno)}; trying again")
+                self._loop.unwatch(self._sock.fileno())
+                self._loop.call_later(_PAUSE, self._watch)
+                return
+            sock.setblocking(False)
+            self._proxy.fronts.add(FrontConnection(self._proxy, sock))
