@@ -35,7 +35,7 @@ from criproxy.relay.grpc import (
     too_large,
 )
 from criproxy.relay.loop import Timer
-from criproxy.relay.plan import Plan, Transform, without_known_metrics
+from criproxy.relay.plan import Transform, without_known_metrics
 
 REJOIN_INTERVAL = 1.0
 """Between two attempts to get a runtime's events, seconds."""

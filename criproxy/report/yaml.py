@@ -25,7 +25,7 @@ _VERBOSE = "info"
 _INDENT = "  "
 # What YAML reads as a string without quotes, whatever its version makes of words like `no`.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(:[A-Za-z0-9_./@+-]+)*")
-_WORDS = frozenset("y n yes no true false on off null".split())
+_WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
 
 
 def dump(message: str, body: bytes, limit: Optional[int] = None) -> str:
