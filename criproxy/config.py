@@ -170,13 +170,17 @@ _OPTIONS = (
         "SECONDS",
         "5",
         _seconds,
-        "how long a list waits for an alternative runtime, and never more than half of the time to the caller's deadline",
+        "how long a list waits for an alternative runtime, and never more than half of the caller's deadline",
     ),
     _Option("max-message-size", "", "BYTES", "64Mi", _size, "the largest message, in either direction"),
     _Option("verbosity", "v", "LEVEL", "0", _verbosity, "how much is logged"),
 )
 
-_GO_NAMES: Dict[str, str] = {option.go: option.name for option in _OPTIONS if option.go}
+_SPELLED: Dict[str, str] = {
+    **{name: name for name in ("config", "version", "help")},
+    **{name: option.name for option in _OPTIONS for name in (option.name, option.go) if name},
+}
+"""The spelled-out name of whatever may stand behind one dash or two."""
 _IGNORED = {
     # The Go program's, of which there is no use any more, and those of its logging library. True: takes a value.
     "apiserver": True,
@@ -231,8 +235,8 @@ def _modern(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
             if _IGNORED[name] and not equals and rest:
                 rest.pop(0)
         else:
-            known = _GO_NAMES.get(name, name)
-            arguments.append(argument if len(known) < 2 else f"--{known}{equals}{value}")
+            known = _SPELLED.get(name)
+            arguments.append(f"--{known}{equals}{value}" if known else argument)
     return arguments, warnings
 
 
@@ -247,7 +251,7 @@ def _variables(environ: Mapping[str, str]) -> Dict[str, str]:
     return variables
 
 
-class _Parser(ArgParser):  # type: ignore[misc]  # configargparse has no types
+class _Parser(ArgParser):  # type: ignore[misc]  # it has no types
     def error(self, message: str) -> NoReturn:
         raise ConfigError(" ".join(message.split()))
 
@@ -266,7 +270,7 @@ def _parser() -> _Parser:
         default_config_files=[CONFIG_FILE],
     )
     for option in _OPTIONS:
-        spelled = [f"--{option.name}"] if len(option.go) != 1 else [f"-{option.go}", f"--{option.name}"]
+        spelled = (f"-{option.go}", f"--{option.name}") if len(option.go) == 1 else (f"--{option.name}",)
         default = f" (default: {option.default})" if option.default else ""
         parser.add_argument(
             *spelled,
@@ -332,7 +336,7 @@ def _path(path: str, entry: str) -> str:
     return path
 
 
-_OFFENCES = (
+_OFFENCES: Tuple[Tuple[Callable[[str], bool], str], ...] = (
     (lambda name: not name, "is empty"),
     (
         lambda name: any(character.isspace() or not character.isprintable() for character in name),
@@ -353,12 +357,12 @@ def _warnings(runtimes: Sequence[Runtime]) -> List[str]:
     for runtime in runtimes[1:]:
         if "." not in runtime.id:
             warnings.append(
-                f'runtime id "{runtime.id}" has no dot: kubelet takes "{runtime.id}/IMAGE" for an image of docker.io and'
-                f' asks for "docker.io/{runtime.id}/IMAGE", which goes to the primary runtime; use an id with a dot'
+                f'runtime id "{runtime.id}" has no dot: kubelet takes "{runtime.id}/IMAGE" for an image of docker.io'
+                f' and asks for "docker.io/{runtime.id}/IMAGE", which goes to the primary runtime; use an id with a dot'
             )
         if "-" in runtime.id:
             warnings.append(
-                f'runtime id "{runtime.id}" has a "-": kubelet takes what follows the last "-" in the name of a log link'
-                f" for the container's id; it will not clean up the links of this runtime's containers"
+                f'runtime id "{runtime.id}" has a "-": kubelet takes what follows the last "-" in the name of a log'
+                f" link for the container's id; it will not clean up the links of this runtime's containers"
             )
     return warnings

@@ -129,33 +129,32 @@ class Link:
     def _on_events(self, events: List[Event]) -> None:
         legs = self.legs
         for event in events:
-            kind = type(event)
-            if kind is HeadersReceived:
-                stream_id, block, end = event  # type: ignore[misc]
+            if isinstance(event, HeadersReceived):
+                stream_id, block, end = event
                 leg = legs.pop(stream_id, None) if end else legs.get(stream_id)
                 if leg is not None:
                     leg.on_headers(block, end)
-            elif kind is DataReceived:
-                stream_id, data, size, end = event  # type: ignore[misc]
+            elif isinstance(event, DataReceived):
+                stream_id, data, size, end = event
                 leg = legs.pop(stream_id, None) if end else legs.get(stream_id)
                 if leg is not None:
                     leg.on_data(data, size, end)
-            elif kind is Sent:
-                stream_id, size = event  # type: ignore[misc]
+            elif isinstance(event, Sent):
+                stream_id, size = event
                 leg = legs.get(stream_id)
                 if leg is not None:
                     leg.on_sent(size)
-            elif kind is StreamReset:
-                stream_id, code = event  # type: ignore[misc]
+            elif isinstance(event, StreamReset):
+                stream_id, code = event
                 leg = legs.pop(stream_id, None)
                 if leg is not None:
                     leg.on_reset(code)
-            elif kind is PingAcknowledged:
+            elif isinstance(event, PingAcknowledged):
                 self.silent = False
                 self.backend.on_heard()
-            elif kind is GoAwayReceived:
+            elif isinstance(event, GoAwayReceived):
                 self.backend.on_going_away(self)
-            elif kind is SettingsReceived:
+            elif isinstance(event, SettingsReceived):
                 self._open_waiting()
         if self._waiting:
             self._open_waiting()

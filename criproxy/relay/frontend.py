@@ -125,25 +125,24 @@ class FrontConnection:
     def _on_events(self, events: List[Event]) -> None:
         calls = self.calls
         for event in events:
-            kind = type(event)
-            if kind is HeadersReceived:
-                stream_id, block, end = event  # type: ignore[misc]
+            if isinstance(event, HeadersReceived):
+                stream_id, block, end = event
                 if stream_id in calls:  # a request's trailers: gRPC has none, but HTTP/2 lets them end it
                     calls[stream_id].on_request(b"", 0, end)
                 else:
                     self._on_call(stream_id, block, end)
-            elif kind is DataReceived:
-                stream_id, data, size, end = event  # type: ignore[misc]
+            elif isinstance(event, DataReceived):
+                stream_id, data, size, end = event
                 call = calls.get(stream_id)
                 if call is not None:
                     call.on_request(data, size, end)
-            elif kind is Sent:
-                stream_id, size = event  # type: ignore[misc]
+            elif isinstance(event, Sent):
+                stream_id, size = event
                 call = calls.get(stream_id)
                 if call is not None:
                     call.on_taken(size)
-            elif kind is StreamReset:
-                call = calls.pop(event.stream_id, None)  # type: ignore[union-attr]
+            elif isinstance(event, StreamReset):
+                call = calls.pop(event.stream_id, None)
                 if call is not None:
                     call.cancel()
         if self.connection.going_away:

@@ -19,7 +19,7 @@ FAILED_CALLS = 2
 MAX_RECORD = 64 * 1024
 """The longest record, bytes; what is beyond is left out, and said to be."""
 
-_CODES = [
+_CODES = (
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -37,7 +37,7 @@ _CODES = [
     "UNAVAILABLE",
     "DATA_LOSS",
     "UNAUTHENTICATED",
-]
+)
 # A runtime's error text must not look like a record of its own.
 _ESCAPED = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
 _ESCAPED.update({ord("\n"): "\\n", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"})

@@ -63,8 +63,7 @@ def _fields(message: str, parsed: Any, indent: str) -> Iterator[str]:
             for element in value:
                 yield from _element(descriptor, field.type, element, indent)
         elif field.type in load().messages:
-            below = list(_fields(field.type, value, indent + _INDENT)) if not value.ListFields() else None
-            yield f"{name} {{}}" if below is not None else name
+            yield name if value.ListFields() else f"{name} {{}}"
             yield from _fields(field.type, value, indent + _INDENT)
         else:
             yield f"{name} {_scalar(descriptor, value)}"
