@@ -176,17 +176,15 @@ class Client:
         """A request's message."""
         return message_class(self.package, schema.load().methods[method].request)(**fields)
 
-    def call(self, method: str, **fields: Any) -> Any:
-        """Calls a method; of one that streams, gives all messages."""
-        answer = self.stub(method)(self.request(method, **fields), timeout=PATIENCE)
+    def call(self, method: str, timeout: float = PATIENCE, **fields: Any) -> Any:
+        """Calls a method; of one that streams, gives all messages. ``timeout`` is the deadline, seconds."""
+        answer = self.stub(method)(self.request(method, **fields), timeout=timeout)
         return list(answer) if schema.load().methods[method].server_streaming else answer
 
     def fail(self, method: str, timeout: float = PATIENCE, **fields: Any) -> Tuple[grpc.StatusCode, str]:
         """Calls a method that must fail; gives the status."""
         with pytest.raises(grpc.RpcError) as caught:
-            answer = self.stub(method)(self.request(method, **fields), timeout=timeout)
-            if schema.load().methods[method].server_streaming:
-                list(answer)
+            self.call(method, timeout, **fields)
         return caught.value.code(), caught.value.details()
 
     def close(self) -> None:

@@ -237,10 +237,9 @@ class TestALists:
     def test_id_filter_asks_its_runtime_alone(
         self, method: str, client: Client, primary: Runtime, other: Runtime
     ) -> None:
-        request = client.request(method)
-        filters = schema.load().messages[METHODS[method].request]
-        if "filter" not in filters:
+        if "filter" not in schema.load().messages[METHODS[method].request]:
             pytest.skip("it has no filter")
+        request = client.request(method)
         request.filter.id = "alt.test__x"
         answer = client.stub(method)(request, timeout=20)
         list(answer) if METHODS[method].server_streaming else answer
@@ -309,11 +308,12 @@ def test_what_concerns_the_node_is_the_primarys(
     assert len(other.called(method)) == before
 
 
-class TestUpdateRuntimeConfig:
-    REQUEST = {"runtime_config": {"network_config": {"pod_cidr": "10.0.0.0/24"}}}
+POD_CIDR = {"runtime_config": {"network_config": {"pod_cidr": "10.0.0.0/24"}}}
 
+
+class TestUpdateRuntimeConfig:
     def test_reaches_all(self, client: Client, primary: Runtime, other: Runtime) -> None:
-        client.call("UpdateRuntimeConfig", **self.REQUEST)
+        client.call("UpdateRuntimeConfig", **POD_CIDR)
         for runtime in (primary, other):
             (call,) = runtime.called("UpdateRuntimeConfig")
             assert call.request.runtime_config.network_config.pod_cidr == "10.0.0.0/24"
@@ -325,7 +325,7 @@ class TestUpdateRuntimeConfig:
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{name} is busy")
 
             runtime.answers["UpdateRuntimeConfig"] = refuse
-        code, text = client.fail("UpdateRuntimeConfig", **self.REQUEST)
+        code, text = client.fail("UpdateRuntimeConfig", **POD_CIDR)
         assert code is grpc.StatusCode.FAILED_PRECONDITION
         assert text == 'the primary runtime: primary is busy\nruntime "alt.test": other is busy'
 
