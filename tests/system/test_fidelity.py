@@ -75,7 +75,7 @@ class TestOnTheWayToAnyRuntime:
         client.stub("StopPodSandbox")(client.request("StopPodSandbox", pod_sandbox_id=pod))
         with_deadline, without = runtime_of.called("StopPodSandbox")
         assert with_deadline.time_remaining is not None
-        assert 900 < with_deadline.time_remaining <= 1000
+        assert 900 < with_deadline.time_remaining < 1100  # grpc rounds it up to two digits
         assert without.time_remaining is None or without.time_remaining > 10**6
 
     def test_a_deadline_that_passes_cancels_the_runtimes_call(

@@ -1,0 +1,353 @@
+"""Runtimes that start later, go away, come back, hang."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+import grpc
+import pytest
+from conftest import PATIENCE, Client, Proxy, Runtime
+from cri_api.v1 import api_pb2 as v1
+
+from criproxy.cri import schema
+
+GONE = grpc.StatusCode.UNAVAILABLE
+STREAMS = [name for name, rpc in schema.load().methods.items() if name.startswith("Stream")]
+
+
+@pytest.fixture
+def absent(runtime: Callable[..., Runtime]) -> Runtime:
+    """The alternative runtime, which has not been started."""
+    return runtime("other")
+
+
+def pods(*ids: str) -> v1.ListPodSandboxResponse:
+    return v1.ListPodSandboxResponse(items=[v1.PodSandbox(id=name) for name in ids])
+
+
+def listed(client: Client, **options: float) -> List[str]:
+    return [pod.id for pod in client.call("ListPodSandbox", **options).items]
+
+
+class TestWhileAnAlternativeRuntimeIsNotThere:
+    @pytest.fixture
+    def proxy(self, start_proxy: Callable[..., Proxy], primary: Runtime, absent: Runtime) -> Proxy:
+        return start_proxy(primary, {"alt.test": absent}, "-v", "2", connected=1)
+
+    @pytest.mark.parametrize(
+        ("method", "fields"),
+        [
+            ("StopPodSandbox", {"pod_sandbox_id": "alt.test__p"}),
+            ("ContainerStatus", {"container_id": "alt.test__c"}),
+            ("PullImage", {"image": {"image": "alt.test/i"}}),
+            ("RemoveImage", {"image": {"image": "alt.test/i"}}),
+            ("ListPodSandbox", {"filter": {"id": "alt.test__p"}}),
+        ],
+    )
+    def test_calls_for_it_fail_at_once_and_name_it(self, method: str, fields: dict, client: Client) -> None:
+        code, text = client.fail(method, **fields)
+        assert code is GONE
+        assert 'runtime "alt.test"' in text
+
+    def test_pods_for_it_are_not_run_elsewhere(self, client: Client, primary: Runtime) -> None:
+        config = {"annotations": {"kubernetes.io/target-runtime": "alt.test"}}
+        assert client.fail("RunPodSandbox", config=config)[0] is GONE
+        assert not primary.called("RunPodSandbox")
+
+    def test_its_images_are_unknown(self, client: Client, primary: Runtime) -> None:
+        assert not client.call("ImageStatus", image={"image": "alt.test/i"}).HasField("image")
+        assert not client.call("ListImages", filter={"image": {"image": "alt.test/i"}}).images
+        assert not primary.called("ImageStatus")
+        assert not primary.called("ListImages")
+
+    def test_lists_leave_it_out_with_one_warning(self, client: Client, proxy: Proxy, primary: Runtime) -> None:
+        primary.answers["ListPodSandbox"] = pods("a")
+        for _ in range(5):
+            assert listed(client) == ["a"]
+        client.fail("ContainerStatus", container_id="alt.test__last")
+        proxy.wait_for_log("FAIL: /runtime.v1.RuntimeService/ContainerStatus()")
+        assert len(proxy.logged("ListPodSandbox is answered without")) == 1
+
+    def test_it_is_found_when_it_comes(self, client: Client, proxy: Proxy, primary: Runtime, absent: Runtime) -> None:
+        primary.answers["ListPodSandbox"] = pods("a")
+        absent.answers["ListPodSandbox"] = pods("b")
+        absent.start()
+        proxy.wait_for_log('connected to runtime "alt.test"')
+        assert listed(client) == ["a", "alt.test__b"]
+
+    def test_runtime_configuration_reaches_the_others(self, client: Client, primary: Runtime) -> None:
+        client.call("UpdateRuntimeConfig")
+        assert primary.called("UpdateRuntimeConfig")
+
+
+class TestAnAlternativeRuntimeThatGoesAway:
+    def test_ends_its_calls_under_way_at_once(self, client: Client, other: Runtime) -> None:
+        arrived, release = threading.Event(), threading.Event()
+
+        def hang(request: object, context: grpc.ServicerContext) -> None:
+            arrived.set()
+            release.wait(PATIENCE)
+
+        other.answers["StopContainer"] = hang
+        future = client.stub("StopContainer").future(client.request("StopContainer", container_id="alt.test__c"))
+        assert arrived.wait(PATIENCE)
+        release.set() if other.stop() else release.set()
+        error = future.exception(PATIENCE)
+        assert isinstance(error, grpc.RpcError)
+        assert error.code() in (GONE, grpc.StatusCode.CANCELLED)
+
+    def test_is_left_out_and_found_again(self, client: Client, proxy: Proxy, primary: Runtime, other: Runtime) -> None:
+        primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
+        assert listed(client) == ["a", "alt.test__b"]
+        other.stop()
+        proxy.wait_for_log(f'runtime "alt.test" ({other.path}) has gone')
+        assert listed(client) == ["a"]
+        other.start()
+        proxy.wait_for_log('connected to runtime "alt.test"', 2)
+        assert listed(client) == ["a", "alt.test__b"]
+
+    def test_that_fails_a_list_is_left_out_of_it(self, client: Client, primary: Runtime, other: Runtime) -> None:
+        primary.answers["ListPodSandbox"] = pods("a")
+        other.answers["ListPodSandbox"] = lambda _, context: context.abort(grpc.StatusCode.INTERNAL, "broken")
+        assert listed(client) == ["a"]
+
+
+class TestThePrimaryRuntime:
+    def test_is_waited_for(
+        self,
+        runtime: Callable[..., Runtime],
+        other: Runtime,
+        start_proxy: Callable[..., Proxy],
+        connect: Callable[..., Client],
+    ) -> None:
+        primary = runtime("primary")
+        proxy = start_proxy(primary, {"alt.test": other}, "--connection-timeout", "60", connected=1)
+        client = connect(proxy)
+        single = client.stub("Status").future(client.request("Status"), timeout=60)
+        many = client.stub("ListPodSandbox").future(client.request("ListPodSandbox"), timeout=60)
+        other.wait_for("ListPodSandbox")
+        assert not single.done()
+        assert not many.done()
+        primary.answers["ListPodSandbox"] = pods("a")
+        primary.start()
+        single.result(PATIENCE)
+        assert [pod.id for pod in many.result(PATIENCE).items] == ["a"]
+
+    def test_that_does_not_come_in_time_is_unavailable(
+        self,
+        runtime: Callable[..., Runtime],
+        other: Runtime,
+        start_proxy: Callable[..., Proxy],
+        connect: Callable[..., Client],
+    ) -> None:
+        proxy = start_proxy(runtime("primary"), {"alt.test": other}, "--connection-timeout", "0.2", connected=1)
+        client = connect(proxy)
+        for method in ("Status", "ListPodSandbox", "UpdateRuntimeConfig", "GetContainerEvents", *STREAMS):
+            code, text = client.fail(method)
+            assert code is GONE, method
+            assert "the primary runtime" in text
+
+    def test_is_not_waited_for_beyond_the_deadline(
+        self, runtime: Callable[..., Runtime], start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+    ) -> None:
+        proxy = start_proxy(runtime("primary"), {}, "-v", "2", "--connection-timeout", "600", connected=0)
+        code, _ = connect(proxy).fail("Status", timeout=0.3)
+        assert code in (GONE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    def test_is_not_needed_by_a_list_of_another(
+        self,
+        runtime: Callable[..., Runtime],
+        other: Runtime,
+        start_proxy: Callable[..., Proxy],
+        connect: Callable[..., Client],
+    ) -> None:
+        client = connect(start_proxy(runtime("primary"), {"alt.test": other}, connected=1))
+        other.answers["ListPodSandbox"] = pods("b")
+        got = client.call("ListPodSandbox", filter={"id": "alt.test__b"})
+        assert [pod.id for pod in got.items] == ["alt.test__b"]
+
+    @pytest.mark.parametrize("method", ["ListPodSandbox", "ListImages", "StreamContainers"])
+    def test_that_fails_a_list_fails_it(self, method: str, client: Client, primary: Runtime) -> None:
+        primary.answers[method] = lambda _, context: context.abort(grpc.StatusCode.INTERNAL, "broken")
+        assert client.fail(method) == (grpc.StatusCode.INTERNAL, "broken")
+
+    def test_restarts_unnoticed(self, client: Client, proxy: Proxy, primary: Runtime) -> None:
+        client.call("Status")
+        primary.stop()
+        proxy.wait_for_log(f"the primary runtime ({primary.path}) has gone")
+        future = client.stub("Status").future(client.request("Status"), timeout=PATIENCE)
+        primary.start()
+        future.result(PATIENCE)
+
+
+class Hanging:
+    """A socket that accepts connections and never says anything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(self.path)
+        self._socket.listen(100)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def hanging(folder: Path) -> Iterator[Hanging]:
+    made = Hanging(folder / "hanging.sock")
+    yield made
+    made.close()
+
+
+def test_a_runtime_that_accepts_and_says_nothing_is_not_there(
+    hanging: Hanging, primary: Runtime, start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+) -> None:
+    client = connect(start_proxy(primary, {"alt.test": hanging}, connected=1))
+    primary.answers["ListPodSandbox"] = pods("a")
+    assert listed(client) == ["a"]
+    code, text = client.fail("ContainerStatus", container_id="alt.test__c")
+    assert code is GONE
+    assert 'runtime "alt.test"' in text
+
+
+class TestAHungAlternativeRuntime:
+    """It is connected, and then answers no more: a stopped process."""
+
+    @pytest.fixture
+    def hung(self, other: Runtime) -> Iterator[threading.Event]:
+        release = threading.Event()
+        for method in ("ListPodSandbox", "StreamPodSandboxes", "GetContainerEvents"):
+            other.answers[method] = lambda *_: release.wait(PATIENCE) and None
+        yield release
+        release.set()
+
+    def test_costs_a_list_no_more_than_the_fan_out_timeout(
+        self,
+        primary: Runtime,
+        other: Runtime,
+        hung: object,
+        start_proxy: Callable[..., Proxy],
+        connect: Callable[..., Client],
+    ) -> None:
+        proxy = start_proxy(primary, {"alt.test": other}, "--fan-out-timeout", "0.3")
+        client = connect(proxy)
+        primary.answers["ListPodSandbox"] = pods("a")
+        primary.answers["StreamPodSandboxes"] = lambda *_: []
+        assert listed(client) == ["a"]
+        assert client.call("StreamPodSandboxes") == []
+        proxy.wait_for_log("ListPodSandbox is answered without")
+
+    def test_costs_a_list_no_more_than_half_of_the_deadline(
+        self,
+        primary: Runtime,
+        other: Runtime,
+        hung: object,
+        start_proxy: Callable[..., Proxy],
+        connect: Callable[..., Client],
+    ) -> None:
+        client = connect(start_proxy(primary, {"alt.test": other}, "--fan-out-timeout", "600"))
+        primary.answers["ListPodSandbox"] = pods("a")
+        assert listed(client, timeout=3) == ["a"]
+
+    def test_costs_other_calls_nothing(self, client: Client, other: Runtime, hung: object) -> None:
+        future = client.stub("ListPodSandbox").future(client.request("ListPodSandbox"))
+        other.wait_for("ListPodSandbox")
+        client.call("Status")
+        client.call("ContainerStatus", container_id="alt.test__c")
+        assert not future.done()
+        future.cancel()
+
+    def test_that_is_stopped_counts_as_not_there_until_it_goes_on(
+        self, folder: Path, primary: Runtime, start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+    ) -> None:
+        # A second proxy is the alternative runtime: a process that can be stopped.
+        inner = start_proxy(primary, {}, name="inner")
+        inner.name = "inner"  # type: ignore[attr-defined]
+        outer = start_proxy(primary, {"alt.test": inner}, "--fan-out-timeout", "0.3", name="outer")
+        client = connect(outer)
+        primary.answers["ListPodSandbox"] = pods("a")
+        assert listed(client) == ["a", "alt.test__a"]
+        inner.signal(signal.SIGSTOP)
+        try:
+            assert listed(client) == ["a"]
+            code, text = client.fail("ContainerStatus", container_id="alt.test__c")
+            assert (code, "does not answer" in text) == (GONE, True)
+            assert listed(client) == ["a"]
+        finally:
+            inner.signal(signal.SIGCONT)
+        retry = threading.Event()
+        while listed(client) != ["a", "alt.test__a"]:
+            assert not retry.wait(0.05)
+
+
+class TestContainerEvents:
+    def feed(self, runtime: Runtime) -> Callable[[str], None]:
+        """Makes a runtime's events come when the test says so."""
+        ready = threading.Condition()
+        waiting: List[str] = []
+
+        def events(request: object, context: grpc.ServicerContext) -> Iterator[v1.ContainerEventResponse]:
+            context.add_callback(lambda: say(""))
+            context.send_initial_metadata(())
+            while True:
+                with ready:
+                    assert ready.wait_for(lambda: waiting, PATIENCE)
+                    name = waiting.pop(0)
+                if not name:
+                    return
+                status = v1.PodSandboxStatus(id="p")
+                yield v1.ContainerEventResponse(
+                    container_id=name, pod_sandbox_status=status, containers_statuses=[v1.ContainerStatus(id=name)]
+                )
+
+        def say(name: str) -> None:
+            with ready:
+                waiting.append(name)
+                ready.notify_all()
+
+        runtime.answers["GetContainerEvents"] = events
+        return say
+
+    def seen(self, stream: Iterator[v1.ContainerEventResponse]) -> tuple:
+        event = next(stream)
+        return event.container_id, event.pod_sandbox_status.id, event.containers_statuses[0].id
+
+    def test_of_all_runtimes_come_in_one_stream(self, client: Client, primary: Runtime, other: Runtime) -> None:
+        say, say_other = self.feed(primary), self.feed(other)
+        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+        say("a")
+        assert self.seen(stream) == ("a", "p", "a")
+        say_other("b")
+        assert self.seen(stream) == ("alt.test__b", "alt.test__p", "alt.test__b")
+        say("c")
+        assert self.seen(stream) == ("c", "p", "c")
+        stream.cancel()
+
+    def test_of_a_runtime_that_comes_back_come_back(
+        self, client: Client, proxy: Proxy, primary: Runtime, other: Runtime
+    ) -> None:
+        say, say_other = self.feed(primary), self.feed(other)
+        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+        other.wait_for("GetContainerEvents")
+        other.stop()
+        proxy.wait_for_log("GetContainerEvents is answered without")
+        say_other = self.feed(other)
+        other.start()
+        other.wait_for("GetContainerEvents", 2)
+        say_other("b")
+        assert self.seen(stream) == ("alt.test__b", "alt.test__p", "alt.test__b")
+        say("a")
+        assert self.seen(stream) == ("a", "p", "a")
+        stream.cancel()
+
+    def test_are_unimplemented_where_the_primary_has_none(
+        self, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        self.feed(other)
+        primary.answers["GetContainerEvents"] = lambda _, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "none")
+        assert client.fail("GetContainerEvents") == (grpc.StatusCode.UNIMPLEMENTED, "none")
