@@ -252,10 +252,19 @@ class Proxy:
             if self.process.stderr is not None:
                 self.process.stderr.close()
 
+    def as_runtime(self) -> Runtime:
+        """The proxy as a runtime of another one: a process that can be stopped and killed."""
+        return Runtime(self.path, "inner")
+
     def memory(self) -> int:
         """Resident memory, bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024
+
+
+MakeRuntime = Callable[..., Runtime]
+StartProxy = Callable[..., Proxy]
+Connect = Callable[..., Client]
 
 
 @pytest.fixture

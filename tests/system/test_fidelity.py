@@ -7,7 +7,7 @@ from typing import Callable, Iterator
 
 import grpc
 import pytest
-from conftest import PATIENCE, Client, Proxy, Runtime
+from conftest import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
 from cri_api.v1 import api_pb2 as v1
 
 NEW_FIELD = b"\xfa\x3f\x07unheard"  # field 1023, a string
@@ -96,7 +96,7 @@ class TestOnTheWayToAnyRuntime:
         client.call("StopPodSandbox", pod_sandbox_id=pod)
 
     def test_a_client_that_hangs_up_cancels_its_calls(
-        self, pod: str, client: Client, proxy: Proxy, connect: Callable[..., Client], runtime_of: Runtime
+        self, pod: str, client: Client, proxy: Proxy, connect: Connect, runtime_of: Runtime
     ) -> None:
         cancelled = waiting(runtime_of, "StopPodSandbox")
         gone = connect(proxy)
@@ -173,10 +173,10 @@ class TestWhatNobodyKnowsYet:
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_compressed_messages_are_understood(
     algorithm: grpc.Compression,
-    runtime: Callable[..., Runtime],
+    runtime: MakeRuntime,
     primary: Runtime,
-    start_proxy: Callable[..., Proxy],
-    connect: Callable[..., Client],
+    start_proxy: StartProxy,
+    connect: Connect,
 ) -> None:
     other = runtime("other", compression=algorithm).start()
     client = connect(start_proxy(primary, {"alt.test": other}))

@@ -7,7 +7,7 @@ from typing import Callable, Iterator, List
 
 import grpc
 import pytest
-from conftest import PATIENCE, Client, Proxy, Runtime, message_class
+from conftest import PATIENCE, Client, Connect, Proxy, Runtime, StartProxy, message_class
 from cri_api.v1 import api_pb2 as v1
 
 TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -15,14 +15,12 @@ MIB = 2**20
 
 
 @pytest.fixture
-def proxy(start_proxy: Callable[..., Proxy], primary: Runtime, other: Runtime) -> Proxy:
+def proxy(start_proxy: StartProxy, primary: Runtime, other: Runtime) -> Proxy:
     return start_proxy(primary, {"alt.test": other}, "-v", "2")
 
 
 @pytest.fixture
-def small(
-    start_proxy: Callable[..., Proxy], primary: Runtime, other: Runtime, connect: Callable[..., Client]
-) -> Client:
+def small(start_proxy: StartProxy, primary: Runtime, other: Runtime, connect: Connect) -> Client:
     """A client of a proxy that takes messages of 100,000 bytes."""
     return connect(start_proxy(primary, {"alt.test": other}, "--max-message-size", "100k"))
 

@@ -10,7 +10,7 @@ from typing import Callable, Iterator, List
 
 import grpc
 import pytest
-from conftest import PATIENCE, Client, Proxy, Runtime
+from conftest import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
 from cri_api.v1 import api_pb2 as v1
 
 from criproxy.cri import schema
@@ -20,7 +20,7 @@ STREAMS = [name for name, rpc in schema.load().methods.items() if name.startswit
 
 
 @pytest.fixture
-def absent(runtime: Callable[..., Runtime]) -> Runtime:
+def absent(runtime: MakeRuntime) -> Runtime:
     """The alternative runtime, which has not been started."""
     return runtime("other")
 
@@ -35,7 +35,7 @@ def listed(client: Client, **options: float) -> List[str]:
 
 class TestWhileAnAlternativeRuntimeIsNotThere:
     @pytest.fixture
-    def proxy(self, start_proxy: Callable[..., Proxy], primary: Runtime, absent: Runtime) -> Proxy:
+    def proxy(self, start_proxy: StartProxy, primary: Runtime, absent: Runtime) -> Proxy:
         return start_proxy(primary, {"alt.test": absent}, "-v", "2", connected=1)
 
     @pytest.mark.parametrize(
@@ -85,21 +85,6 @@ class TestWhileAnAlternativeRuntimeIsNotThere:
 
 
 class TestAnAlternativeRuntimeThatGoesAway:
-    def test_ends_its_calls_under_way_at_once(self, client: Client, other: Runtime) -> None:
-        arrived, release = threading.Event(), threading.Event()
-
-        def hang(request: object, context: grpc.ServicerContext) -> None:
-            arrived.set()
-            release.wait(PATIENCE)
-
-        other.answers["StopContainer"] = hang
-        future = client.stub("StopContainer").future(client.request("StopContainer", container_id="alt.test__c"))
-        assert arrived.wait(PATIENCE)
-        release.set() if other.stop() else release.set()
-        error = future.exception(PATIENCE)
-        assert isinstance(error, grpc.RpcError)
-        assert error.code() in (GONE, grpc.StatusCode.CANCELLED)
-
     def test_is_left_out_and_found_again(self, client: Client, proxy: Proxy, primary: Runtime, other: Runtime) -> None:
         primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
         assert listed(client) == ["a", "alt.test__b"]
@@ -116,13 +101,34 @@ class TestAnAlternativeRuntimeThatGoesAway:
         assert listed(client) == ["a"]
 
 
+@pytest.mark.parametrize("name", ["c", "alt.test__c"])
+def test_a_runtime_that_dies_ends_its_calls_at_once(
+    name: str, primary: Runtime, start_proxy: StartProxy, connect: Connect
+) -> None:
+    # Another proxy is the runtime: a process that can be killed.
+    inner = start_proxy(primary, {}, name="inner")
+    dying, living = inner.as_runtime(), primary
+    first, second = (living, dying) if "__" in name else (dying, living)
+    client = connect(start_proxy(first, {"alt.test": second}, "--connection-timeout", "600"))
+    release = threading.Event()
+    primary.answers["StopContainer"] = lambda *_: release.wait(PATIENCE) and None
+    future = client.stub("StopContainer").future(client.request("StopContainer", container_id=name), timeout=600)
+    primary.wait_for("StopContainer")
+    inner.signal(signal.SIGKILL)
+    error = future.exception(PATIENCE)
+    release.set()
+    assert isinstance(error, grpc.RpcError)
+    assert error.code() is GONE
+    assert "has gone during the call" in error.details()
+
+
 class TestThePrimaryRuntime:
     def test_is_waited_for(
         self,
-        runtime: Callable[..., Runtime],
+        runtime: MakeRuntime,
         other: Runtime,
-        start_proxy: Callable[..., Proxy],
-        connect: Callable[..., Client],
+        start_proxy: StartProxy,
+        connect: Connect,
     ) -> None:
         primary = runtime("primary")
         proxy = start_proxy(primary, {"alt.test": other}, "--connection-timeout", "60", connected=1)
@@ -139,10 +145,10 @@ class TestThePrimaryRuntime:
 
     def test_that_does_not_come_in_time_is_unavailable(
         self,
-        runtime: Callable[..., Runtime],
+        runtime: MakeRuntime,
         other: Runtime,
-        start_proxy: Callable[..., Proxy],
-        connect: Callable[..., Client],
+        start_proxy: StartProxy,
+        connect: Connect,
     ) -> None:
         proxy = start_proxy(runtime("primary"), {"alt.test": other}, "--connection-timeout", "0.2", connected=1)
         client = connect(proxy)
@@ -152,7 +158,7 @@ class TestThePrimaryRuntime:
             assert "the primary runtime" in text
 
     def test_is_not_waited_for_beyond_the_deadline(
-        self, runtime: Callable[..., Runtime], start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+        self, runtime: MakeRuntime, start_proxy: StartProxy, connect: Connect
     ) -> None:
         proxy = start_proxy(runtime("primary"), {}, "-v", "2", "--connection-timeout", "600", connected=0)
         code, _ = connect(proxy).fail("Status", timeout=0.3)
@@ -160,10 +166,10 @@ class TestThePrimaryRuntime:
 
     def test_is_not_needed_by_a_list_of_another(
         self,
-        runtime: Callable[..., Runtime],
+        runtime: MakeRuntime,
         other: Runtime,
-        start_proxy: Callable[..., Proxy],
-        connect: Callable[..., Client],
+        start_proxy: StartProxy,
+        connect: Connect,
     ) -> None:
         client = connect(start_proxy(runtime("primary"), {"alt.test": other}, connected=1))
         other.answers["ListPodSandbox"] = pods("b")
@@ -205,7 +211,7 @@ def hanging(folder: Path) -> Iterator[Hanging]:
 
 
 def test_a_runtime_that_accepts_and_says_nothing_is_not_there(
-    hanging: Hanging, primary: Runtime, start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+    hanging: Hanging, primary: Runtime, start_proxy: StartProxy, connect: Connect
 ) -> None:
     client = connect(start_proxy(primary, {"alt.test": hanging}, connected=1))
     primary.answers["ListPodSandbox"] = pods("a")
@@ -231,8 +237,8 @@ class TestAHungAlternativeRuntime:
         primary: Runtime,
         other: Runtime,
         hung: object,
-        start_proxy: Callable[..., Proxy],
-        connect: Callable[..., Client],
+        start_proxy: StartProxy,
+        connect: Connect,
     ) -> None:
         proxy = start_proxy(primary, {"alt.test": other}, "--fan-out-timeout", "0.3")
         client = connect(proxy)
@@ -247,8 +253,8 @@ class TestAHungAlternativeRuntime:
         primary: Runtime,
         other: Runtime,
         hung: object,
-        start_proxy: Callable[..., Proxy],
-        connect: Callable[..., Client],
+        start_proxy: StartProxy,
+        connect: Connect,
     ) -> None:
         client = connect(start_proxy(primary, {"alt.test": other}, "--fan-out-timeout", "600"))
         primary.answers["ListPodSandbox"] = pods("a")
@@ -263,12 +269,11 @@ class TestAHungAlternativeRuntime:
         future.cancel()
 
     def test_that_is_stopped_counts_as_not_there_until_it_goes_on(
-        self, folder: Path, primary: Runtime, start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+        self, folder: Path, primary: Runtime, start_proxy: StartProxy, connect: Connect
     ) -> None:
         # A second proxy is the alternative runtime: a process that can be stopped.
         inner = start_proxy(primary, {}, name="inner")
-        inner.name = "inner"  # type: ignore[attr-defined]
-        outer = start_proxy(primary, {"alt.test": inner}, "--fan-out-timeout", "0.3", name="outer")
+        outer = start_proxy(primary, {"alt.test": inner.as_runtime()}, "--fan-out-timeout", "0.3", name="outer")
         client = connect(outer)
         primary.answers["ListPodSandbox"] = pods("a")
         assert listed(client) == ["a", "alt.test__a"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Callable
-
 import grpc
 import pytest
-from conftest import Client, Proxy, Runtime
+from conftest import Connect, MakeRuntime, StartProxy
 from cri_api.v1 import api_pb2 as v1
 
 V1, V1ALPHA2, V1ALPHA1 = "runtime.v1", "runtime.v1alpha2", "runtime"
@@ -20,9 +18,9 @@ def test_any_kubelet_works_with_any_two_runtimes(
     kubelet: str,
     first: str,
     second: str,
-    runtime: Callable[..., Runtime],
-    start_proxy: Callable[..., Proxy],
-    connect: Callable[..., Client],
+    runtime: MakeRuntime,
+    start_proxy: StartProxy,
+    connect: Connect,
 ) -> None:
     primary = runtime("primary", packages=[first]).start()
     other = runtime("other", packages=[second]).start()
@@ -37,7 +35,7 @@ def test_any_kubelet_works_with_any_two_runtimes(
 
 
 def test_a_runtime_is_called_in_kubelets_version_if_it_speaks_it(
-    runtime: Callable[..., Runtime], start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+    runtime: MakeRuntime, start_proxy: StartProxy, connect: Connect
 ) -> None:
     primary = runtime("primary", packages=[V1, V1ALPHA2]).start()
     proxy = start_proxy(primary, {})
@@ -47,7 +45,7 @@ def test_a_runtime_is_called_in_kubelets_version_if_it_speaks_it(
 
 
 def test_a_method_that_an_older_runtime_lacks_is_unimplemented(
-    runtime: Callable[..., Runtime], start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+    runtime: MakeRuntime, start_proxy: StartProxy, connect: Connect
 ) -> None:
     primary = runtime("primary", packages=[V1ALPHA2]).start()
 
@@ -80,9 +78,9 @@ def test_the_hosts_namespaces_mean_the_same_in_v1alpha1(
     theirs: str,
     sent: bytes,
     arrives: bytes,
-    runtime: Callable[..., Runtime],
-    start_proxy: Callable[..., Proxy],
-    connect: Callable[..., Client],
+    runtime: MakeRuntime,
+    start_proxy: StartProxy,
+    connect: Connect,
 ) -> None:
     primary = runtime("primary", packages=[theirs]).start()
     client = connect(start_proxy(primary, {}), kubelet)
@@ -91,7 +89,7 @@ def test_the_hosts_namespaces_mean_the_same_in_v1alpha1(
 
 
 def test_a_file_systems_identifier_does_not_cross_from_v1alpha1(
-    runtime: Callable[..., Runtime], start_proxy: Callable[..., Proxy], connect: Callable[..., Client]
+    runtime: MakeRuntime, start_proxy: StartProxy, connect: Connect
 ) -> None:
     primary = runtime("primary", packages=[V1ALPHA1]).start()
     usage = v1.FilesystemUsage(timestamp=7, fs_id=v1.FilesystemIdentifier(mountpoint="a-uuid-there"))
