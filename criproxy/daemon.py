@@ -59,8 +59,8 @@ def _serve(config: Config, log: Log, sock: socket.socket) -> None:
     proxy = Proxy(config, loop, log, lambda: stream_url(config))
 
     def stop() -> None:
-        log.info("stopping")
         proxy.drain(DRAIN_TIME, loop.stop)
+        log.info(f"stopping: no new calls, {proxy.under_way} under way")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(number, stop)

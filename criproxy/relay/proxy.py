@@ -76,10 +76,14 @@ class Proxy:
                 backend.stop()
             done()
 
+    @property
+    def under_way(self) -> int:
+        """How many calls have not ended yet."""
+        return sum(len(front.calls) for front in self.fronts)
+
     def _give_up(self) -> None:
-        under_way = sum(len(front.calls) for front in self.fronts)
-        if self._drained is not None and under_way:
-            self.log.warning(f"{under_way} calls have not ended in time and are cut off")
+        if self._drained is not None and self.under_way:
+            self.log.warning(f"calls that have not ended in time and are cut off: {self.under_way}")
         for front in list(self.fronts):
             front.transport.close("criproxy stops")
 

@@ -124,7 +124,7 @@ def test_calls_that_do_not_end_are_cut_off(proxy: Proxy, client: Client, primary
     assert proxy.wait() == 0
     release.set()
     assert isinstance(future.exception(PATIENCE), grpc.RpcError)
-    assert proxy.logged("1 calls have not ended in time")
+    assert proxy.logged("calls that have not ended in time and are cut off: 1")
 
 
 def test_the_command_line_of_the_go_program_works(primary: Runtime, other: Runtime, folder: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_command_line_of_the_go_program_works(primary: Runtime, other: Runti
 
 
 class TestTheLog:
-    def log(self, level: int, client: Client, proxy: Proxy) -> List[str]:
+    def log(self, client: Client, proxy: Proxy) -> List[str]:
         """What is logged of a call of each kind."""
         client.call("StopContainer", container_id="c")
         client.call("ContainerStatus", container_id="c")
@@ -200,7 +200,7 @@ class TestTheLog:
     ) -> None:
         primary.answers["StopPodSandbox"] = lambda _, context: context.abort(grpc.StatusCode.NOT_FOUND, "gone")
         proxy = start_proxy(primary, {"alt.test": other}, "-v", str(level))
-        assert self.log(level, connect(proxy), proxy) == wanted
+        assert self.log(connect(proxy), proxy) == wanted
 
     def test_shows_messages_as_yaml(self, client: Client, proxy: Proxy, primary: Runtime) -> None:
         primary.answers["RunPodSandbox"] = v1.RunPodSandboxResponse(pod_sandbox_id="p1")
