@@ -184,12 +184,12 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """Takes all that is ready to be written."""
-        out = self._out
-        if not out:
-            return b""
-        data = b"".join(out)
-        out.clear()
-        return data
+        return b"".join(self.buffers_to_send())
+
+    def buffers_to_send(self) -> List[Buffer]:
+        """Takes all that is ready to be written, in its pieces, so that nothing large is copied."""
+        out, self._out = self._out, []
+        return out
 
     @property
     def open_streams(self) -> int:

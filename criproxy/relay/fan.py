@@ -291,7 +291,8 @@ class Gather(FanOut):
             return
         headers = self.branches[0].headers
         self.send_headers(RESPONSE_HEADERS if headers is None else headers.wire)
-        self.send_data(b"".join((prefix(size), *bodies)))
+        for data in (prefix(size), *bodies):
+            self.send_data(data)
         if row is not None and self.proxy.log.enabled(row.loud):
             self.log_answer(b"".join(bodies))
         self.finish(OK_TRAILERS if self._trailers is None else self._trailers.wire)

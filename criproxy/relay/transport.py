@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from contextlib import suppress
-from typing import Callable, List, Optional
+from itertools import islice
+from typing import Callable, Deque, List
 
-from criproxy.http2.connection import Connection, Event
+from criproxy.http2.connection import Buffer, Connection, Event
 from criproxy.http2.errors import ConnectionFault
 from criproxy.relay.loop import READ, WRITE, Loop
 
@@ -15,6 +17,10 @@ _CHUNK = 256 * 1024
 _BACKLOG = 1024 * 1024
 """With more than this waiting for the socket, nothing more is read from the peer: it could make us answer (PING,
 SETTINGS) without end otherwise."""
+
+_JOINED = 64 * 1024
+_GATHERED = 128
+"""How many buffers are written at once, at most (IOV_MAX is 1024)."""
 
 _buffer = bytearray(_CHUNK)
 _view = memoryview(_buffer)
@@ -29,6 +35,7 @@ class Transport:
 
     __slots__ = (
         "_backlog",
+        "_backlog_size",
         "_flushing",
         "_interest",
         "_loop",
@@ -57,7 +64,8 @@ class Transport:
         self._sock = sock
         self._on_events = on_events
         self._on_closed = on_closed
-        self._backlog: Optional[memoryview] = None
+        self._backlog: Deque[Buffer] = deque()
+        self._backlog_size = 0
         self._interest = READ
         self._flushing = False
         loop.watch(self.fd, self._on_ready)
@@ -74,14 +82,14 @@ class Transport:
         self._flushing = False
         if self.closed:
             return
-        data = self.connection.data_to_send()
-        if self._backlog is not None:
-            if data:
-                self._backlog = memoryview(bytes(self._backlog) + data)
-                self._watch()
-        elif data:
-            self._write(memoryview(data))
-        if self.closing and self._backlog is None and not self.closed:
+        buffers = self.connection.buffers_to_send()
+        if self._backlog:
+            self._backlog.extend(buffers)
+            self._backlog_size += sum(map(len, buffers))
+            self._watch()
+        elif buffers:
+            self._write(buffers)
+        if self.closing and not self._backlog and not self.closed:
             self.close("")
 
     def close(self, reason: str) -> None:
@@ -98,33 +106,55 @@ class Transport:
         self.closing = True
         self.flush_soon()
 
-    def _write(self, data: memoryview) -> None:
+    def _write(self, buffers: List[Buffer]) -> None:
+        """Writes buffers that nothing is waiting before; what the socket does not take becomes the backlog."""
+        size = sum(map(len, buffers))
         try:
-            sent = self._sock.send(data)
+            # To join a few small pieces is cheaper than to describe each of them to the kernel.
+            sent = self._sock.send(b"".join(buffers)) if size <= _JOINED else self._sock.sendmsg(buffers[:_GATHERED])
         except BlockingIOError:
             sent = 0
         except OSError as error:
             self.close(f"write: {error.strerror}")
             return
-        if sent == len(data):
-            if self._backlog is not None:
-                self._backlog = None
-                self._watch()
-                events = self.connection.hold(False)
-                if events:
-                    self._on_events(events)
-                self.flush_soon()
-            return
-        if self._backlog is None:
+        if sent < size:
+            self._backlog.extend(buffers)
+            self._backlog_size = size
             self.connection.hold(True)
-        self._backlog = data[sent:]
+            self._take_off_backlog(sent)
+            self._watch()
+
+    def _write_backlog(self) -> None:
+        try:
+            sent = self._sock.sendmsg(islice(self._backlog, _GATHERED))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.close(f"write: {error.strerror}")
+            return
+        self._take_off_backlog(sent)
         self._watch()
+        if not self._backlog:
+            events = self.connection.hold(False)
+            self.flush_soon()
+            if events:
+                self._on_events(events)
+
+    def _take_off_backlog(self, sent: int) -> None:
+        backlog = self._backlog
+        self._backlog_size -= sent
+        while sent:
+            size = len(backlog[0])
+            if size > sent:
+                backlog[0] = memoryview(backlog[0])[sent:]
+                return
+            backlog.popleft()
+            sent -= size
 
     def _watch(self) -> None:
-        backlog = self._backlog
-        if backlog is None:
+        if not self._backlog:
             interest = READ
-        elif len(backlog) > _BACKLOG:
+        elif self._backlog_size > _BACKLOG:
             interest = WRITE
         else:
             interest = READ | WRITE
@@ -133,8 +163,8 @@ class Transport:
             self._loop.change(self.fd, interest)
 
     def _on_ready(self, events: int) -> None:
-        if events & WRITE and self._backlog is not None:
-            self._write(self._backlog)
+        if events & WRITE and self._backlog:
+            self._write_backlog()
         if events & ~WRITE and not self.closed:
             self._read()
 
@@ -166,6 +196,6 @@ class Transport:
 
     def _send_last(self) -> None:
         """Writes the GOAWAY of a connection error, if the socket takes it."""
-        if self._backlog is None:
+        if not self._backlog:
             with suppress(OSError):
                 self._sock.send(self.connection.data_to_send())

@@ -1,0 +1,33 @@
+"""The relay that one would write first: grpcio's server and channel, messages as bytes.
+
+python -m tests.bench.grpcio_relay LISTEN CONNECT
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent import futures
+from typing import Any
+
+import grpc
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    listen, connect = sys.argv[1:]
+    channel = grpc.insecure_channel(f"unix:{connect}", options=(("grpc.max_receive_message_length", -1),))
+
+    class Relay(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, details: grpc.HandlerCallDetails) -> Any:
+            call = channel.unary_unary(details.method)
+            return grpc.unary_unary_rpc_method_handler(lambda request, context: call(request))
+
+    server = grpc.server(futures.ThreadPoolExecutor(32), options=(("grpc.max_send_message_length", -1),))
+    server.add_generic_rpc_handlers((Relay(),))
+    server.add_insecure_port(f"unix:{listen}")
+    server.start()
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main()
