@@ -5,34 +5,33 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Dict, Optional, Sequence
+from typing import Any, Optional, Sequence
 
-COMMANDS: Dict[str, str] = {
-    "show": "criproxy.show",
-    "demo": "criproxy.demo.run",
-    "demo-runtime": "criproxy.demo.server",
+from criproxy import config
+
+_DAEMON = "criproxy.daemon:run"
+_COMMANDS = {
+    "show": "criproxy.show:main",
+    "demo": "criproxy.demo.run:main",
+    "demo-runtime": "criproxy.demo.server:main",
 }
-"""The module of each command; its ``main`` takes the arguments and gives the exit status. They are imported when they
-are used: what they need (grpcio) would cost the daemon more memory than all it is made of."""
+"""Imported only when asked for: the daemon must not pay for what the commands need."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs what the arguments ask for and gives the process's exit status."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments and arguments[0] in COMMANDS:
-        status: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
-        return status
-    return _serve(arguments)
-
-
-def _serve(arguments: Sequence[str]) -> int:
-    # Here for the commands' sake: they need nothing of it.
-    from criproxy.config import ConfigError, parse
-    from criproxy.daemon import run
-
+    """Runs the daemon, or the command that the first word names. Returns the exit status."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in _COMMANDS:
+        return _run(_COMMANDS[words[0]], words[1:])
     try:
-        config = parse(arguments, os.environ)
-    except ConfigError as error:
+        configured = config.parse(words, os.environ)
+    except config.ConfigError as error:
         print(f"criproxy: {error}", file=sys.stderr)
         return 2
-    return run(config)
+    return _run(_DAEMON, configured)
+
+
+def _run(where: str, argument: Any) -> int:
+    module, _, function = where.partition(":")
+    status: int = getattr(import_module(module), function)(argument)
+    return status

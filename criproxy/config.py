@@ -1,368 +1,432 @@
-"""Options and runtimes: what the command line, the environment and the configuration file say, as one frozen object.
+"""Options, from the command line, the environment and a file, validated into one frozen object.
 
-The command line is that of the Go program of the same name, whose flags take one dash or two, plus a spelled-out form
-of each. Everything that is wrong with it is a `ConfigError` of one line.
+The command line is the one of the Go program of the same name, whose flags have one dash or two, and which takes the
+word after a flag as its value whatever that word looks like. `_spelled_out` turns it into ``--name=value``; from there
+on everything is configargparse's: command line before environment before file before default.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from argparse import SUPPRESS, RawDescriptionHelpFormatter
+import textwrap
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
-from urllib.parse import urlsplit
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Sequence, TextIO, Tuple
 
-from configargparse import ArgParser
+import configargparse  # type: ignore[import-untyped]
 
 from criproxy import __version__
 
-CONFIG_FILE = "/etc/criproxy/criproxy.conf"
-PRIMARY = "/var/run/dockershim.sock"
-LONGEST_PATH = 107
-"""sun_path of a unix socket's address has 108 bytes, the last of them a zero."""
+DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
+"""Read if it exists and no other file is named."""
 
-_DESCRIPTION = """\
-Serves several container runtimes (CRI implementations) to one kubelet on one unix socket.
-
-A RUNTIME is [ID:][unix://]PATH. The one without an id is the primary runtime and gets every call that names no other;
-a pod asks for another one by the annotation kubernetes.io/target-runtime: ID, and its images are called ID/IMAGE."""
-
-_EPILOG = """\
-Each option may stand on the command line, in the environment or in the configuration file (KEY = VALUE, the key being
-the option's long name without the dashes); the first of these that has it counts. CRI_PRIMARY and CRI_OTHER
-(comma-separated) in the environment are the parts of --connect, as in /etc/default/criproxy.
-
-Verbosity: 0 start-up, runtimes that come and go, serious errors; 2 also failed calls; 3 also requests and answers
-that change something; 4 also calls for a status; 5 also lists.
-
-Other commands (each has a --help of its own):
-  criproxy show            what kubelet sees on a CRI socket: pods, containers and images
-  criproxy demo            a proxy before two runtimes in memory, to try it
-  criproxy demo-runtime    one such runtime
-
-Exit status: 0 after SIGTERM or SIGINT, 1 if the socket cannot be had, 2 if the configuration is not valid."""
+_LONGEST_PATH = 107
+"""bytes: ``sun_path`` of ``struct sockaddr_un`` has 108, with the zero at the end (unix(7))."""
+_LONGEST_TIMEOUT = 24 * 3600.0
+_LARGEST_MESSAGE = 2**32 - 1
+"""bytes: a gRPC message's length is a number of 32 bits."""
+_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
 class ConfigError(Exception):
-    """The configuration is not valid. The text is one line and names the offending value."""
+    """What is configured cannot be. The text is one line that names the offending value."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime: its id (empty for the primary one) and the path of its socket."""
+    """A runtime and the unix socket it listens on."""
 
     id: str
+    """Empty for the primary runtime."""
     path: str
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that can be configured."""
+    """Everything the daemon is told by its operator, checked."""
 
     runtimes: Tuple[Runtime, ...]
-    """The primary runtime first."""
+    """The primary first, then the others in the order in which they were given."""
     listen: str
-    """The path of the socket for kubelet."""
+    """The unix socket kubelet connects to."""
     stream_url: str
-    """Put before a streaming URL that is a path alone; empty: this node's address and ``stream_port``."""
+    """Where the primary's streaming server is, ``scheme://host[:port]``; empty if not given."""
     stream_port: int
+    """Its port on this node, if there is no `stream_url`."""
     connection_timeout: float
-    """How long calls wait for the primary runtime, seconds."""
+    """Seconds a call waits for a runtime that is not connected."""
     fan_out_timeout: float
-    """How long a list waits for an alternative runtime, seconds."""
+    """Seconds a call to all runtimes waits for the slowest."""
     max_message_size: int
     """Bytes."""
     verbosity: int
-    warnings: Tuple[str, ...] = ()
-    """What is to be said at the start."""
+    warnings: Tuple[str, ...]
+    """What is accepted and yet will not do what it looks like, one line each, to be logged at start."""
 
 
-def _listen_path(text: str) -> str:
-    return _path(text, text)
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
+    """Reads the words after the program's name. Raises ConfigError; --help and --version print and raise SystemExit."""
+    words, warnings = _spelled_out(argv)
+    variables = _variables(environ)
+    values = {option.name: _read(option, text) for option, text in zip(_OPTIONS, _texts(words, variables))}
+    runtimes: Tuple[Runtime, ...] = values["connect"]
+    listen: str = values["listen"]
+    _refuse_a_loop(listen, runtimes)
+    return Config(
+        runtimes,
+        listen,
+        stream_url=values["stream-url"],
+        stream_port=values["stream-port"],
+        connection_timeout=values["connection-timeout"],
+        fan_out_timeout=values["fan-out-timeout"],
+        max_message_size=values["max-message-size"],
+        verbosity=values["verbosity"],
+        warnings=(*warnings, *_unknown(variables), *_doubts(runtimes)),
+    )
 
 
-def _stream_url(text: str) -> str:
-    url = urlsplit(text)
-    if text and not (url.scheme and url.netloc):
-        raise ConfigError(f"stream URL {text!r}: wanted is something like http://HOST:PORT")
-    return text
+def _texts(words: List[str], variables: Mapping[str, str]) -> List[str]:
+    """The options' values as they were given, in the order of `_OPTIONS`."""
+    named = any(word.startswith("--config=") for word in words) or _variable("config") in variables
+    parser = _parser([] if named else [DEFAULT_FILE])
+    try:
+        found = vars(parser.parse_args(words, env_vars=variables))
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from error
+    if named and not found["config"]:
+        raise ConfigError("config: the file's name is empty")
+    return [found[option.name] for option in _OPTIONS]
+
+
+def _read(option: _Option, text: str) -> Any:
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise ConfigError(f"{option.name}: {error}") from error
+
+
+def _refuse_a_loop(listen: str, runtimes: Sequence[Runtime]) -> None:
+    for runtime in runtimes:
+        if os.path.realpath(runtime.path) == os.path.realpath(listen):
+            raise ConfigError(f"listen: {listen!r} is the socket of a runtime, too")
+
+
+# Values.
+
+
+def _runtimes(text: str) -> Tuple[Runtime, ...]:
+    runtimes = [_runtime(entry) for entry in text.split(",")]
+    seen: Dict[str, Runtime] = {}
+    for runtime in runtimes:
+        other = seen.setdefault(runtime.id, runtime)
+        if other is not runtime:
+            what = f"two runtimes have the id {runtime.id!r}" if runtime.id else "there are two primary runtimes"
+            raise ValueError(f"{what}: {other.path!r} and {runtime.path!r}")
+    if "" not in seen:
+        raise ValueError(f"{text!r} has no primary runtime (a path without an id)")
+    for id in seen:
+        if id and id + "_" in seen:
+            # a___b would be both b of a_ and _b of a.
+            raise ValueError(f"the runtime ids {id!r} and {id + '_'!r} cannot be told apart before a '__'")
+    return (seen.pop(""), *seen.values())
+
+
+def _runtime(entry: str) -> Runtime:
+    """``[ID:][unix://]PATH``. A path may have a ``:`` in it: what begins with ``/`` or ``unix:`` has no id."""
+    if entry.startswith(("/", "unix:")) or ":" not in entry:
+        return Runtime("", _path(entry))
+    id, _, address = entry.partition(":")
+    path = _path(address, entry)
+    if address.startswith("//"):
+        raise ValueError(f"{entry!r} is no unix socket")
+    if ":" in path.partition("/")[0]:
+        raise ValueError(f"{entry!r}: the id of a runtime cannot have ':' in it")
+    for wrong in ("/", "__"):
+        if wrong in id:
+            raise ValueError(f"{entry!r}: the id of a runtime cannot have {wrong!r} in it")
+    if not id.isprintable() or " " in id:
+        raise ValueError(f"{entry!r}: the id of a runtime cannot have white space or control characters in it")
+    if not id:
+        raise ValueError(f"{entry!r}: the id of the runtime is empty")
+    return Runtime(id, path)
+
+
+def _path(text: str, whole: str = "") -> str:
+    """A unix socket's path; ``unix:PATH`` and ``unix://PATH`` are gRPC's ways to write one."""
+    path = text
+    for scheme in ("unix://", "unix:"):
+        if path.startswith(scheme):
+            path = path[len(scheme) :]
+            break
+    if not path:
+        raise ValueError(f"{whole or text!r}: the path is empty")
+    if "\0" in path:
+        raise ValueError(f"{path!r} has a zero in it, a path cannot")
+    size = len(os.fsencode(path))
+    if size > _LONGEST_PATH:
+        raise ValueError(f"{path!r} has {size} bytes, a unix socket's path can have {_LONGEST_PATH}")
+    return path
+
+
+def _unknown(variables: Mapping[str, str]) -> Iterator[str]:
+    known = {_variable(option.name) for option in _OPTIONS} | {_variable("config")}
+    for name in sorted(variables):
+        if name.startswith(_variable("")) and name not in known:
+            yield f"the environment variable {name!r} is none of an option"
+
+
+def _doubts(runtimes: Sequence[Runtime]) -> Iterator[str]:
+    seen: Dict[str, Runtime] = {}
+    for runtime in runtimes:
+        other = seen.setdefault(os.path.realpath(runtime.path), runtime)
+        if other is not runtime:
+            yield f"two runtimes have the socket {runtime.path!r}: kubelet will see all that is on it twice"
+    for runtime in runtimes[1:]:
+        if "." not in runtime.id:
+            yield (
+                f"the runtime id {runtime.id!r} has no dot: kubelet puts docker.io/ before the names of its images,"
+                " which are then the primary runtime's"
+            )
+        if "-" in runtime.id:
+            yield (
+                f"the runtime id {runtime.id!r} has a '-': kubelet, which takes what follows the last '-' in a log"
+                " link's name for the container's id, will not clean up its log links properly"
+            )
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= most:
+        raise ValueError(f"{text!r} is not a number from {least} to {most}")
+    return int(text)
 
 
 def _port(text: str) -> int:
-    if not (text.isdigit() and 0 < int(text) < 65_536):
-        raise ConfigError(f"stream port {text!r}: wanted is a number from 1 to 65535")
-    return int(text)
+    return _whole(text, 1, 65535)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text[:-1] if text.endswith("s") else text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= 3600:  # which nan is not, either
-        raise ConfigError(f"timeout {text!r}: wanted is a number of seconds, at most 3600")
+def _level(text: str) -> int:
+    return _whole(text, 0, 2**31 - 1)
+
+
+def _timeout(text: str) -> float:
+    match = re.fullmatch(rf"([0-9]{{1,12}}(?:\.[0-9]{{1,9}})?)({'|'.join(_SECONDS)})", text)
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise ValueError(f"{text!r} is not a time of more than no and at most {_LONGEST_TIMEOUT:.0f} seconds")
     return seconds
 
 
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-_LARGEST_MESSAGE = 2**32 - 1  # gRPC has four bytes for a message's length
-
-
 def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,12})(\w*?)B?", text)
-    size = int(match[1]) * _UNITS.get(match[2], 0) if match else 0
+    match = re.fullmatch(f"([0-9]{{1,12}})({'|'.join(_BYTES)})", text)
+    size = int(match[1]) * _BYTES[match[2]] if match else 0
     if not 0 < size <= _LARGEST_MESSAGE:
-        raise ConfigError(
-            f"message size {text!r}: wanted is a number of bytes from 1 to 4Gi, or one with k, M, Ki or Mi"
-        )
+        raise ValueError(f"{text!r} is not a size from 1 to {_LARGEST_MESSAGE} bytes (suffixes: k, M, G, Ki, Mi, Gi)")
     return size
 
 
-def _verbosity(text: str) -> int:
-    if not (text.isdigit() and len(text) < 4):
-        raise ConfigError(f"verbosity {text!r}: wanted is a number, 0 or more")
-    return int(text)
+def _url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
+        raise ValueError(f"{text!r} is not an address like http://HOST:PORT")
+    return text
+
+
+# Options.
 
 
 @dataclass(frozen=True)
 class _Option:
-    """One option. ``go``: its name in the Go program."""
+    """``--name``, the key ``name`` and the variable ``CRIPROXY_NAME``."""
 
     name: str
-    go: str
-    metavar: str
-    default: str
     read: Callable[[str], Any]
+    """Makes a value of the text. Raises ValueError with a text that names it."""
+    default: str
+    metavar: str
     help: str
-
-    @property
-    def variable(self) -> str:
-        """Its environment variable."""
-        return "CRIPROXY_" + self.name.upper().replace("-", "_")
+    go: str = ""
+    """How the Go program calls it, if otherwise."""
 
 
 _OPTIONS = (
-    _Option("connect", "connect", "RUNTIME,…", PRIMARY, str, "the runtimes"),
-    _Option("listen", "listen", "PATH", "/run/criproxy.sock", _listen_path, "the socket for kubelet"),
+    _Option(
+        "connect",
+        _runtimes,
+        "/var/run/dockershim.sock",
+        "[ID:]PATH,...",
+        "the runtimes' sockets: one without an id, which is the primary, and any number with one; unix:// may stand"
+        " before a path. CRI_PRIMARY and CRI_OTHER in the environment are its two parts; CRIPROXY_CONNECT goes before"
+        " them, and they before the file",
+    ),
+    _Option("listen", _path, "/run/criproxy.sock", "PATH", "the socket for kubelet"),
+    _Option(
+        "stream-port",
+        _port,
+        "11250",
+        "PORT",
+        "the port of the primary's streaming server on this node, for a primary that answers Exec with a path alone",
+        go="streamPort",
+    ),
     _Option(
         "stream-url",
-        "streamUrl",
+        _url,
+        "",
         "URL",
-        "",
-        _stream_url,
-        "put before a streaming URL (exec, attach, port-forward) that is a path alone"
-        " (default: http://, the node's address and the stream port)",
+        "the same as a whole address, http://HOST:PORT; the port is then not looked at",
+        go="streamUrl",
     ),
-    _Option("stream-port", "streamPort", "PORT", "11250", _port, "the port in that URL"),
+    _Option("connection-timeout", _timeout, "5s", "TIME", "how long a call waits for a runtime that is not connected"),
+    _Option("fan-out-timeout", _timeout, "5s", "TIME", "how long a call to all runtimes waits for the slowest"),
+    _Option("max-message-size", _size, "64Mi", "BYTES", "the largest message passed on"),
     _Option(
-        "connection-timeout",
-        "",
-        "SECONDS",
-        "5",
-        _seconds,
-        "how long a call waits for a primary runtime that is not there, and never beyond the caller's deadline",
+        "verbosity",
+        _level,
+        "0",
+        "N",
+        "what is logged of calls; 2: those that fail, 3: also those that change something, 4: also status, 5: also"
+        " lists",
+        go="v",
     ),
-    _Option(
-        "fan-out-timeout",
-        "",
-        "SECONDS",
-        "5",
-        _seconds,
-        "how long a list waits for an alternative runtime, and never more than half of the caller's deadline",
-    ),
-    _Option("max-message-size", "", "BYTES", "64Mi", _size, "the largest message, in either direction"),
-    _Option("verbosity", "v", "LEVEL", "0", _verbosity, "how much is logged"),
 )
 
-_SPELLED: Dict[str, str] = {
-    **{name: name for name in ("config", "version", "help")},
-    **{name: option.name for option in _OPTIONS for name in (option.name, option.go) if name},
-}
-"""The spelled-out name of whatever may stand behind one dash or two."""
-_IGNORED = {
-    # The Go program's, of which there is no use any more, and those of its logging library. True: takes a value.
-    "apiserver": True,
+_WITHOUT_EFFECT = {
     "logtostderr": False,
     "alsologtostderr": False,
     "stderrthreshold": True,
     "log_dir": True,
     "log_backtrace_at": True,
     "vmodule": True,
+    "apiserver": True,
+    "apiVersion": True,
 }
+"""Flags of the Go program that are accepted and do nothing (glog's, and its own of various releases); whether each
+takes a value, which a flag that takes none can have after a ``=`` all the same."""
+
+_EPILOG = f"""\
+Each option NAME can also be given by the environment variable CRIPROXY_NAME, in capitals and with _ for -, and as a
+line NAME = VALUE in the configuration file. The command line goes before the environment, and that before the file.
+An empty variable counts as not set. One dash does for two. TIME: seconds, or with ms, s or m. BYTES: a number, or
+with k, M, G, Ki, Mi or Gi.
+
+Accepted without effect, for the Go program's command lines:
+{textwrap.fill(", ".join("-" + name for name in _WITHOUT_EFFECT), 118, break_on_hyphens=False)}
+
+commands:
+  criproxy show          what the runtimes on this node have to say (criproxy show --help)
+  criproxy demo          a proxy with two made-up runtimes, to see it work
+  criproxy demo-runtime  one made-up runtime on a socket
+
+exit status:
+  0  stopped when asked to
+  1  could not go on; the last lines of the log say why
+  2  the options are refused; one line says which
+"""
 
 
-def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
-    """Reads the configuration. Raises ConfigError; SystemExit(0) after ``--help`` and ``--version``."""
-    arguments, warnings = _modern(argv)
-    parser = _parser()
-    variables = _variables(environ)
-    if variables.get("CRIPROXY_CONFIG"):
-        arguments = ["--config", variables["CRIPROXY_CONFIG"], *arguments]
-    values, unknown = parser.parse_known_args(arguments, env_vars=variables)
-    if unknown:
-        raise ConfigError(f"unknown option {unknown[0]!r}; see criproxy --help")
-    read = {option.name: option.read(getattr(values, option.name.replace("-", "_"))) for option in _OPTIONS}
-    runtimes = _runtimes(read["connect"])
-    if read["listen"] in [runtime.path for runtime in runtimes]:
-        raise ConfigError(f"{read['listen']!r} is a runtime's socket and the one to listen on")
-    return Config(
-        runtimes=runtimes,
-        listen=read["listen"],
-        stream_url=read["stream-url"],
-        stream_port=read["stream-port"],
-        connection_timeout=read["connection-timeout"],
-        fan_out_timeout=read["fan-out-timeout"],
-        max_message_size=read["max-message-size"],
-        verbosity=read["verbosity"],
-        warnings=(*warnings, *_warnings(runtimes)),
-    )
-
-
-def _modern(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
-    """The arguments in the spelled-out form, and a warning for each that has no effect any more."""
-    arguments: List[str] = []
-    warnings: List[str] = []
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, value = argument.lstrip("-").partition("=")
-        if not argument.startswith("-") or argument.startswith("---"):
-            arguments.append(argument)
-        elif name in _IGNORED:
-            warnings.append(f"option {argument.partition('=')[0]} has no effect any more")
-            if _IGNORED[name] and not equals and rest:
-                rest.pop(0)
-        else:
-            known = _SPELLED.get(name)
-            arguments.append(f"--{known}{equals}{value}" if known else argument)
-    return arguments, warnings
+def _variable(option: str) -> str:
+    return "CRIPROXY_" + option.upper().replace("-", "_")
 
 
 def _variables(environ: Mapping[str, str]) -> Dict[str, str]:
-    """The environment without empty variables, and with CRI_PRIMARY and CRI_OTHER as what they are parts of."""
+    """The environment without empty variables, and with CRI_PRIMARY and CRI_OTHER put together.
+
+    They are what /etc/default/criproxy has always held. CRI_OTHER alone is refused like any ``connect`` without a
+    primary: to fall back on dockershim's socket would leave a node of today without a runtime.
+    """
     variables = {name: value for name, value in environ.items() if value}
-    if "CRI_PRIMARY" in variables or "CRI_OTHER" in variables:
-        parts = [variables.get("CRI_PRIMARY", PRIMARY)]
-        if "CRI_OTHER" in variables:
-            parts.append(variables["CRI_OTHER"])
-        variables.setdefault("CRIPROXY_CONNECT", ",".join(parts))
+    parts = [variables[name] for name in ("CRI_PRIMARY", "CRI_OTHER") if name in variables]
+    if parts:
+        variables.setdefault(_variable("connect"), ",".join(parts))
     return variables
 
 
-class _Parser(ArgParser):  # type: ignore[misc]  # it has no types
+def _spelled_out(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """Go's command line as ``--name=value`` words, and a warning for each flag without effect."""
+    names = {"h": "help", **{option.go: option.name for option in _OPTIONS if option.go}}
+    takes_value = {"help": False, "version": False, "config": True, **_WITHOUT_EFFECT}
+    takes_value.update({option.name: True for option in _OPTIONS})
+    words: List[str] = []
+    warnings: Dict[str, None] = {}
+    rest = iter(argv)
+    for word in rest:
+        match = re.fullmatch("--?([^-=][^=]*)(=.*)?", word, re.DOTALL)
+        if not match:
+            raise ConfigError(f"unexpected argument: {word!r}")
+        name, value = names.get(match[1], match[1]), match[2]
+        if name not in takes_value:
+            raise ConfigError(f"unknown option: {word!r}")
+        if takes_value[name] and value is None:
+            try:
+                value = "=" + next(rest)
+            except StopIteration:
+                raise ConfigError(f"{word!r} needs a value") from None
+        if name in _WITHOUT_EFFECT:
+            warnings[f"the option -{name} has no effect"] = None
+        elif value and not takes_value[name]:
+            raise ConfigError(f"{word!r}: --{name} takes no value")
+        else:
+            words.append(f"--{name}{value or ''}")
+    return words, list(warnings)
+
+
+class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
+    """``name = value`` (or ``name: value``) lines and ``#`` comments; no sections, and nothing unknown."""
+
+    _LINE = re.compile(r"(?P<name>[^\s:=]+)\s*[:=]\s*(?P<quote>[\"']?)(?P<value>.*?)(?P=quote)(?:\s+#.*)?")
+
+    def parse(self, stream: TextIO) -> Dict[str, str]:
+        names = {option.name for option in _OPTIONS}
+        items: Dict[str, str] = {}
+        try:
+            lines = [line.strip() for line in stream]
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{stream.name}: {error}") from error
+        for number, line in enumerate(lines, 1):
+            if not line or line.startswith("#"):
+                continue
+            match = self._LINE.fullmatch(line)
+            if not match:
+                raise ConfigError(f"{stream.name}, line {number}: not understood: {line!r}")
+            if match["name"] not in names:
+                raise ConfigError(f"{stream.name}, line {number}: unknown key: {match['name']!r}")
+            items[match["name"]] = match["value"]
+        return items
+
+
+class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(" ".join(message.split()))
+        raise ConfigError(message.replace("\n", "\\n"))
 
 
-def _parser() -> _Parser:
+def _parser(default_files: List[str]) -> _Parser:
     parser = _Parser(
         prog="criproxy",
-        usage="criproxy [OPTION]…",
-        description=_DESCRIPTION,
+        usage="criproxy [OPTION ...]\n       criproxy COMMAND [ARGUMENT ...]",
+        description="Stands between kubelet and several container runtimes on one CRI socket.",
         epilog=_EPILOG,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=configargparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        add_help=False,
         add_config_file_help=False,
         add_env_var_help=False,
-        default_config_files=[CONFIG_FILE],
+        config_file_parser_class=_File,
+        default_config_files=default_files,
     )
     for option in _OPTIONS:
-        spelled = (f"-{option.go}", f"--{option.name}") if len(option.go) == 1 else (f"--{option.name}",)
-        default = f" (default: {option.default})" if option.default else ""
         parser.add_argument(
-            *spelled,
+            *([f"-{option.go}"] if option.go else []),
+            f"--{option.name}",
+            dest=option.name,
             metavar=option.metavar,
             default=option.default,
-            env_var=option.variable,
-            help=f"{option.help}{default} [{option.variable}]".replace("%", "%%"),
+            env_var=_variable(option.name),
+            help=f"{option.help} (default: {option.default or 'none'})",
         )
     parser.add_argument(
         "--config",
         metavar="FILE",
         is_config_file=True,
-        default=SUPPRESS,
-        help=f"the configuration file (default: {CONFIG_FILE} if there is one) [CRIPROXY_CONFIG]",
+        env_var=_variable("config"),
+        help=f"the configuration file (default: {DEFAULT_FILE}, if it exists)",
     )
-    parser.add_argument("--version", action="version", version=f"criproxy {__version__}", help="show the version")
-    parser.add_argument("-h", "--help", action="help", help="show this")
+    parser.add_argument("--version", action="version", version=f"criproxy {__version__}")
     return parser
-
-
-def _runtimes(connect: str) -> Tuple[Runtime, ...]:
-    runtimes = [parse_runtime(entry.strip()) for entry in connect.split(",")]
-    seen: Dict[str, Runtime] = {}
-    for runtime in runtimes:
-        if runtime.id not in seen:
-            seen[runtime.id] = runtime
-        elif runtime.id:
-            raise ConfigError(f"runtime id {runtime.id!r} is there twice: {seen[runtime.id].path!r}, {runtime.path!r}")
-        else:
-            raise ConfigError(f"two primary runtimes (without an id): {seen[''].path!r} and {runtime.path!r}")
-    if "" not in seen:
-        raise ConfigError(f"no primary runtime (one without an id) in {connect!r}")
-    return (seen.pop(""), *seen.values())
-
-
-def parse_runtime(entry: str) -> Runtime:
-    """Reads ``[ID:][unix://]PATH``. Raises ConfigError."""
-    start = _start_of_path(entry)
-    path = _path(re.sub(r"^unix:(//)?", "", entry[start:]), entry)
-    if not start:
-        return Runtime("", path)
-    name = entry[: start - 1]
-    offence = _offence(name)
-    if offence:
-        raise ConfigError(f"runtime {entry!r}: id {name!r} {offence}")
-    return Runtime(name, path)
-
-
-def _start_of_path(entry: str) -> int:
-    """Where the path begins: at ``unix:`` or ``/`` behind a colon or at the start, else behind the last colon."""
-    match = re.search(r"(?:^|:)(?=unix:|/)", entry)
-    return match.end() if match else entry.rfind(":") + 1
-
-
-def _path(path: str, entry: str) -> str:
-    if not path:
-        raise ConfigError(f"{entry!r}: the path of the socket is empty")
-    size = len(os.fsencode(path))
-    if size > LONGEST_PATH:
-        raise ConfigError(f"{path!r}: a path of {size} bytes, and a unix socket's may have {LONGEST_PATH}")
-    if "\0" in path:
-        raise ConfigError(f"{path!r}: a zero byte in the path")
-    return path
-
-
-_OFFENCES: Tuple[Tuple[Callable[[str], bool], str], ...] = (
-    (lambda name: not name, "is empty"),
-    (
-        lambda name: any(character.isspace() or not character.isprintable() for character in name),
-        "has white space in it",
-    ),
-    (lambda name: "/" in name, "has a '/' in it, by which image names are split"),
-    (lambda name: "__" in name, "has a '__' in it, by which ids are split"),
-    (lambda name: ":" in name, "has a ':' in it"),
-)
-
-
-def _offence(name: str) -> Optional[str]:
-    return next((offence for offends, offence in _OFFENCES if offends(name)), None)
-
-
-def _warnings(runtimes: Sequence[Runtime]) -> List[str]:
-    warnings: List[str] = []
-    for runtime in runtimes[1:]:
-        if "." not in runtime.id:
-            warnings.append(
-                f'runtime id "{runtime.id}" has no dot: kubelet takes "{runtime.id}/IMAGE" for an image of docker.io'
-                f' and asks for "docker.io/{runtime.id}/IMAGE", which goes to the primary runtime; use an id with a dot'
-            )
-        if "-" in runtime.id:
-            warnings.append(
-                f'runtime id "{runtime.id}" has a "-": kubelet takes what follows the last "-" in the name of a log'
-                f" link for the container's id; it will not clean up the links of this runtime's containers"
-            )
-    return warnings

@@ -1,110 +1,171 @@
-"""A message of the CRI as YAML, for people to read; what nobody may read is not in it.
+"""CRI messages as YAML text, for people, without what must not be read by them.
 
-Not shown are passwords and tokens (the schema says which fields: ``debug_redact``), the values of a container's
-environment and what repeats them, since that is where people keep theirs.
+Not shown, whoever logs: what the schema calls ``debug_redact`` (the credentials of a pull); the values of environment
+variables; the annotation in which kubectl keeps a pod's manifest, which holds the same values; and what runtimes put
+into ``info`` for a verbose request, which holds them too, as well as the runtime's own configuration.
 """
 
 from __future__ import annotations
 
 import base64
-import json
+import math
 import re
-from typing import Any, Iterator, Optional
+from itertools import chain
+from typing import Any, Iterator, Tuple
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.messages import api
-from criproxy.cri.schema import load
+from criproxy.cri.schema import Field, load
 
-REDACTED = "<redacted>"
-_ENVIRONMENT = ("KeyValue", "value")
-_REPEATS_THE_ENVIRONMENT = frozenset(("kubectl.kubernetes.io/last-applied-configuration",))
-_VERBOSE = "info"
-"""The map of implementation details in a verbose status; runtimes put the container's whole configuration there."""
+LIMIT = 60 * 1024
+"""bytes of text: no more is made of a message, since no more would be written."""
 
-_INDENT = "  "
-# What YAML reads as a string without quotes, whatever its version makes of words like `no`.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(:[A-Za-z0-9_./@+-]+)*")
-_WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
+_REDACTED = "<redacted>"
+_REDACTED_FIELDS = {("KeyValue", "value")}
+_REDACTED_MAPS = {"info"}
+_REDACTED_KEYS = {"kubectl.kubernetes.io/last-applied-configuration"}
+
+_PLAIN = re.compile(r"[A-Za-z_/][\w./@+=,-]*(?:[ :][\w./@+=,-]+)*", re.ASCII)
+"""What needs no quotes and is a string to every reader, if it is none of the words below."""
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+_LONGEST_KEY = 1000
+"""characters: YAML lets a key of more than 1024 stand only after a question mark."""
 
 
-def dump(message: str, body: bytes, limit: Optional[int] = None) -> str:
-    """The serialized ``message`` (a name of the schema's) as YAML, one line a field; empty if nothing is set.
+def dump(message: str, body: bytes) -> str:
+    """The serialized CRI message of this name as YAML, several lines, each with a newline at its end.
 
-    No more than about ``limit`` bytes are made; what does not parse gives a comment that says so.
+    What does not fit into `LIMIT` is left out, and so is what `body` has in fields unknown here; a comment at the end
+    says so. If ``body`` is no such message, there is nothing but such a comment.
     """
+    if message not in load().messages:
+        return f"# {len(body)} bytes of a message unknown here: {escape(message)}\n"
+    text, size = [], 0
     try:
         parsed = api()[message].FromString(body)
-    except DecodeError as error:
-        return f"# {len(body)} bytes that are no {message}: {error}\n"
-    lines = []
-    size = 0
-    for line in _fields(message, parsed, ""):
-        lines.append(line + "\n")
-        size += len(line) + 1
-        if limit is not None and size > limit:
-            lines.append("# and more\n")
-            break
-    return "".join(lines)
-
-
-def _fields(message: str, parsed: Any, indent: str) -> Iterator[str]:
-    schema = load().messages[message]
-    for descriptor, value in parsed.ListFields():
-        field = schema[descriptor.name]
-        name = f"{indent}{field.name}:"
-        if field.redacted or (message, field.name) == _ENVIRONMENT:
-            yield f"{name} {REDACTED}"
-        elif field.map_value is not None:
-            yield name
-            yield from _map(field.name, value, indent + _INDENT)
-        elif field.repeated:
-            yield name
-            for element in value:
-                yield from _element(descriptor, field.type, element, indent)
-        elif field.type in load().messages:
-            yield name if value.ListFields() else f"{name} {{}}"
-            yield from _fields(field.type, value, indent + _INDENT)
+        for line in _message(message, parsed):
+            encoded = line.encode()
+            size += len(encoded) + 1
+            if size > LIMIT:
+                left = LIMIT - (size - len(encoded))
+                text.append(encoded[: max(left, 0)].decode(errors="ignore"))
+                text.append(f"# cut here: the whole message has {len(body)} bytes")
+                break
+            text.append(line)
         else:
-            yield f"{name} {_scalar(descriptor, value)}"
+            unknown = _unknown(parsed)
+            if unknown:
+                text.append(f"# {unknown} bytes in fields unknown here")
+    except (DecodeError, UnicodeDecodeError):
+        return f"# {len(body)} bytes that are no {message}\n"
+    return "\n".join(text) + "\n"
 
 
-def _element(descriptor: Any, kind: str, element: Any, indent: str) -> Iterator[str]:
-    """An element of a list: a message's first field stands beside the dash, the others below it."""
-    if kind not in load().messages:
-        yield f"{indent}- {_scalar(descriptor, element)}"
+def _unknown(message: Any) -> int:
+    """The bytes that fields without a name take. The ways to look at them differ between releases of protobuf."""
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    size: int = message.ByteSize() - known.ByteSize()
+    return size
+
+
+def escape(text: str) -> str:
+    """The text with everything but printable characters as ``\\n``, ``\\x1b``, ``\\u202e``."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if character == "\n":
+        return "\\n"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _message(name: str, message: Any) -> Iterator[str]:
+    fields = load().messages[name]
+    lines = chain.from_iterable(
+        _field(name, fields[descriptor.name], value) for descriptor, value in message.ListFields()
+    )
+    first = next(lines, None)
+    if first is None:
+        yield "{}"
         return
-    dash = f"{indent}- "
-    for line in _fields(kind, element, indent + _INDENT):
-        yield dash + line[len(dash) :]
-        dash = indent + _INDENT
-    if not element.ListFields():
-        yield f"{indent}- {{}}"
+    yield first
+    yield from lines
 
 
-def _map(name: str, value: Any, indent: str) -> Iterator[str]:
-    for key in sorted(value):
-        if name == _VERBOSE:
-            shown = f"<{len(value[key])} characters>"
-        else:
-            shown = REDACTED if key in _REPEATS_THE_ENVIRONMENT else _string(str(value[key]))
-        yield f"{indent}{_string(key)}: {shown}"
+def _field(message: str, field: Field, value: Any) -> Iterator[str]:
+    if field.redacted or (message, field.name) in _REDACTED_FIELDS:
+        yield f"{field.name}: {_REDACTED}"
+    elif field.map_value is not None:
+        yield f"{field.name}:"
+        for key in sorted(value):
+            hidden = field.name in _REDACTED_MAPS or key in _REDACTED_KEYS
+            for line in _entry(_scalar(key), _REDACTED if hidden else _scalar(value[key])):
+                yield "  " + line
+    elif field.repeated:
+        yield f"{field.name}:"
+        for item in value:
+            mark = "  - "
+            for line in _value(field, item):
+                yield mark + line
+                mark = "    "
+    elif field.type in load().messages and value.ListFields():
+        yield f"{field.name}:"
+        for line in _value(field, value):
+            yield "  " + line
+    else:
+        yield f"{field.name}: {next(_value(field, value))}"
 
 
-def _scalar(descriptor: Any, value: Any) -> str:
-    if descriptor.enum_type is not None:
-        known = descriptor.enum_type.values_by_number.get(value)
-        return known.name if known is not None else str(value)
+def _entry(key: str, value: str) -> Tuple[str, ...]:
+    return (f"{key}: {value}",) if len(key) <= _LONGEST_KEY else (f"? {key}", f": {value}")
+
+
+def _value(field: Field, value: Any) -> Iterator[str]:
+    schema = load()
+    if field.type in schema.messages:
+        yield from _message(field.type, value)
+    elif field.type in schema.enums:
+        yield next((name for name, number in schema.enums[field.type].items() if number == value), str(value))
+    else:
+        yield _scalar(value)
+
+
+def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return _number(value)
     if isinstance(value, bytes):
-        return f"!!binary {_string(base64.b64encode(value).decode())}"
-    if isinstance(value, str):
-        return _string(value)
-    return repr(value)
+        return _binary(value[: LIMIT + 1])
+    return _string(value[: LIMIT + 1])
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return ".nan"
+    if math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    mantissa, e, exponent = repr(value).partition("e")
+    # YAML 1.1 takes a number with an exponent for one only if it has a point in it.
+    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent
+
+
+def _binary(value: bytes) -> str:
+    try:
+        return _string(value.decode())
+    except UnicodeDecodeError:
+        return f'!!binary "{base64.b64encode(value).decode()}"'
 
 
 def _string(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return json.dumps(text)
+    return '"' + escape(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
