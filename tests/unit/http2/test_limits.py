@@ -1,0 +1,137 @@
+"""What a peer that means ill can make us do: so much a second, then the connection is over."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Tuple
+
+import pytest
+from http2_reference import (
+    ACK,
+    CONTINUATION,
+    END_HEADERS,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PRIORITY,
+    REQUEST,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    data,
+    frame,
+    headers,
+    number,
+    plain_block,
+    server,
+    settings,
+)
+
+from criproxy.http2.connection import MAX_CONTROL_FRAMES, MAX_RESETS, Connection
+from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.headers import MAX_BLOCK
+
+
+class Clock:
+    """A time that stands still until it is told otherwise, seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Flood = Callable[[int], bytes]
+"""Gives so many frames."""
+
+
+def endure(connection: Connection, clock: Clock, flood: Flood, limit: int) -> None:
+    """As much as the limit passes, each second anew; one frame more ends the connection."""
+    connection.receive(flood(limit))
+    clock.now += 1
+    connection.receive(flood(limit))
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(flood(1))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def flooded(**options: Any) -> Tuple[Connection, Clock]:
+    """A server's end with a request begun on stream 1, at the beginning of a second."""
+    clock = Clock()
+    connection = server(clock=clock, **options)
+    connection.receive(headers(1, REQUEST))
+    connection.data_to_send()
+    clock.now += 1
+    return connection, clock
+
+
+_FLOODS = {
+    "settings": settings(),
+    "settings acknowledged": frame(SETTINGS, ACK, 0),
+    "pings": frame(PING, 0, 0, bytes(8)),
+    "priorities": frame(PRIORITY, 0, 1, bytes(5)),
+    "goaways": frame(GOAWAY, 0, 0, bytes(8)),
+    "data frames without data": data(1, b""),
+    "data frames of padding": frame(0, 0x8, 1, b"\x03\0\0\0"),
+    "window updates that move nothing": frame(WINDOW_UPDATE, 0, 1, number(1)),
+    "connection window updates that move nothing": frame(WINDOW_UPDATE, 0, 0, number(1)),
+}
+
+
+@pytest.mark.parametrize("one", _FLOODS.values(), ids=_FLOODS)
+def test_a_second_has_room_for_a_number_of_frames_that_move_nothing(one: bytes) -> None:
+    connection, clock = flooded(stream_window=2**30)
+    endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
+def test_a_second_has_room_for_a_number_of_resets() -> None:
+    """Rapid reset, CVE-2023-44487."""
+    connection, clock = flooded()
+    stream_id = 1
+
+    def flood(count: int) -> bytes:
+        nonlocal stream_id
+        wire = b""
+        for _ in range(count):
+            stream_id += 2
+            wire += headers(stream_id, REQUEST) + frame(RST_STREAM, 0, stream_id, number(8))
+        return wire
+
+    endure(connection, clock, flood, MAX_RESETS)
+
+
+def test_a_block_has_a_largest_size() -> None:
+    connection = server()
+    filler = frame(CONTINUATION, 0, 1, bytes(16_384))
+    connection.receive(frame(HEADERS, 0, 1, b""))
+    connection.receive(filler * (MAX_BLOCK // 16_384))
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(frame(CONTINUATION, 0, 1, b"x"))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_block_has_a_largest_number_of_continuations() -> None:
+    """CONTINUATION flood, CVE-2024-27316: frames that add nothing never make the block too large."""
+    connection = server()
+    connection.receive(frame(HEADERS, 0, 1, plain_block(REQUEST)))
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(frame(CONTINUATION, 0, 1) * 100)
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_fields_have_a_largest_size_though_a_table_makes_them_small_on_the_wire() -> None:
+    """One byte may stand for a field of 4 kB as long as there is a dynamic table."""
+    connection = Connection(False)
+    insert = b"\x40" + plain_block([(b"x-large", b"v" * 4_000)])[1:]
+    wire = frame(HEADERS, END_HEADERS, 1, plain_block(REQUEST) + insert)
+    connection.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings() + wire)
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(frame(HEADERS, END_HEADERS, 3, plain_block(REQUEST) + b"\xbe" * 17))
+    assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+def test_a_flood_makes_us_say_no_more_than_it_says_itself() -> None:
+    for one in (settings(), frame(PING, 0, 0, bytes(8)), data(1, b""), frame(WINDOW_UPDATE, 0, 1, number(1))):
+        connection, _ = flooded()
+        connection.receive(one * 1_000)
+        assert len(connection.data_to_send()) <= 1_000 * len(one)
