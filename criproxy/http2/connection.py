@@ -496,8 +496,9 @@ class Connection:
             return
         elif not self.client and not end_stream:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
-        if block.head.malformed:
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, block.head.malformed)
+        malformed = block.malformed
+        if malformed:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, malformed)
         if end_stream:
             stream.remote_closed = True
             if stream.local_closed and not stream.queue:

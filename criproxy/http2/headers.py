@@ -91,6 +91,11 @@ class Block:
         """All fields, in their order."""
         return self.head.fields + self.tail_fields
 
+    @property
+    def malformed(self) -> Optional[str]:
+        """What makes the fields malformed, or None."""
+        return self.head.malformed or (_malformed(self.tail_fields) if self.tail_fields else None)
+
     def get(self, name: bytes) -> Optional[bytes]:
         """The first value of this field, or None."""
         for field, value in self.tail_fields:

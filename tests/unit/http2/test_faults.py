@@ -38,7 +38,7 @@ from http2_reference import (
 
 from criproxy.http2.connection import CONNECTION_WINDOW, Connection, DataReceived, StreamReset
 from criproxy.http2.errors import ConnectionFault, ErrorCode
-from criproxy.http2.headers import encode
+from criproxy.http2.headers import encode, spelling
 
 BLOCK = plain_block(REQUEST)
 
@@ -223,6 +223,14 @@ def test_a_request_is_refused_for(fields: List[Tuple[bytes, bytes]]) -> None:
     connection = server()
     connection.receive(headers(99, REQUEST))
     assert reset_of(connection, headers(101, fields, True), 101) is ErrorCode.PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("fields", [entry[1] for entry in _BAD_FIELDS], ids=[entry[0] for entry in _BAD_FIELDS])
+def test_a_request_is_refused_though_it_is_cut_for(fields: List[Tuple[bytes, bytes]]) -> None:
+    connection = server(volatile=spelling(b"grpc-timeout"))
+    connection.receive(headers(99, REQUEST))
+    cut = [*fields[:5], (b"grpc-timeout", b"5S"), *fields[5:]]
+    assert reset_of(connection, headers(101, cut, True), 101) is ErrorCode.PROTOCOL_ERROR
 
 
 def test_a_stream_beyond_the_limit_is_refused() -> None:
