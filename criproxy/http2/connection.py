@@ -33,7 +33,8 @@ CONNECTION_WINDOW = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes."""
 MAX_CONTROL_FRAMES = 50_000
 MAX_RESETS = 2_500
-"""Frames a peer may send in a second that cost us work and move no call: SETTINGS, PING and such; RST_STREAM."""
+"""Frames a peer may send in a second that cost us work and move no call: SETTINGS, PING and such; those that end a
+stream before its end, RST_STREAM and whatever makes us send one."""
 _REMEMBERED_RESETS = 2_048
 _MAX_CONTINUATIONS = 64
 
@@ -401,6 +402,7 @@ class Connection:
                     self._OTHERS[kind](self, flags, stream_id, payload, events)
                 # A frame of an unknown type is ignored (section 4.1).
             except StreamFault as fault:
+                self._count_reset()
                 self.reset(stream_id, fault.code)
                 events.append(StreamReset(stream_id, fault.code))
         self._rest = data[at:]
@@ -543,10 +545,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM that is not 4 bytes long")
         if not stream_id or self._is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"RST_STREAM on stream {stream_id}, which is idle")
-        self._tick()
-        self._resets += 1
-        if self._resets > MAX_RESETS:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} resets a second")
+        self._count_reset()
         if self._streams.pop(stream_id, None) is not None:
             self._forget(stream_id)
             events.append(StreamReset(stream_id, frames.WORD.unpack(payload)[0]))
@@ -649,6 +648,12 @@ class Connection:
         if now - self._second >= 1:
             self._second = now
             self._control_frames = self._resets = 0
+
+    def _count_reset(self) -> None:
+        self._tick()
+        self._resets += 1
+        if self._resets > MAX_RESETS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} resets a second")
 
     def _count_control_frame(self) -> None:
         self._tick()

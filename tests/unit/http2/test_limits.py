@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Callable, Tuple
 
 import pytest
@@ -43,6 +44,12 @@ class Clock:
 
 Flood = Callable[[int], bytes]
 """Gives so many frames."""
+
+
+def streams(one: Callable[[int], bytes]) -> Flood:
+    """A flood of new streams: what is sent on each, by its id."""
+    ids = itertools.count(3, 2)
+    return lambda count: b"".join(one(next(ids)) for _ in range(count))
 
 
 def endure(connection: Connection, clock: Clock, flood: Flood, limit: int) -> None:
@@ -87,16 +94,32 @@ def test_a_second_has_room_for_a_number_of_frames_that_move_nothing(one: bytes) 
 def test_a_second_has_room_for_a_number_of_resets() -> None:
     """Rapid reset, CVE-2023-44487."""
     connection, clock = flooded()
-    stream_id = 1
+    flood = streams(lambda stream_id: headers(stream_id, REQUEST) + frame(RST_STREAM, 0, stream_id, number(8)))
+    endure(connection, clock, flood, MAX_RESETS)
 
-    def flood(count: int) -> bytes:
-        nonlocal stream_id
-        wire = b""
-        for _ in range(count):
-            stream_id += 2
-            wire += headers(stream_id, REQUEST) + frame(RST_STREAM, 0, stream_id, number(8))
-        return wire
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda stream_id: frame(WINDOW_UPDATE, 0, stream_id, number(0)),
+        lambda stream_id: frame(WINDOW_UPDATE, 0, stream_id, number(2**31 - 1)),
+        lambda stream_id: frame(PRIORITY, 0, stream_id, bytes(4)),
+        lambda stream_id: headers(stream_id, [(b"grpc-status", b"0")]),
+        lambda stream_id: data(stream_id, b"", True) + data(stream_id, b"x"),
+        lambda stream_id: data(stream_id, bytes(11)),
+    ],
+    ids=["no window", "too large a window", "priority", "trailers without end", "data after the end", "too much data"],
+)
+def test_a_second_has_room_for_a_number_of_resets_that_we_are_made_to_send(fault: Callable[[int], bytes]) -> None:
+    """Made you reset, CVE-2025-8671: the peer opens streams and breaks a rule on each, so that we end them."""
+    connection, clock = flooded(stream_window=10)
+    flood = streams(lambda stream_id: headers(stream_id, REQUEST) + fault(stream_id))
+    endure(connection, clock, flood, MAX_RESETS)
+
+
+def test_a_second_has_room_for_a_number_of_malformed_requests() -> None:
+    connection, clock = flooded()
+    flood = streams(lambda stream_id: headers(stream_id, [*REQUEST, (b"Upper", b"case")]))
     endure(connection, clock, flood, MAX_RESETS)
 
 
