@@ -400,7 +400,8 @@ class Connection:
                     self._on_headers(flags, stream_id, payload, events)
                 elif kind in self._OTHERS:
                     self._OTHERS[kind](self, flags, stream_id, payload, events)
-                # A frame of an unknown type is ignored (section 4.1).
+                else:  # of an unknown type, to be ignored (section 4.1)
+                    self._count_control_frame()
             except StreamFault as fault:
                 self._count_reset()
                 self.reset(stream_id, fault.code)
@@ -510,9 +511,11 @@ class Connection:
     def _accept(self, stream_id: int) -> Optional[_Stream]:
         """A client's new stream, unless we have said that we take none (GOAWAY) or not so many."""
         if self.going_away:
+            self._count_control_frame()
             return None
         self._last_peer_id = stream_id
         if len(self._streams) >= self.max_streams:
+            self._count_control_frame()
             self._forget(stream_id)
             self._out.append(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             return None
@@ -531,8 +534,8 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a frame on stream {stream_id}, which is idle")
         if half:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "a frame after END_STREAM")
+        self._count_control_frame()
         if stream_id not in self._was_reset and not self.going_away:
-            self._count_control_frame()
             self._out.append(frames.rst_stream(stream_id, ErrorCode.STREAM_CLOSED))
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:
@@ -597,10 +600,10 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING that is not 8 bytes long")
+        self._count_control_frame()
         if flags & ACK:
             events.append(PingAcknowledged(payload))
             return
-        self._count_control_frame()
         self._out.append(frames.frame(frames.PING, ACK, 0, payload))
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:
@@ -633,6 +636,7 @@ class Connection:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"WINDOW_UPDATE on stream {stream_id}, which is idle")
             stream = self._streams.get(stream_id)
             if stream is None:
+                self._count_control_frame()
                 return
             stream.send_window += increment
             if not increment or stream.send_window > frames.MAX_WINDOW:

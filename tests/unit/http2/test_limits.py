@@ -15,8 +15,10 @@ from http2_reference import (
     PING,
     PRIORITY,
     REQUEST,
+    RESPONSE,
     RST_STREAM,
     SETTINGS,
+    TRAILERS,
     WINDOW_UPDATE,
     data,
     frame,
@@ -29,7 +31,7 @@ from http2_reference import (
 
 from criproxy.http2.connection import MAX_CONTROL_FRAMES, MAX_RESETS, Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
-from criproxy.http2.headers import MAX_BLOCK
+from criproxy.http2.headers import MAX_BLOCK, encode
 
 
 class Clock:
@@ -76,6 +78,8 @@ _FLOODS = {
     "settings": settings(),
     "settings acknowledged": frame(SETTINGS, ACK, 0),
     "pings": frame(PING, 0, 0, bytes(8)),
+    "pings acknowledged": frame(PING, ACK, 0, bytes(8)),
+    "frames of an unknown type": frame(0xFA, 0, 0),
     "priorities": frame(PRIORITY, 0, 1, bytes(5)),
     "goaways": frame(GOAWAY, 0, 0, bytes(8)),
     "data frames without data": data(1, b""),
@@ -89,6 +93,36 @@ _FLOODS = {
 def test_a_second_has_room_for_a_number_of_frames_that_move_nothing(one: bytes) -> None:
     connection, clock = flooded(stream_window=2**30)
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
+_TO_A_STREAM_THAT_IS_OVER = {
+    "data": data(1, b"x"),
+    "headers": headers(1, REQUEST),
+    "window updates": frame(WINDOW_UPDATE, 0, 1, number(1)),
+}
+
+
+@pytest.mark.parametrize("one", _TO_A_STREAM_THAT_IS_OVER.values(), ids=_TO_A_STREAM_THAT_IS_OVER)
+@pytest.mark.parametrize("how", ["reset", "ended"])
+def test_a_second_has_room_for_a_number_of_frames_to_a_stream_that_is_over(one: bytes, how: str) -> None:
+    connection, clock = flooded()
+    if how == "reset":
+        connection.reset(1, ErrorCode.CANCEL)
+    else:
+        connection.receive(data(1, b"", True))
+        connection.send_headers(1, encode(RESPONSE + TRAILERS), True)
+    endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
+def test_a_second_has_room_for_a_number_of_streams_that_are_refused() -> None:
+    connection, clock = flooded(max_streams=1)
+    endure(connection, clock, streams(lambda stream_id: headers(stream_id, REQUEST)), MAX_CONTROL_FRAMES)
+
+
+def test_a_second_has_room_for_a_number_of_streams_that_come_after_our_goaway() -> None:
+    connection, clock = flooded()
+    connection.go_away()
+    endure(connection, clock, streams(lambda stream_id: headers(stream_id, REQUEST)), MAX_CONTROL_FRAMES)
 
 
 def test_a_second_has_room_for_a_number_of_resets() -> None:
