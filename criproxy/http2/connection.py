@@ -161,6 +161,7 @@ class Connection:
         self._max_frame = frames.DEFAULT_FRAME_SIZE
         self._waiting: Dict[int, None] = {}
         self._held = False
+        self._opened = False
         self._first_block = True
         self._second = 0.0
         self._control_frames = 0
@@ -360,7 +361,7 @@ class Connection:
     # What was received.
 
     def receive(self, data: bytes) -> List[Event]:
-        """Takes bytes from the peer and gives their events, in order.
+        """Takes bytes from the peer and gives their events, in order; what their windows let go (`Sent`) comes last.
 
         Raises ConnectionFault; the GOAWAY that says it is then ready to be sent, and the connection is over.
         """
@@ -407,6 +408,10 @@ class Connection:
                 self.reset(stream_id, fault.code)
                 events.append(StreamReset(stream_id, fault.code))
         self._rest = data[at:]
+        if self._opened:
+            # Once for all that came: a peer could have us look at all streams that wait for each byte it grants.
+            self._opened = False
+            self._send_queued(events)
         if credit:
             self._return_credit(credit)
 
@@ -568,7 +573,6 @@ class Connection:
         for setting, value in frames.SETTING.iter_unpack(payload):
             self._apply(setting, value)
         self._out.append(frames.frame(frames.SETTINGS, ACK, 0))
-        self._send_queued(events)
         events.append(SettingsReceived())
 
     def _apply(self, setting: int, value: int) -> None:
@@ -578,7 +582,11 @@ class Connection:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE {value}")
             # Windows may become negative by this (section 6.9.2).
             change = value - self._initial_send_window
+            if not change:
+                return
+            self._count_control_frame(len(self._streams))
             self._initial_send_window = value
+            self._opened = True
             for stream in self._streams.values():
                 stream.send_window += change
                 if stream.send_window > frames.MAX_WINDOW:
@@ -627,6 +635,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE that is not 4 bytes long")
         increment = frames.WORD.unpack(payload)[0] & frames.MAX_WINDOW
         if not stream_id:
+            useful = bool(self._waiting) and self._send_window <= 0
             self._send_window += increment
             if not increment or self._send_window > frames.MAX_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
@@ -638,12 +647,13 @@ class Connection:
             if stream is None:
                 self._count_control_frame()
                 return
+            useful = bool(stream.queue)
             stream.send_window += increment
             if not increment or stream.send_window > frames.MAX_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
                 raise StreamFault(stream_id, code, f"a window opened by {increment}")
-        if self._waiting:
-            self._send_queued(events)
+        if useful:
+            self._opened = True
         else:
             self._count_control_frame()
 
@@ -659,9 +669,9 @@ class Connection:
         if self._resets > MAX_RESETS:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} resets a second")
 
-    def _count_control_frame(self) -> None:
+    def _count_control_frame(self, weight: int = 1) -> None:
         self._tick()
-        self._control_frames += 1
+        self._control_frames += weight
         if self._control_frames > MAX_CONTROL_FRAMES:
             text = f"more than {MAX_CONTROL_FRAMES} frames a second that move nothing"
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)

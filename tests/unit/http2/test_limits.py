@@ -12,6 +12,7 @@ from http2_reference import (
     END_HEADERS,
     GOAWAY,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
     PING,
     PRIORITY,
     REQUEST,
@@ -25,11 +26,12 @@ from http2_reference import (
     headers,
     number,
     plain_block,
+    sent,
     server,
     settings,
 )
 
-from criproxy.http2.connection import MAX_CONTROL_FRAMES, MAX_RESETS, Connection
+from criproxy.http2.connection import MAX_CONTROL_FRAMES, MAX_RESETS, Connection, Sent
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.headers import MAX_BLOCK, encode
 
@@ -93,6 +95,44 @@ _FLOODS = {
 def test_a_second_has_room_for_a_number_of_frames_that_move_nothing(one: bytes) -> None:
     connection, clock = flooded(stream_window=2**30)
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
+def waiting(count: int, **options: Any) -> Tuple[Connection, Clock]:
+    """A server's end on which so many answers wait for a window, at the beginning of a second."""
+    connection, clock = flooded(max_streams=count + 1, **options)
+    connection.receive(settings((INITIAL_WINDOW_SIZE, 0)))
+    for stream_id in range(3, 3 + 2 * count, 2):
+        connection.receive(headers(stream_id, REQUEST, True))
+        connection.send_headers(stream_id, encode(RESPONSE))
+        connection.send_data(stream_id, bytes(1_000))
+    connection.data_to_send()
+    clock.now += 1
+    return connection, clock
+
+
+@pytest.mark.parametrize("stream_id", [0, 1])
+def test_a_second_has_room_for_a_number_of_window_updates_beside_what_waits(stream_id: int) -> None:
+    """They open windows that are open, while data waits for the window of another stream."""
+    connection, clock = waiting(1)
+    one = frame(WINDOW_UPDATE, 0, stream_id, number(1))
+    endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
+def test_a_second_has_room_for_a_number_of_windows_changed_by_settings() -> None:
+    """A frame of SETTINGS costs as much as there are streams of which it changes the window."""
+    connection, _ = waiting(999)
+    change = settings((INITIAL_WINDOW_SIZE, 1)) + settings((INITIAL_WINDOW_SIZE, 2))
+    assert len(connection.receive(settings() * 1_000 + change * 20)) == 1_000 + 40 + 999
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(change * 20)
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_piece_full_of_windows_opened_by_a_byte_lets_go_one_frame_a_stream() -> None:
+    connection, _ = waiting(3)
+    one = b"".join(frame(WINDOW_UPDATE, 0, stream_id, number(1)) for stream_id in (3, 5, 7))
+    assert connection.receive(one * 100) == [Sent(3, 100), Sent(5, 100), Sent(7, 100)]
+    assert len(sent(connection)) == 3
 
 
 _TO_A_STREAM_THAT_IS_OVER = {
