@@ -405,8 +405,9 @@ class Connection:
                     self._count_control_frame()
             except StreamFault as fault:
                 self._count_reset()
-                self.reset(stream_id, fault.code)
-                events.append(StreamReset(stream_id, fault.code))
+                if stream_id in self._streams:
+                    self.reset(stream_id, fault.code)
+                    events.append(StreamReset(stream_id, fault.code))
         self._rest = data[at:]
         if self._opened:
             # Once for all that came: a peer could have us look at all streams that wait for each byte it grants.
@@ -545,6 +546,8 @@ class Connection:
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:
         self._count_control_frame()
+        if not stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
         if len(payload) != 5:
             raise StreamFault(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY that is not 5 bytes long")
 

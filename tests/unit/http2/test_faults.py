@@ -18,6 +18,7 @@ from http2_reference import (
     PADDED,
     PING,
     PREFACE,
+    PRIORITY,
     PUSH_PROMISE,
     REQUEST,
     RESPONSE,
@@ -61,6 +62,7 @@ _TO_ANY = [
     ("data on stream 0", data(0, b"x"), ErrorCode.PROTOCOL_ERROR),
     ("headers on stream 0", headers(0, REQUEST), ErrorCode.PROTOCOL_ERROR),
     ("reset of stream 0", frame(RST_STREAM, 0, 0, number(8)), ErrorCode.PROTOCOL_ERROR),
+    ("priority of stream 0", frame(PRIORITY, 0, 0, bytes(5)), ErrorCode.PROTOCOL_ERROR),
     ("settings on a stream", frame(SETTINGS, 0, 1), ErrorCode.PROTOCOL_ERROR),
     ("ping on a stream", frame(PING, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
     ("goaway on a stream", frame(GOAWAY, 0, 1, bytes(8)), ErrorCode.PROTOCOL_ERROR),
@@ -199,6 +201,13 @@ def test_a_frame_on_a_closed_stream_is_answered_by_a_reset(late: bytes) -> None:
 def test_a_window_opened_by_nothing_or_too_much_ends_the_stream() -> None:
     assert reset_of(serving(), frame(WINDOW_UPDATE, 0, 1, number(0))) is ErrorCode.PROTOCOL_ERROR
     assert reset_of(serving(), frame(WINDOW_UPDATE, 0, 1, number(2**31 - 1))) is ErrorCode.FLOW_CONTROL_ERROR
+
+
+def test_a_priority_of_another_size_ends_the_stream_if_there_is_one() -> None:
+    assert reset_of(serving(), frame(PRIORITY, 0, 1, bytes(4))) is ErrorCode.FRAME_SIZE_ERROR
+    connection = serving()
+    assert connection.receive(frame(PRIORITY, 0, 3, bytes(4))) == []
+    assert sent(connection) == []
 
 
 def test_a_requests_trailers_must_end_it() -> None:
