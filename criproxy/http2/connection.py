@@ -143,6 +143,8 @@ class Connection:
         """How many streams the peer lets us have open (SETTINGS_MAX_CONCURRENT_STREAMS)."""
         self.going_away = False
         """A GOAWAY has been sent or received: no new streams."""
+        self._takes_no_streams = False
+        """We have sent GOAWAY. The peer's GOAWAY is not about the streams that it opens itself."""
         self._decoder = BlockDecoder(volatile)
         self._clock = clock
         self._streams: Dict[int, _Stream] = {}
@@ -355,7 +357,7 @@ class Connection:
 
     def go_away(self, code: ErrorCode = ErrorCode.NO_ERROR, text: str = "") -> None:
         """Sends GOAWAY: streams that the peer has open go on unless ``code`` is an error, new ones are ignored."""
-        self.going_away = True
+        self.going_away = self._takes_no_streams = True
         self._out.append(frames.goaway(self._last_peer_id, code, text))
 
     # What was received.
@@ -516,7 +518,7 @@ class Connection:
 
     def _accept(self, stream_id: int) -> Optional[_Stream]:
         """A client's new stream, unless we have said that we take none (GOAWAY) or not so many."""
-        if self.going_away:
+        if self._takes_no_streams:
             self._count_control_frame()
             return None
         self._last_peer_id = stream_id
@@ -532,7 +534,7 @@ class Connection:
         """Whether the stream has never been used (section 5.1)."""
         if bool(stream_id & 1) == self.client:
             return stream_id >= self._next_id
-        return stream_id > self._last_peer_id and not self.going_away
+        return stream_id > self._last_peer_id and not self._takes_no_streams
 
     def _on_closed(self, stream_id: int, half: bool) -> None:
         """HEADERS or DATA on a stream that takes none: an error, unless it crossed our RST_STREAM or GOAWAY."""
@@ -541,7 +543,7 @@ class Connection:
         if half:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "a frame after END_STREAM")
         self._count_control_frame()
-        if stream_id not in self._was_reset and not self.going_away:
+        if stream_id not in self._was_reset and not self._takes_no_streams:
             self._out.append(frames.rst_stream(stream_id, ErrorCode.STREAM_CLOSED))
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:

@@ -621,6 +621,16 @@ def test_after_our_goaway_calls_under_way_go_on_and_new_ones_are_ignored() -> No
     assert connection.open_streams == 0
 
 
+def test_a_client_that_goes_away_may_still_call() -> None:
+    """Its GOAWAY is about streams of the server's; who waits for an answer must not wait for ever."""
+    connection = server()
+    goaway = frame(GOAWAY, 0, 0, number(0) + number(0))
+    events = connection.receive(headers(1, REQUEST, True) + goaway + headers(3, REQUEST, True))
+    assert [event.stream_id for event in of_kind(events, HeadersReceived)] == [1, 3]
+    assert connection.going_away
+    assert connection.open_streams == 2
+
+
 # Field blocks in several frames, padding, priority.
 
 _LARGE: List[Tuple[bytes, bytes]] = [*REQUEST, *((b"x-%d" % at, b"%04d" % at * 200) for at in range(50))]
