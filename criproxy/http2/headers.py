@@ -98,10 +98,11 @@ class Block:
 
     def get(self, name: bytes) -> Optional[bytes]:
         """The first value of this field, or None."""
-        for field, value in self.tail_fields:
-            if field == name:
-                return self.head.get(name) or value
-        return self.head.get(name)
+        for fields in (self.head.fields, self.tail_fields):
+            for field, value in fields:
+                if field == name:
+                    return value
+        return None
 
 
 def block_of(fields: Iterable[Field]) -> Block:

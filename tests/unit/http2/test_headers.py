@@ -105,6 +105,14 @@ def test_the_first_field_of_a_name_counts() -> None:
     assert block.get(b"c") is None
 
 
+def test_the_first_field_counts_though_it_is_empty_and_another_stands_behind_the_cut() -> None:
+    never_cut = literal(0x00, plain_string(b"x-twice"), b"")
+    cut = literal(0x00, plain_string(TIMEOUT), b"5S") + literal(0x00, plain_string(b"x-twice"), b"second")
+    block = settled().decode(encode(REQUEST) + never_cut + cut)
+    assert block.tail == cut
+    assert block.get(b"x-twice") == b""
+
+
 # Numbers and strings at their limits.
 
 
