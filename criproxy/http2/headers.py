@@ -255,11 +255,14 @@ def _prefixed(number: int, bits: int, first: int) -> bytearray:
 
 
 def spelling(name: bytes) -> Pattern[bytes]:
-    """Finds the beginning of a literal field of this name, not indexed, in a block: plain or Huffman-coded."""
+    """Finds the beginning of a literal field of this name in a block: plain or Huffman-coded, to be indexed or not.
+
+    (Go's gRPC sends it without indexing, that in C with, though there is no table for it.)
+    """
     coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
     plain = bytes(_prefixed(len(name), 7, 0)) + name
     huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
-    return re.compile(b"\x00(?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
+    return re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
 
 
 def _malformed(fields: Sequence[Field]) -> Optional[str]:
