@@ -27,7 +27,7 @@ from typing import Callable, ClassVar, Deque, Dict, List, NamedTuple, Optional, 
 from criproxy.http2 import frames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from criproxy.http2.frames import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG
-from criproxy.http2.headers import MAX_BLOCK, NO_TABLE, Block, BlockDecoder
+from criproxy.http2.headers import MAX_BLOCK, NO_TABLE, Block, BlockDecoder, Role
 
 CONNECTION_WINDOW = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes."""
@@ -107,14 +107,16 @@ Event = Union[
 
 
 class _Stream:
-    """``queue`` holds what waits for a window: (frame type, bytes, END_STREAM); None as long as nothing ever did."""
+    """``headed``: the peer's head has come, and trailers may. ``queue`` holds what waits for a window: (frame type,
+    bytes, END_STREAM); None as long as nothing ever did."""
 
-    __slots__ = ("local_closed", "queue", "receive_window", "remote_closed", "send_window", "unreturned")
+    __slots__ = ("headed", "local_closed", "queue", "receive_window", "remote_closed", "send_window", "unreturned")
 
     def __init__(self, receive_window: int, send_window: int) -> None:
         self.receive_window = receive_window
         self.send_window = send_window
         self.unreturned = 0
+        self.headed = False
         self.local_closed = False
         self.remote_closed = False
         self.queue: Optional[Deque[Tuple[int, Buffer, bool]]] = None
@@ -453,6 +455,8 @@ class Connection:
         stream.receive_window -= size
         if stream.receive_window < 0:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window allows")
+        if not stream.headed:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "data before the head")
         if flags & PADDED:
             payload = _unpad(payload)
         end_stream = bool(flags & END_STREAM)
@@ -505,9 +509,7 @@ class Connection:
         elif stream.remote_closed:
             self._on_closed(stream_id, True)
             return
-        elif not self.client and not end_stream:
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
-        malformed = block.malformed
+        malformed = block.malformed or self._misplaced(stream, block.head.role, end_stream)
         if malformed:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, malformed)
         if end_stream:
@@ -515,6 +517,18 @@ class Connection:
             if stream.local_closed and not stream.queue:
                 del self._streams[stream_id]
         events.append(HeadersReceived(stream_id, block, end_stream))
+
+    def _misplaced(self, stream: _Stream, role: Optional[Role], end_stream: bool) -> Optional[str]:
+        """What is wrong with a block of this kind coming now (section 8.1), or None; notes that the head has come."""
+        if stream.headed:
+            if role is not Role.TRAILERS:
+                return "a second head"
+            return None if end_stream else "trailers without END_STREAM"
+        if role is (Role.RESPONSE if self.client else Role.REQUEST):
+            stream.headed = True
+        elif not (self.client and role is Role.INTERIM) or end_stream:
+            return "no head, or one of the wrong kind"
+        return None
 
     def _accept(self, stream_id: int) -> Optional[_Stream]:
         """A client's new stream, unless we have said that we take none (GOAWAY) or not so many."""

@@ -221,6 +221,9 @@ _BAD_FIELDS: List[Tuple[str, List[Tuple[bytes, bytes]]]] = [
     ("transfer-encoding", [*REQUEST, (b"transfer-encoding", b"chunked")]),
     ("te other than trailers", [*REQUEST[:5], (b"te", b"gzip")]),
     ("a pseudo-header after regular fields", [*REQUEST, (b":path", b"/other")]),
+    ("a space in a name", [*REQUEST, (b"a name", b"value")]),
+    ("a colon in a name", [*REQUEST, (b"a:name", b"value")]),
+    ("a name beyond ASCII", [*REQUEST, (b"n\xc3\xa4me", b"value")]),
     ("a line feed in a value", [*REQUEST, (b"name", b"a\nb")]),
     ("a carriage return in a value", [*REQUEST, (b"name", b"a\rb")]),
     ("a NUL in a value", [*REQUEST, (b"name", b"a\0b")]),
@@ -240,6 +243,80 @@ def test_a_request_is_refused_though_it_is_cut_for(fields: List[Tuple[bytes, byt
     connection.receive(headers(99, REQUEST))
     cut = [*fields[:5], (b"grpc-timeout", b"5S"), *fields[5:]]
     assert reset_of(connection, headers(101, cut, True), 101) is ErrorCode.PROTOCOL_ERROR
+
+
+_METHOD, _SCHEME, _PATH, _AUTHORITY, *_REGULAR = REQUEST
+_NO_REQUESTS: List[Tuple[str, List[Tuple[bytes, bytes]]]] = [
+    ("nothing at all", []),
+    ("no :method", [_SCHEME, _PATH, _AUTHORITY, *_REGULAR]),
+    ("no :scheme", [_METHOD, _PATH, _AUTHORITY, *_REGULAR]),
+    ("no :path", [_METHOD, _SCHEME, _AUTHORITY, *_REGULAR]),
+    ("two of :path", [_METHOD, _SCHEME, _PATH, (b":path", b"/other"), *_REGULAR]),
+    ("two of :authority", [*REQUEST[:4], _AUTHORITY, *_REGULAR]),
+    ("an unknown pseudo-header", [*REQUEST[:4], (b":protocol", b"websocket"), *_REGULAR]),
+    ("an answer's pseudo-header", [*REQUEST[:4], (b":status", b"200"), *_REGULAR]),
+    ("an answer", RESPONSE),
+    ("trailers", TRAILERS),
+]
+
+
+@pytest.mark.parametrize("fields", [entry[1] for entry in _NO_REQUESTS], ids=[entry[0] for entry in _NO_REQUESTS])
+def test_what_is_no_request_is_refused(fields: List[Tuple[bytes, bytes]]) -> None:
+    connection = server()
+    connection.receive(headers(99, REQUEST))
+    assert reset_of(connection, headers(101, fields, True), 101) is ErrorCode.PROTOCOL_ERROR
+
+
+def test_a_request_without_an_authority_is_one() -> None:
+    assert len(server().receive(headers(1, [_METHOD, _SCHEME, _PATH]))) == 1
+
+
+@pytest.mark.parametrize("fields", [REQUEST, RESPONSE])
+def test_a_request_has_no_second_head(fields: List[Tuple[bytes, bytes]]) -> None:
+    assert reset_of(serving(), headers(1, fields, True)) is ErrorCode.PROTOCOL_ERROR
+
+
+def asked() -> Connection:
+    """A client's end with two calls under way, of which the one on stream 3 is being answered."""
+    connection = client()
+    for _ in range(2):
+        connection.send_headers(connection.open_stream(), encode(REQUEST))
+    connection.receive(headers(3, RESPONSE))
+    connection.data_to_send()
+    return connection
+
+
+_INTERIM = [(b":status", b"103")]
+_NO_ANSWERS = {
+    "a request": headers(1, REQUEST),
+    "trailers": headers(1, TRAILERS, True),
+    "two of :status": headers(1, [*RESPONSE[:1], *RESPONSE]),
+    "data": data(1, b"x"),
+    "data after an interim answer": headers(1, _INTERIM) + data(1, b"x"),
+    "an interim answer that is all": headers(1, _INTERIM, True),
+    "a second head": headers(1, RESPONSE) + headers(1, RESPONSE, True),
+    "a late interim answer": headers(1, RESPONSE) + headers(1, _INTERIM),
+    "trailers that do not end it": headers(1, RESPONSE) + headers(1, TRAILERS),
+}
+
+
+@pytest.mark.parametrize("wire", _NO_ANSWERS.values(), ids=_NO_ANSWERS)
+def test_what_is_no_answer_ends_the_stream(wire: bytes) -> None:
+    connection = asked()
+    events = connection.receive(wire + data(3, b"goes on"))
+    assert events[-2:] == [StreamReset(1, ErrorCode.PROTOCOL_ERROR), DataReceived(3, b"goes on", 7, False)]
+    assert sent(connection) == [(RST_STREAM, 0, 1, number(ErrorCode.PROTOCOL_ERROR))]
+
+
+def test_interim_answers_may_come_before_the_answer() -> None:
+    connection = asked()
+    wire = headers(1, _INTERIM) * 2 + headers(1, RESPONSE) + data(1, b"x") + headers(1, TRAILERS, True)
+    assert len(connection.receive(wire)) == 5
+
+
+def test_a_value_may_end_in_a_space() -> None:
+    """HTTP forbids it, but gRPC writes the text of an error as it is."""
+    assert len(asked().receive(headers(1, [*RESPONSE, (b"grpc-message", b"not found: ")], True))) == 1
 
 
 def test_a_stream_beyond_the_limit_is_refused() -> None:
