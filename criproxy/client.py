@@ -19,6 +19,8 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     # Some releases make the authority of the socket's path, which Go's servers refuse.
     ("grpc.default_authority", "localhost"),
+    # Whoever waits for a socket to be there wants to know soon.
+    ("grpc.initial_reconnect_backoff_ms", 100),
 )
 _VERSIONS = (Version.V1, Version.V1ALPHA2)
 
