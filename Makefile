@@ -13,12 +13,15 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 $(VENV)/ready: setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	.ci/venv $(PYTHON) $(VENV)
 	touch $@
 
 .PHONY: venv
 venv: $(VENV)/ready ## set up the virtual environment
+
+.PHONY: run
+run: venv ## the proxy before two runtimes in memory; ONCE=1: show and end; CONNECT=PATH,ID:PATH: before real ones
+	@$(BIN)/python -m criproxy demo $(if $(ONCE),--once) $(if $(CONNECT),--connect '$(CONNECT)')
 
 .PHONY: check
 check: venv ## ruff and mypy
