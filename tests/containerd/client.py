@@ -11,6 +11,13 @@ import grpc
 
 from .service import PATIENCE
 
+# Whoever restarts is found again at once, and not when a second has passed.
+_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 100),
+]
+
 
 class Client:
     """Calls of one version of the CRI on one socket.
@@ -23,7 +30,7 @@ class Client:
         self.api: ModuleType = import_module(f"cri_api.{version}.api_pb2")
         services: ModuleType = import_module(f"cri_api.{version}.api_pb2_grpc")
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(f"unix:{path}")
+        self._channel = grpc.insecure_channel(f"unix:{path}", _OPTIONS)
         self._stubs = [services.RuntimeServiceStub(self._channel), services.ImageServiceStub(self._channel)]
 
     def __enter__(self) -> Client:

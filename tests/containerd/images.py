@@ -23,7 +23,7 @@ class Image:
     """An OCI image of one layer: a busybox and links to it.
 
     ``blobs``: its parts by digest (``sha256:…``), ``manifest`` and ``config`` being the digests of two of them; a
-    runtime knows an image by the latter.
+    runtime knows an image by the latter. Images of the same command are the same.
     """
 
     def __init__(self, busybox: Path, applets: Sequence[str], command: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, List, Tuple, TypeVar
 
@@ -114,6 +115,12 @@ class Node:
             cgroups=_sorted(map(str, self._cgroups())),
         )
 
+    def memory_limit(self, container: str) -> int:
+        """The limit of a pod's or a container's cgroup (by its runtime's id for it), bytes."""
+        names = ("memory.max", "memory.limit_in_bytes")
+        files = [cgroup / name for cgroup in self._cgroups() if cgroup.name == container for name in names]
+        return int(next(file for file in files if file.exists()).read_text())
+
     def stop(self) -> None:
         """Ends all that is in the node and removes its folder and its cgroups."""
         assert self._holder.stdin is not None
@@ -127,7 +134,7 @@ class Node:
                 pipe.close()
         for cgroup in self._cgroups():
             # The kernel takes a moment to see that those who were in it are gone.
-            eventually(lambda: _removed(cgroup), bool)
+            eventually(partial(_removed, cgroup), bool)
         shutil.rmtree(self.folder)
 
     def _cgroups(self) -> List[Path]:

@@ -7,13 +7,12 @@ import signal
 import socket
 import struct
 import subprocess
-from pathlib import Path
 from typing import Sequence
 
 from .client import Client
 from .images import Image
 from .node import Node
-from .service import PATIENCE, Service, eventually
+from .service import PATIENCE, Service
 
 PAUSE = "registry.test/pause:1"
 """The image of the pods' own containers."""
@@ -69,9 +68,7 @@ class Containerd(Service):
         config = self.folder / "config.toml"
         config.write_text(_CONFIG.format(folder=self.folder, socket=self.socket, pause=PAUSE))
         (self.folder / "cni/net.conflist").write_text(json.dumps(self._cni()))
-        super().__init__(
-            f"containerd {name}", node.enter("containerd", "--config", str(config)), self.folder / "containerd.log"
-        )
+        super().__init__(f"containerd {name}", node.enter("containerd", "--config", str(config)))
 
     def _cni(self) -> object:
         # A pair of interfaces and a route: what asks least of the kernel.
@@ -85,10 +82,8 @@ class Containerd(Service):
 
     def start(self) -> None:
         """Starts it, and comes back when it serves the CRI."""
-        self.launch()
         with Client(self.socket) as client:
-            if not eventually(lambda: not self.running or client.serves(), bool) or not self.running:
-                raise RuntimeError(f"{self.name} does not serve the CRI; its log:\n{self.log()}")
+            self.launch(client.serves)
 
     def stop(self) -> None:
         """Stops it as a service manager does; its pods go on."""
@@ -111,5 +106,7 @@ class Containerd(Service):
         archive = self.folder / "image.tar"
         image.save(archive, names)
         command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", "images", "import", "--no-unpack"]
-        subprocess.run([*self._node.enter(*command), str(archive)], check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*self._node.enter(*command), str(archive)], check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL
+        )
         archive.unlink()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, TypeVar
+from typing import Callable, ClassVar, List, Optional, Sequence, TypeVar
 
 PATIENCE = 30.0
 """How long anything may take before it counts as not coming, seconds: generous, for machines that are busy."""
@@ -27,37 +26,38 @@ def eventually(look: Callable[[], Value], wanted: Callable[[Value], object]) -> 
 
 
 class Service:
-    """A process in a session of its own. Its standard output and error are its log, a file that outlives restarts."""
+    """A process in a session of its own. Its standard output and error are its log, which outlives restarts."""
 
-    all: List[Service] = []
-    """Those that have been started, for whoever wants to show their logs."""
+    all: ClassVar[List[Service]] = []
+    """Those that there have been, for whoever wants to show their logs."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Optional[Dict[str, str]] = None) -> None:
+    def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self._command = list(command)
-        self._log = log
-        self._environment = {**ENVIRONMENT, **(environment or {})}
+        self._log = os.memfd_create(name)
+        self._mark = 0
         self._process: Optional[subprocess.Popen[bytes]] = None
+        Service.all.append(self)
 
     @property
     def running(self) -> bool:
         """Whether it has been started and has not ended since."""
         return self._process is not None and self._process.poll() is None
 
-    def launch(self) -> None:
-        """Starts the process; whether it serves already is another question."""
+    def launch(self, serves: Callable[[], bool]) -> None:
+        """Starts the process and comes back when it serves. Raises RuntimeError if it does not."""
         assert not self.running, f"{self.name} runs already"
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
-        if self not in Service.all:
-            Service.all.append(self)
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+        eventually(lambda: serves() or not self.running, bool)
+        if not self.running or not serves():
+            raise RuntimeError(f"{self.name} does not serve; its log:\n{self.log()}")
 
     def end(self, signal: int) -> int:
         """Sends it a signal, waits for its end and gives its exit status."""
@@ -72,12 +72,11 @@ class Service:
         assert self._process is not None, f"{self.name} has never been started"
         return self._process.pid
 
-    def log(self, start: int = 0) -> str:
-        """What it has logged from this byte on."""
-        with self._log.open("rb") as log:
-            log.seek(start)
-            return log.read().decode("utf-8", "replace")
+    def mark(self) -> None:
+        """Lets `log` begin here."""
+        self._mark = os.fstat(self._log).st_size
 
-    def log_size(self) -> int:
-        """The log's size so far, bytes."""
-        return self._log.stat().st_size
+    def log(self) -> str:
+        """What it has logged since the last `mark`."""
+        size = os.fstat(self._log).st_size
+        return os.pread(self._log, size - self._mark, self._mark).decode("utf-8", "replace")
