@@ -57,10 +57,16 @@ def image() -> Image:
     return _image("sh")
 
 
-def _runtime(node: Node, image: Image, name: str, network: str) -> Iterator[Runtime]:
+@pytest.fixture(scope="session")
+def pause() -> Image:
+    """What keeps a pod's namespaces, known to both runtimes as `PAUSE`."""
+    return _image("sh", "-c", "trap exit TERM; sleep 86400 & wait")
+
+
+def _runtime(node: Node, image: Image, pause: Image, name: str, network: str) -> Iterator[Runtime]:
     containerd = Containerd(node, name or "primary", network)
     containerd.start()
-    containerd.load(_image("sh", "-c", "trap exit TERM; sleep 86400 & wait"), [PAUSE])
+    containerd.load(pause, [PAUSE])
     containerd.load(image, [IMAGE])
     with Client(containerd.socket) as direct:
         yield Runtime(name, containerd, direct)
@@ -68,15 +74,15 @@ def _runtime(node: Node, image: Image, name: str, network: str) -> Iterator[Runt
 
 
 @pytest.fixture(scope="session")
-def primary(node: Node, image: Image) -> Iterator[Runtime]:
+def primary(node: Node, image: Image, pause: Image) -> Iterator[Runtime]:
     """The runtime without an id."""
-    yield from _runtime(node, image, "", "192.0.2.0/24")
+    yield from _runtime(node, image, pause, "", "192.0.2.0/24")
 
 
 @pytest.fixture(scope="session")
-def alternative(node: Node, image: Image) -> Iterator[Runtime]:
+def alternative(node: Node, image: Image, pause: Image) -> Iterator[Runtime]:
     """The runtime with an id."""
-    yield from _runtime(node, image, ALTERNATIVE, "198.51.100.0/24")
+    yield from _runtime(node, image, pause, ALTERNATIVE, "198.51.100.0/24")
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", ima
     uid = str(uuid.uuid4())
     directory = node.folder / "logs" / uid
     directory.mkdir(parents=True)
+    own_processes = {"namespace_options": {"pid": client.api.CONTAINER}}
     pod_config: Dict[str, Any] = {
         "metadata": {"name": name, "uid": uid, "namespace": "default"},
         "hostname": name,
@@ -85,7 +86,7 @@ def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", ima
         "dns_config": {"servers": ["192.0.2.1"]},
         "labels": {"name": name},
         "annotations": runtime.annotations,
-        "linux": {"cgroup_parent": node.cgroup},
+        "linux": {"cgroup_parent": node.cgroup, "security_context": own_processes},
     }
     pod = client.RunPodSandbox(config=pod_config).pod_sandbox_id
     container_config: Dict[str, Any] = {
@@ -94,7 +95,10 @@ def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", ima
         "command": ["sh", "-c", _PROGRAM],
         "log_path": "main.log",
         "labels": {"name": name},
-        "linux": {"resources": {"cpu_shares": 100, "memory_limit_in_bytes": 64 * 2**20}},
+        "linux": {
+            "resources": {"cpu_shares": 100, "memory_limit_in_bytes": 64 * 2**20},
+            "security_context": own_processes,
+        },
     }
     container = client.CreateContainer(
         pod_sandbox_id=pod, config=container_config, sandbox_config=pod_config
@@ -106,7 +110,7 @@ def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", ima
 
 
 def remove_pod(client: Client, pod: Pod) -> None:
-    """Ends a pod and all that is in it; one that is not there any more is fine."""
+    """Ends a pod and all that is in it."""
     client.StopPodSandbox(pod_sandbox_id=pod.id)
     client.RemovePodSandbox(pod_sandbox_id=pod.id)
 

@@ -6,11 +6,8 @@ What is true is what the runtime itself says; through the proxy the same is to b
 from __future__ import annotations
 
 import json
-from contextlib import closing
-from http.client import HTTPResponse
 from ipaddress import ip_address, ip_network
 from typing import Any, Dict, Iterator
-from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -20,7 +17,7 @@ from .images import Image
 from .kubelet import GREETING, IMAGE, Pod, Runtime, remove_pod, run_pod
 from .node import Node
 from .service import eventually
-from .websocket import STATUS, STDERR, STDOUT, read_channels
+from .websocket import STATUS, STDERR, STDOUT, opened
 
 WHOSE = ["primary", "alternative"]
 MiB = 2**20
@@ -124,26 +121,30 @@ def test_a_command_that_takes_too_long_fails_as_its_runtime_says(cri: Client, po
 def test_the_url_of_exec_leads_to_the_command(cri: Client, node: Node, pod: Pod) -> None:
     command = ["sh", "-c", "echo to all; echo and to some >&2"]
     url = cri.Exec(container_id=pod.container, cmd=command, stdout=True, stderr=True).url
-    parts = urlsplit(url)
-    with closing(node.dial(parts.hostname, parts.port)) as sock:
-        channels = read_channels(sock, url)
-    assert channels[STDOUT] == b"to all\n"
-    assert channels[STDERR] == b"and to some\n"
-    assert json.loads(channels[STATUS])["status"] == "Success"
+    said: Dict[int, bytes] = {}
+    with opened(node, url) as frames:
+        for channel, data in frames:
+            said[channel] = said.get(channel, b"") + data
+    assert said[STDOUT] == b"to all\n"
+    assert said[STDERR] == b"and to some\n"
+    assert json.loads(said[STATUS])["status"] == "Success"
 
 
-def test_the_urls_of_attach_and_port_forward_lead_to_a_streaming_server(cri: Client, node: Node, pod: Pod) -> None:
-    urls = [
-        cri.Attach(container_id=pod.container, stdout=True).url,
-        cri.PortForward(pod_sandbox_id=pod.id, port=[80]).url,
-    ]
-    for url in urls:
-        parts = urlsplit(url)
-        with closing(node.dial(parts.hostname, parts.port)) as sock:
-            sock.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
-            answer = HTTPResponse(sock)
-            answer.begin()
-            assert (answer.status, b"upgrade" in answer.read().lower()) == (400, True)
+def test_the_url_of_attach_leads_to_what_the_container_says(cri: Client, node: Node, pod: Pod) -> None:
+    url = cri.Attach(container_id=pod.container, stdout=True, stderr=True).url
+    with opened(node, url) as frames:
+        # It hears what is said from some moment on: until then the container goes on saying it.
+        say = ["sh", "-c", "while sleep 0.1; do echo listen > /proc/1/fd/1; done"]
+        saying = cri.begin("ExecSync", container_id=pod.container, cmd=say, timeout=20)
+        assert next(data for channel, data in frames if channel == STDOUT and data) == b"listen\n"
+    saying.cancel()
+
+
+def test_the_url_of_port_forward_leads_to_the_port(cri: Client, node: Node, pod: Pod) -> None:
+    url = cri.PortForward(pod_sandbox_id=pod.id, port=[80]).url
+    with opened(node, url) as frames:
+        # Of each port's two channels the first data is the port's number.
+        assert [next(frames), next(frames)] == [(0, b"\x50\0"), (1, b"\x50\0")]
 
 
 def test_a_container_s_output_is_in_its_log_in_kubelet_s_folder(pod: Pod) -> None:
@@ -156,7 +157,7 @@ def test_a_log_that_kubelet_has_rotated_is_begun_anew(cri: Client, pod: Pod) -> 
     rotated = pod.logs.with_suffix(".1")
     pod.logs.rename(rotated)
     cri.ReopenContainerLog(container_id=pod.container)
-    cri.ExecSync(container_id=pod.container, cmd=["sh", "-c", "echo once more > /proc/1/fd/1"], timeout=10)
+    cri.ExecSync(container_id=pod.container, cmd=["sh", "-c", "echo once more > /proc/1/fd/1"], timeout=20)
     assert "once more" in eventually(pod.logs.read_text, lambda text: "once more" in text)
     assert "once more" not in rotated.read_text()
 

@@ -1,54 +1,61 @@
-"""The streaming half of the CRI, as far as a command that reads nothing needs it: a WebSocket with channels."""
+"""The streaming half of the CRI as far as these tests need it: they listen and say nothing."""
 
 from __future__ import annotations
 
 import base64
 import os
 import socket
-from typing import BinaryIO, Dict
+from contextlib import contextmanager
+from typing import BinaryIO, Iterator, Tuple
 from urllib.parse import urlsplit
 
+from .node import Node
+
 STDOUT, STDERR, STATUS = 1, 2, 3
-"""The channels of `v4.channel.k8s.io`; on the last of them comes a JSON object in the end."""
+"""The channels of a command; what comes on the last one is a JSON object."""
+
+Frames = Iterator[Tuple[int, bytes]]
+"""What comes, as channel and data, until the other side closes."""
 
 _CLOSE = 8
 
 
-def read_channels(sock: socket.socket, url: str) -> Dict[int, bytes]:
-    """Opens a streaming URL over a connection to its host, reads to the end, and gives what came on each channel.
-
-    Raises ValueError if the server does not switch to WebSocket.
-    """
+@contextmanager
+def opened(node: Node, url: str) -> Iterator[Frames]:
+    """Opens a streaming URL of a runtime on the node as a WebSocket; gives what comes."""
     parts = urlsplit(url)
-    request = (
-        f"GET {parts.path}?{parts.query} HTTP/1.1\r\n"
-        f"Host: {parts.netloc}\r\n"
-        "Connection: Upgrade\r\n"
-        "Upgrade: websocket\r\n"
-        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n"
-        "Sec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n"
-        "\r\n"
+    assert parts.hostname, f"{url!r} names no host"
+    assert parts.port, f"{url!r} names no port"
+    with node.dial(parts.hostname, parts.port) as sock, sock.makefile("rb") as file:
+        _upgrade(sock, file, parts.netloc, parts.path)
+        yield _frames(file)
+
+
+def _upgrade(sock: socket.socket, file: BinaryIO, host: str, path: str) -> None:
+    lines = (
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Protocol: v4.channel.k8s.io",
     )
-    sock.sendall(request.encode())
-    with sock.makefile("rb") as file:
-        status = file.readline()
-        if b" 101 " not in status:
-            raise ValueError(f"no WebSocket: {status!r}")
-        while file.readline().strip():
-            pass
-        return _channels(file)
+    sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    status = file.readline()
+    assert b" 101 " in status, f"no WebSocket at {path}: {status!r}"
+    while file.readline().strip():
+        pass  # the headers: there is no more to agree upon
 
 
-def _channels(file: BinaryIO) -> Dict[int, bytes]:
-    channels: Dict[int, bytes] = {}
+def _frames(file: BinaryIO) -> Frames:
     while True:
-        # RFC 6455, section 5.2: a server's frames are not masked.
+        # RFC 6455, section 5.2; what a server sends is not masked.
         head = file.read(2)
         if len(head) < 2 or head[0] & 0x0F == _CLOSE:
-            return channels
+            return
         size = head[1]
         if size >= 126:
             size = int.from_bytes(file.read(2 if size == 126 else 8), "big")
         payload = file.read(size)
-        channels[payload[0]] = channels.get(payload[0], b"") + payload[1:]
+        yield payload[0], payload[1:]
