@@ -35,6 +35,8 @@ test: check ## everything that needs no root
 
 .PHONY: test-containerd
 test-containerd: venv ## the life of a pod on two real containerd instances (root)
+	@test "$$(id -u)" = 0 || { echo "make test-containerd needs root: it starts containers" >&2; exit 1; }
+	.ci/apt containerd runc containernetworking-plugins busybox-static
 	$(BIN)/python -m pytest tests/containerd
 
 .PHONY: clean
