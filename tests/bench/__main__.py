@@ -248,14 +248,14 @@ def table(found: Sequence[Contestant]) -> None:
     """What was measured."""
     direct = found[0]
     print(
-        f"\n{'in the middle':18}{'p50, µs':>9}{'added, µs':>11}{'calls/s at 32':>15}{'of direct':>11}{'list p50, ms':>14}"
+        f"\n{'in the middle':18}{'p50, µs':>9}{'added, µs':>11}{'calls/s at 32':>15}{'of direct':>11}{'list, ms':>10}"
     )
     for each in found:
         p50 = statistics.median(each.latencies)
         calls = statistics.median(each.rates) if each.rates else float("nan")
         of_direct = calls / statistics.median(direct.rates) if direct.rates else float("nan")
         added = statistics.median(a - b for a, b in zip(each.latencies, direct.latencies))
-        listing = f"{statistics.median(each.lists) * 1e3:14.2f}" if each.lists else ""
+        listing = f"{statistics.median(each.lists) * 1e3:10.2f}" if each.lists else ""
         print(f"{each.name:18}{p50 * 1e6:9.0f}{added * 1e6:11.0f}{calls:15.0f}{of_direct:11.2f}{listing}")
 
 

@@ -129,7 +129,9 @@ def test_a_process_that_ends_by_itself_is_told_with_its_last_words(directory: st
     )
 
 
-@pytest.mark.parametrize("options", [["--dir", "x" * 108], ["--connect", "a:x,b:y"], ["--connect", "a:b:"], ["--port", "1"]])
+@pytest.mark.parametrize(
+    "options", [["--dir", "x" * 108], ["--connect", "a:x,b:y"], ["--connect", "a:b:"], ["--port", "1"]]
+)
 def test_bad_usage_ends_with_2(options: List[str]) -> None:
     shown = demo(*options)
     assert (shown.returncode, shown.stdout) == (2, "")
