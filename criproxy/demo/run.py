@@ -22,6 +22,7 @@ import grpc
 from criproxy.client import Client, ClientError, channel
 from criproxy.config import Config, ConfigError, Runtime, parse
 from criproxy.demo.pods import run_pod
+from criproxy.demo.server import is_served
 from criproxy.show import overview
 
 ALTERNATIVE = "alt.demo"
@@ -133,6 +134,7 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, processes.stop)
     try:
+        _require_free(config.listen)
         if not options.connect:
             _start_runtimes(processes, config)
         processes.start("criproxy", "-v", "2", *arguments)
@@ -156,8 +158,15 @@ def _embedded(directory: str) -> str:
     return f"{directory}/primary.sock,{ALTERNATIVE}:{directory}/{ALTERNATIVE}.sock"
 
 
+def _require_free(path: str) -> None:
+    """Raises DemoError if a socket is somebody else's, whom we would take for our own process."""
+    if is_served(path):
+        raise DemoError(f"{path}: another process serves it; --dir says where else to work")
+
+
 def _start_runtimes(processes: _Processes, config: Config) -> None:
     for runtime in config.runtimes:
+        _require_free(runtime.path)
         name = runtime.id or "primary"
         seeds = [argument for seed in _SEEDS[runtime.id] for argument in ("--seed", seed)]
         processes.start(name, "demo-runtime", "--listen", runtime.path, "--name", f"demo-{name}", *seeds)
