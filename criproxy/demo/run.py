@@ -39,7 +39,7 @@ _SEEDS = {
 _START_TIME = 30.0
 """How long what we have started may take until it answers, seconds."""
 _ARRIVAL_TIME = 3.0
-"""How long a real alternative runtime is waited for, seconds; the proxy looks for it several times a second."""
+"""How long a real runtime is waited for, seconds; the proxy looks for it several times a second."""
 _STOP_TIME = 15.0
 """How long a process may take to end, seconds."""
 _LAST_WORDS = 20
@@ -176,9 +176,8 @@ def _show(processes: _Processes, config: Config, embedded: bool) -> None:
     """Waits for everybody, and shows what kubelet would see. Raises DemoError, ClientError and _Stopped."""
     _await_proxy(processes, config.listen)
     with Client(config.listen) as client:
-        client.call("Version")  # The proxy waits for the primary runtime, or says what is wrong with it.
-        for runtime in config.runtimes[1:]:
-            _await_alternative(processes, client, runtime, embedded)
+        for runtime in config.runtimes:
+            _await_runtime(processes, client, runtime, embedded)
         if embedded:
             for runtime in config.runtimes:
                 run_pod(client.call, "default", "hello", ["docker.io/library/busybox:1.36"], runtime.id)
@@ -204,17 +203,21 @@ def _await_proxy(processes: _Processes, path: str) -> None:
             ready.cancel()
 
 
-def _await_alternative(processes: _Processes, client: Client, runtime: Runtime, embedded: bool) -> None:
-    """Asks for a pod that is not there until the runtime says so, and not the proxy that there is no runtime."""
+def _await_runtime(processes: _Processes, client: Client, runtime: Runtime, embedded: bool) -> None:
+    """Asks for a pod that is not there until the runtime says so, and not the proxy that there is no runtime.
+
+    A real alternative runtime may be missing. Raises ClientError if another does not come, DemoError and _Stopped.
+    """
     deadline = time.monotonic() + (_START_TIME if embedded else _ARRIVAL_TIME)
+    pod_id = f"{runtime.id}__none" if runtime.id else "none"
     while True:
         try:
-            client.call("PodSandboxStatus", pod_sandbox_id=f"{runtime.id}__none")
+            client.call("PodSandboxStatus", pod_sandbox_id=pod_id)
         except ClientError as error:
             if error.code is not grpc.StatusCode.UNAVAILABLE:
                 return
             if time.monotonic() > deadline:
-                if embedded:
+                if embedded or not runtime.id:
                     raise
                 print(f"{error}\n", flush=True)
                 return
