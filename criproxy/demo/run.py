@@ -22,6 +22,7 @@ import grpc
 from criproxy.client import Client, ClientError, channel
 from criproxy.config import Config, ConfigError, Runtime, parse
 from criproxy.demo.pods import run_pod
+from criproxy.demo.server import is_served
 from criproxy.show import overview
 
 ALTERNATIVE = "alt.demo"
@@ -38,7 +39,7 @@ _SEEDS = {
 _START_TIME = 30.0
 """How long what we have started may take until it answers, seconds."""
 _ARRIVAL_TIME = 3.0
-"""How long a real alternative runtime is waited for, seconds; the proxy looks for it several times a second."""
+"""How long a real runtime is waited for, seconds; the proxy looks for it several times a second."""
 _STOP_TIME = 15.0
 """How long a process may take to end, seconds."""
 _LAST_WORDS = 20
@@ -133,6 +134,7 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, processes.stop)
     try:
+        _require_free(config.listen)
         if not options.connect:
             _start_runtimes(processes, config)
         processes.start("criproxy", "-v", "2", *arguments)
@@ -156,8 +158,15 @@ def _embedded(directory: str) -> str:
     return f"{directory}/primary.sock,{ALTERNATIVE}:{directory}/{ALTERNATIVE}.sock"
 
 
+def _require_free(path: str) -> None:
+    """Raises DemoError if a socket is somebody else's, whom we would take for our own process."""
+    if is_served(path):
+        raise DemoError(f"{path}: another process serves it; --dir says where else to work")
+
+
 def _start_runtimes(processes: _Processes, config: Config) -> None:
     for runtime in config.runtimes:
+        _require_free(runtime.path)
         name = runtime.id or "primary"
         seeds = [argument for seed in _SEEDS[runtime.id] for argument in ("--seed", seed)]
         processes.start(name, "demo-runtime", "--listen", runtime.path, "--name", f"demo-{name}", *seeds)
@@ -167,9 +176,8 @@ def _show(processes: _Processes, config: Config, embedded: bool) -> None:
     """Waits for everybody, and shows what kubelet would see. Raises DemoError, ClientError and _Stopped."""
     _await_proxy(processes, config.listen)
     with Client(config.listen) as client:
-        client.call("Version")  # The proxy waits for the primary runtime, or says what is wrong with it.
-        for runtime in config.runtimes[1:]:
-            _await_alternative(processes, client, runtime, embedded)
+        for runtime in config.runtimes:
+            _await_runtime(processes, client, runtime, embedded)
         if embedded:
             for runtime in config.runtimes:
                 run_pod(client.call, "default", "hello", ["docker.io/library/busybox:1.36"], runtime.id)
@@ -195,17 +203,21 @@ def _await_proxy(processes: _Processes, path: str) -> None:
             ready.cancel()
 
 
-def _await_alternative(processes: _Processes, client: Client, runtime: Runtime, embedded: bool) -> None:
-    """Asks for a pod that is not there until the runtime says so, and not the proxy that there is no runtime."""
+def _await_runtime(processes: _Processes, client: Client, runtime: Runtime, embedded: bool) -> None:
+    """Asks for a pod that is not there until the runtime says so, and not the proxy that there is no runtime.
+
+    A real alternative runtime may be missing. Raises ClientError if another does not come, DemoError and _Stopped.
+    """
     deadline = time.monotonic() + (_START_TIME if embedded else _ARRIVAL_TIME)
+    pod_id = f"{runtime.id}__none" if runtime.id else "none"
     while True:
         try:
-            client.call("PodSandboxStatus", pod_sandbox_id=f"{runtime.id}__none")
+            client.call("PodSandboxStatus", pod_sandbox_id=pod_id)
         except ClientError as error:
             if error.code is not grpc.StatusCode.UNAVAILABLE:
                 return
             if time.monotonic() > deadline:
-                if embedded:
+                if embedded or not runtime.id:
                     raise
                 print(f"{error}\n", flush=True)
                 return

@@ -145,7 +145,7 @@ def main(argv: Sequence[str]) -> int:
 
 def serve(runtime: Runtime, path: str, versions: Sequence[str]) -> Any:
     """A server of the runtime on a unix socket, started. Raises OSError if the socket is not to be had."""
-    if _is_served(path):
+    if is_served(path):
         raise OSError("another process serves it")
     size = [("grpc.max_receive_message_length", _MESSAGE_SIZE), ("grpc.max_send_message_length", _MESSAGE_SIZE)]
     service = Service(runtime)
@@ -161,7 +161,8 @@ def serve(runtime: Runtime, path: str, versions: Sequence[str]) -> Any:
     return server
 
 
-def _is_served(path: str) -> bool:
+def is_served(path: str) -> bool:
+    """Whether somebody accepts connections on a unix socket."""
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         try:
             return probe.connect_ex(path) == 0
