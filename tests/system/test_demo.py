@@ -128,8 +128,6 @@ def test_a_process_that_ends_by_itself_is_told_with_its_last_words(directory: st
     assert not os.path.exists(os.path.join(directory, "criproxy.sock"))
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.parametrize("name", ["criproxy.sock", "primary.sock", "alt.demo.sock"])
 def test_sockets_that_somebody_else_serves_are_left_alone(directory: str, name: str) -> None:
     path = os.path.join(directory, name)
@@ -140,7 +138,6 @@ def test_sockets_that_somebody_else_serves_are_left_alone(directory: str, name: 
     assert shown.stderr == f"criproxy demo: {path}: another process serves it; --dir says where else to work\n"
 
 
->>>>>>> wt-demo
 @pytest.mark.parametrize(
     "options", [["--dir", "x" * 108], ["--connect", "a:x,b:y"], ["--connect", "a:b:"], ["--port", "1"]]
 )

@@ -22,7 +22,7 @@ from criproxy.demo.server import AFTER_V1ALPHA2
 WAIT = 10.0
 VERSIONS = ["v1", "v1alpha2"]
 NOT_IMPLEMENTED = {"CheckpointContainer", "CheckpointPod", "RestorePod"}
-MAIN = "import sys; from criproxy.demo.server import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = [sys.executable, "-m", "criproxy", "demo-runtime"]
 
 
 class Peer:
@@ -74,9 +74,7 @@ class Peer:
 
 @contextmanager
 def running(path: str, *options: str) -> Iterator[Peer]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "--listen", path, *options], stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*COMMAND, "--listen", path, *options], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -288,7 +286,7 @@ def test_it_takes_the_place_of_a_runtime_that_was_killed(start: Callable[..., An
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", MAIN, *options], capture_output=True, text=True, timeout=WAIT)
+    return subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=WAIT)
 
 
 def test_it_leaves_a_socket_alone_that_another_serves(start: Callable[..., Any], path: str) -> None:

@@ -20,7 +20,7 @@ from criproxy.demo.runtime import Runtime
 from criproxy.demo.server import serve
 
 WAIT = 30.0
-SHOW = [sys.executable, "-c", "import sys; from criproxy.show import main; sys.exit(main(sys.argv[1:]))"]
+SHOW = [sys.executable, "-m", "criproxy", "show"]
 
 
 class Alternative(Runtime):
