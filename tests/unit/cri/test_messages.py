@@ -37,6 +37,11 @@ def test_the_versions_have_classes_of_their_own() -> None:
         assert api(package)["Container"].DESCRIPTOR.full_name == f"{package}.Container"
 
 
+def test_a_version_has_one_set_of_classes_however_it_is_asked_for() -> None:
+    """Messages of two sets cannot be copied into each other."""
+    assert api("runtime.v1") is api(package="runtime.v1") is api()
+
+
 def test_a_cut_message_has_the_fields_that_were_named_and_no_others() -> None:
     container = CONTAINER_LIST["Container"].DESCRIPTOR
     assert sorted(container.fields_by_name) == ["id", "image"]
