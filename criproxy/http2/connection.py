@@ -127,7 +127,8 @@ class _Stream:
 class Connection:
     """One end of a connection.
 
-    ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes.
+    ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes; a peer
+    that has not read it yet sends up to frames.DEFAULT_WINDOW, which is a fault if that is more.
     ``max_streams``: how many streams a client may have open here. ``volatile``: see headers.spelling.
     ``clock`` gives seconds and serves only to count frames a second.
     """
