@@ -38,6 +38,8 @@ stream before its end, RST_STREAM and whatever makes us send one."""
 _REMEMBERED_RESETS = 2_048
 _MAX_CONTINUATIONS = 64
 
+_TRAILERS = Role.TRAILERS  # An enumeration's members are slow to get in the middle of a call.
+
 Buffer = Union[bytes, memoryview]
 
 
@@ -125,7 +127,8 @@ class _Stream:
 class Connection:
     """One end of a connection.
 
-    ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes.
+    ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes; a peer
+    that has not read it yet sends up to frames.DEFAULT_WINDOW, which is a fault if that is more.
     ``max_streams``: how many streams a client may have open here. ``volatile``: see headers.spelling.
     ``clock`` gives seconds and serves only to count frames a second.
     """
@@ -147,6 +150,8 @@ class Connection:
         """A GOAWAY has been sent or received: no new streams."""
         self._takes_no_streams = False
         """We have sent GOAWAY. The peer's GOAWAY is not about the streams that it opens itself."""
+        self._head_role = Role.RESPONSE if client else Role.REQUEST
+        self._interim_role = Role.INTERIM if client else None
         self._decoder = BlockDecoder(volatile)
         self._clock = clock
         self._streams: Dict[int, _Stream] = {}
@@ -517,26 +522,23 @@ class Connection:
         elif stream.remote_closed:
             self._on_closed(stream_id, True)
             return
-        malformed = block.malformed or self._misplaced(stream, block.head.role, end_stream)
+        head = block.head
+        malformed = block.malformed if block.tail else head.malformed
         if malformed:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, malformed)
+        role = head.role
+        if stream.headed:
+            if role is not _TRAILERS or not end_stream:
+                raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "a second head, or trailers without END_STREAM")
+        elif role is self._head_role:
+            stream.headed = True
+        elif role is not self._interim_role or end_stream:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "no head, or one of the wrong kind")
         if end_stream:
             stream.remote_closed = True
             if stream.local_closed and not stream.queue:
                 del self._streams[stream_id]
         events.append(HeadersReceived(stream_id, block, end_stream))
-
-    def _misplaced(self, stream: _Stream, role: Optional[Role], end_stream: bool) -> Optional[str]:
-        """What is wrong with a block of this kind coming now (section 8.1), or None; notes that the head has come."""
-        if stream.headed:
-            if role is not Role.TRAILERS:
-                return "a second head"
-            return None if end_stream else "trailers without END_STREAM"
-        if role is (Role.RESPONSE if self.client else Role.REQUEST):
-            stream.headed = True
-        elif not (self.client and role is Role.INTERIM) or end_stream:
-            return "no head, or one of the wrong kind"
-        return None
 
     def _accept(self, stream_id: int) -> Optional[_Stream]:
         """A client's new stream, unless we have said that we take none (GOAWAY) or not so many."""
