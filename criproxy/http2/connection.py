@@ -223,6 +223,11 @@ class Connection:
             not self.going_away and len(self._streams) < self.peer_max_streams and self._next_id <= frames.MAX_STREAM_ID
         )
 
+    @property
+    def used_up(self) -> bool:
+        """Whether a client has used all stream ids (section 5.1.1)."""
+        return self._next_id > frames.MAX_STREAM_ID
+
     def open_stream(self) -> int:
         """A new stream of ours (client); its HEADERS must be sent next, for the ids to go up on the wire."""
         stream_id = self._next_id

@@ -169,6 +169,22 @@ class TestWhatNobodyKnowsYet:
         (answer,) = call(iter([body]), timeout=60)
         assert answer == body
 
+    def test_may_be_answered_before_it_is_whole(self, client: Client, primary: Runtime) -> None:
+        def hasty(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            return iter([next(requests)])
+
+        primary.answers["TalkHasty"] = hasty
+        never = threading.Event()
+
+        def requests() -> Iterator[bytes]:
+            yield b"first"
+            never.wait(PATIENCE)
+
+        call = client.channel.stream_stream("/runtime.v1.RuntimeService/TalkHasty")
+        for _ in range(3):
+            assert list(call(requests(), timeout=PATIENCE)) == [b"first"]
+        never.set()
+
 
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_compressed_messages_are_understood(
