@@ -7,8 +7,7 @@ from typing import Callable, Iterator
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
-from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
 NEW_FIELD = b"\xfa\x3f\x07unheard"  # field 1023, a string
 
