@@ -207,6 +207,16 @@ class Connection:
         return stream_id in self._streams
 
     @property
+    def used_up(self) -> bool:
+        """Whether this end has opened all the streams that a connection can have (section 5.1.1)."""
+        return self._next_id > frames.MAX_STREAM_ID
+
+    def has_queued(self, stream_id: int) -> bool:
+        """Whether something that is to be sent on the stream waits for a window."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and bool(stream.queue)
+
+    @property
     def can_open(self) -> bool:
         """Whether `open_stream` may be called: the peer takes one stream more."""
         return (
