@@ -25,6 +25,8 @@ from criproxy.relay.grpc import (
     Meter,
     Reader,
     RpcError,
+    check_head,
+    cut_off,
     prefix,
     status_of,
     text_of,
@@ -114,7 +116,7 @@ class Call:
         self.log_failure(error.code, str(error))
         self.finish(error.trailers() if self.headers_sent else error.trailers_only())
         if not self.complete:
-            self.front.connection.reset(self.front_stream, ErrorCode.NO_ERROR)
+            self._take_no_more()
 
     def reset(self, code: int) -> None:
         """Ends the call as its runtime did, without a status."""
@@ -123,6 +125,17 @@ class Call:
         self.front.connection.reset(self.front_stream, known)
         self.front.transport.flush_soon()
         self.front.forget(self)
+
+    def _take_no_more(self) -> None:
+        """The answer is there though the request is not: the rest of that is not wanted (RFC 9113, section 8.1).
+
+        Where the answer has to wait for kubelet the stream is left to it, since a reset would lose what waits.
+        """
+        connection = self.front.connection
+        if not connection.has_queued(self.front_stream):
+            connection.reset(self.front_stream, ErrorCode.NO_ERROR)
+            self.front.transport.flush_soon()
+            self.front.forget(self)
 
     # What calls have in common.
 
@@ -233,6 +246,14 @@ class SingleCall(Call):
 
     def on_headers(self, block: Block, end: bool) -> None:
         """Headers and trailers go through as they are."""
+        try:
+            if not end:
+                check_head(block.head)
+            elif self._reader is not None and not self._reader.idle:
+                raise cut_off()
+        except RpcError as error:
+            self._refuse_answer(error)
+            return
         if not end:
             if self._reader is not None:
                 self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
@@ -357,6 +378,12 @@ class PassThrough(SingleCall):
         taken = link.connection.send_data(self.stream_id, data, end) + size - len(data)
         link.transport.flush_soon()
         self.front.consumed(self.front_stream, taken)
+
+    def finish(self, trailers: bytes) -> None:
+        """Sends the trailers: the call is over, though its request may not be."""
+        super().finish(trailers)
+        if not self.complete:
+            self._take_no_more()
 
     def on_sent(self, size: int) -> None:
         """The runtime has taken something: kubelet may send as much again."""
