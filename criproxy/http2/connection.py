@@ -217,16 +217,21 @@ class Connection:
         return stream_id in self._streams
 
     @property
+    def used_up(self) -> bool:
+        """Whether this end has opened all the streams that a connection can have (section 5.1.1)."""
+        return self._next_id > frames.MAX_STREAM_ID
+
+    def has_queued(self, stream_id: int) -> bool:
+        """Whether something that is to be sent on the stream waits for a window."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and bool(stream.queue)
+
+    @property
     def can_open(self) -> bool:
         """Whether `open_stream` may be called: the peer takes one stream more."""
         return (
             not self.going_away and len(self._streams) < self.peer_max_streams and self._next_id <= frames.MAX_STREAM_ID
         )
-
-    @property
-    def used_up(self) -> bool:
-        """Whether a client has used all stream ids (section 5.1.1)."""
-        return self._next_id > frames.MAX_STREAM_ID
 
     def open_stream(self) -> int:
         """A new stream of ours (client); its HEADERS must be sent next, for the ids to go up on the wire."""

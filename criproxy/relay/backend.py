@@ -101,15 +101,14 @@ class Link:
         Where the runtime takes no more streams at once, the request waits for one to end.
         """
         if not self.connection.can_open:
-            if self.connection.used_up:
-                self.backend.on_going_away(self)
-                leg.on_reset(ErrorCode.REFUSED_STREAM)
-                return
             self._waiting.append((leg, wire, data))
             return
         connection = self.connection
         leg.link = self
         leg.stream_id = stream_id = connection.open_stream()
+        if connection.used_up:
+            connection.go_away()
+            self.backend.on_going_away(self)
         self.legs[stream_id] = leg
         connection.send_headers(stream_id, wire)
         if data is not None:
@@ -148,12 +147,6 @@ class Link:
         else:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not leg)
 
-    def abandon(self, stream_id: int) -> None:
-        """Sends no more on a stream that the runtime has ended on its side."""
-        self.connection.reset(stream_id, ErrorCode.NO_ERROR)
-        self.transport.flush_soon()
-        self._open_waiting()
-
     def consumed(self, stream_id: int, size: int) -> None:
         """So much of an answer's data has gone its way, bytes."""
         self.connection.consumed(stream_id, size)
@@ -176,12 +169,12 @@ class Link:
         for event in events:
             if isinstance(event, HeadersReceived):
                 stream_id, block, end = event
-                leg = legs.pop(stream_id, None) if end else legs.get(stream_id)
+                leg = self._pop(stream_id) if end else legs.get(stream_id)
                 if leg is not None:
                     leg.on_headers(block, end)
             elif isinstance(event, DataReceived):
                 stream_id, data, size, end = event
-                leg = legs.pop(stream_id, None) if end else legs.get(stream_id)
+                leg = self._pop(stream_id) if end else legs.get(stream_id)
                 if leg is not None:
                     leg.on_data(data, size, end)
             elif isinstance(event, Sent):
@@ -203,13 +196,19 @@ class Link:
                 self._open_waiting()
         if self._waiting:
             self._open_waiting()
-        if self.connection.going_away or self.connection.used_up:
+        if self.connection.going_away:
             self.drain()
+
+    def _pop(self, stream_id: int) -> Optional[Leg]:
+        """The leg whose answer ends. What the runtime has not taken of its request it will not take any more."""
+        if self.connection.knows(stream_id):
+            self.connection.reset(stream_id, ErrorCode.NO_ERROR)
+        return self.legs.pop(stream_id, None)
 
     def _open_waiting(self) -> None:
         while self._waiting and self.connection.can_open:
             self.open(*self._waiting.popleft())
-        if self._waiting and (self.connection.going_away or self.connection.used_up):
+        if self._waiting and self.connection.going_away:
             waiting, self._waiting = self._waiting, deque()
             for leg, _, _ in waiting:
                 leg.on_reset(ErrorCode.REFUSED_STREAM)
@@ -296,6 +295,7 @@ class Backend:
         self._log = log
         self._on_change = on_change
         self._next: Optional[Link] = None
+        self._found = 0.0
         self._draining: Set[Link] = set()
         self._timer: Optional[Timer] = None
         self._handshake: Optional[Timer] = None
@@ -342,7 +342,11 @@ class Backend:
         self._timer = None
         if self._stopped:
             return
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:  # no descriptors left; there will be some again
+            self._absent(os.strerror(error.errno or 0).lower())
+            return
         sock.setblocking(False)
         result = sock.connect_ex(self.path)
         if result:
@@ -351,9 +355,6 @@ class Backend:
             self._absent(reason)
             return
         self._next = link = Link(self, sock)
-        self._handshake = self.loop.call_later(
-            HANDSHAKE_TIMEOUT, lambda: link.transport.close("it accepts connections and says nothing")
-        )
         self._probe(link)
 
     def stop(self) -> None:
@@ -373,6 +374,11 @@ class Backend:
             if all(probe.finished for probe in probes):
                 self._probed(link, probes)
 
+        if self._handshake is not None:
+            self._handshake.cancel()
+        self._handshake = self.loop.call_later(
+            HANDSHAKE_TIMEOUT, lambda: link.transport.close("it accepts connections and says nothing")
+        )
         probes.extend(_Probe(version, done) for version in Version)
         for probe in probes:
             fields = (
@@ -400,6 +406,7 @@ class Backend:
         link.versions = versions
         self._next = None
         self.link = link
+        self._found = self.loop.time()
         self.complaints.clear()
         name = next(probe.name for probe in probes if probe.supported)
         spoken = ", ".join(version.spoken for version in Version if version in versions)
@@ -426,15 +433,18 @@ class Backend:
             self._probe(link)
 
     def on_heard(self) -> None:
-        """A runtime that had been silent has answered."""
-        self.complaints.discard("silent")
+        """A runtime that had been silent has answered: it is there again for those who did not find it."""
+        self._on_change(self)
 
     def on_going_away(self, link: Link) -> None:
         """No more calls can be made on this connection; those that are on it may end."""
         if link is self.link:
             self.link = None
             self._draining.add(link)
-            self._lost("it is going away" if link.connection.going_away else "a connection has made all its calls")
+            self._lost("all its calls have been made" if link.connection.used_up else "it is going away")
+        elif link is self._next:
+            # A connection that takes no calls is none to find a runtime by.
+            link.transport.close("it is going away")
 
     def on_closed(self, link: Link, reason: str) -> None:
         """A connection is gone."""
@@ -458,4 +468,9 @@ class Backend:
             return
         self._log.warning(f"{self} ({self.path}) has gone: {reason}")
         self._on_change(self)
-        self.connect()
+        # One that answers and hangs up each time must not keep us busy.
+        pause = self._found + RETRY_INTERVAL - self.loop.time()
+        if pause > 0:
+            self._timer = self.loop.call_later(pause, self.connect)
+        else:
+            self.connect()

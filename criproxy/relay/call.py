@@ -25,6 +25,8 @@ from criproxy.relay.grpc import (
     Meter,
     Reader,
     RpcError,
+    check_head,
+    cut_off,
     prefix,
     status_of,
     text_of,
@@ -113,10 +115,8 @@ class Call:
         """Ends the call with an error of the proxy's own."""
         self.log_failure(error.code, str(error))
         self.finish(error.trailers() if self.headers_sent else error.trailers_only())
-        if not (self.complete or self.headers_sent):
-            # RFC 9113, section 8.1: the rest of the request is not wanted. (Behind data that waits for its window
-            # a reset would overtake the trailers; they alone tell the client to stop, too.)
-            self.front.connection.reset(self.front_stream, ErrorCode.NO_ERROR)
+        if not self.complete:
+            self._take_no_more()
 
     def reset(self, code: int) -> None:
         """Ends the call as its runtime did, without a status."""
@@ -125,6 +125,17 @@ class Call:
         self.front.connection.reset(self.front_stream, known)
         self.front.transport.flush_soon()
         self.front.forget(self)
+
+    def _take_no_more(self) -> None:
+        """The answer is there though the request is not: the rest of that is not wanted (RFC 9113, section 8.1).
+
+        Where the answer has to wait for kubelet the stream is left to it, since a reset would lose what waits.
+        """
+        connection = self.front.connection
+        if not connection.has_queued(self.front_stream):
+            connection.reset(self.front_stream, ErrorCode.NO_ERROR)
+            self.front.transport.flush_soon()
+            self.front.forget(self)
 
     # What calls have in common.
 
@@ -235,6 +246,14 @@ class SingleCall(Call):
 
     def on_headers(self, block: Block, end: bool) -> None:
         """Headers and trailers go through as they are."""
+        try:
+            if not end:
+                check_head(block.head)
+            elif self._reader is not None and not self._reader.idle:
+                raise cut_off()
+        except RpcError as error:
+            self._refuse_answer(error)
+            return
         if not end:
             if self._reader is not None:
                 self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
@@ -361,10 +380,10 @@ class PassThrough(SingleCall):
         self.front.consumed(self.front_stream, taken)
 
     def finish(self, trailers: bytes) -> None:
-        """The runtime may answer before it has heard all; it need not hear the rest then."""
+        """Sends the trailers: the call is over, though its request may not be."""
         super().finish(trailers)
-        if self.link is not None and not self.complete:
-            self.link.abandon(self.stream_id)
+        if not self.complete:
+            self._take_no_more()
 
     def on_sent(self, size: int) -> None:
         """The runtime has taken something: kubelet may send as much again."""

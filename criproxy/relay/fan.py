@@ -29,10 +29,13 @@ from criproxy.relay.grpc import (
     Code,
     Reader,
     RpcError,
+    check_head,
+    cut_off,
     prefix,
     status_of,
     text_of,
     too_large,
+    trailers_of,
 )
 from criproxy.relay.loop import Timer
 from criproxy.relay.plan import Transform, without_known_metrics
@@ -57,6 +60,9 @@ class Branch:
         self.held: List[Tuple[bytes, int]] = []
         """Data that may not be looked at yet."""
         self.owed = 0
+        self.spoilt = False
+        """Its data has been found to be no answer: what follows means nothing."""
+        self._retried = False
         self._reader = Reader(call.proxy.config.max_message_size)
         self._change: Optional[Transform] = None
 
@@ -103,13 +109,27 @@ class Branch:
     def on_headers(self, block: Block, end: bool) -> None:
         """Headers are kept; trailers end the branch."""
         self.heard = True
-        if not end:
-            self.headers = block
-            self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
+        if end:
+            self._on_trailers(block)
             return
+        try:
+            check_head(block.head)
+        except RpcError as error:
+            self._give_up(error)
+            return
+        self.headers = block
+        self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
+
+    def _on_trailers(self, block: Block) -> None:
         status = status_of(block.head)
-        known = Code(status) if status in Code.__members__.values() else Code.UNKNOWN
-        self._end(RpcError(known, text_of(block)) if status else None, block)
+        if status:
+            known = Code(status) if status in Code.__members__.values() else Code.UNKNOWN
+            self._end(RpcError(known, text_of(block)), block)
+            return
+        if self._reader.idle:
+            self._end(None, block)
+        else:
+            self._end(cut_off())
 
     def on_data(self, data: bytes, size: int, end: bool) -> None:
         """Data is looked at when it is the branch's turn."""
@@ -123,22 +143,34 @@ class Branch:
 
     def take(self, data: bytes, size: int) -> None:
         """Looks at data: hands on the messages that are complete with it."""
+        if self.spoilt:
+            return
         try:
             for body in self._reader.feed(data):
                 self.call.on_message(self, body if self._change is None else self._change(body))
         except (RpcError, DecodeError) as error:
-            if self.link is not None:
-                self.link.cancel(self)
+            self.spoilt = True
             if not isinstance(error, RpcError):
                 error = RpcError(Code.INTERNAL, f"criproxy: the answer of {self.backend} does not parse: {error}")
-            self._end(error)
+            self._give_up(error)
             return
         self.owed += size
         self.call.return_owed()
 
+    def _give_up(self, error: RpcError) -> None:
+        """Ends the branch before its answer does."""
+        if self.link is not None:
+            self.link.cancel(self)
+        self._end(error)
+
     def on_reset(self, code: int) -> None:
-        """The runtime has reset the stream."""
+        """The runtime has reset the stream; what it has not looked at may be sent again."""
         refused = code == ErrorCode.REFUSED_STREAM
+        if refused and not self._retried and self.headers is None:
+            self._retried = True
+            self.link = None
+            self.start()
+            return
         self._end(RpcError(Code.UNAVAILABLE if refused else Code.INTERNAL, f"the runtime reset the stream ({code})"))
 
     def on_lost(self, reason: str) -> None:
@@ -243,9 +275,16 @@ class FanOut(Call):
             self.fail(error)
             return
         self.log_trailers(trailers)
-        if branch.headers is not None and not self.headers_sent:
+        self.finish_as(branch, trailers)
+
+    def finish_as(self, branch: Branch, trailers: Block) -> None:
+        """Ends the call with a runtime's trailers, which may be all that it has said."""
+        if not self.headers_sent:
+            if branch.headers is None:
+                self.finish(trailers.wire)
+                return
             self.send_headers(branch.headers.wire)
-        self.finish(trailers.wire)
+        self.finish(trailers_of(trailers))
 
     # What becomes of the branches.
 
@@ -273,19 +312,30 @@ class FanOut(Call):
 class Gather(FanOut):
     """A list of all runtimes in one message."""
 
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
+        self._of_metrics = self.plan.method is not None and self.plan.method.name == "ListMetricDescriptors"
+
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until all are there."""
+        if branch.bodies:
+            raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+        if self._of_metrics:
+            without_known_metrics([body])  # the primary's has not been looked into yet
         branch.bodies.append(body)
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """Answers when the last one is there."""
+        if error is None and not branch.bodies:
+            # To take it for an empty list would mean to kubelet that all is gone.
+            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
         if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
             self._answer()
 
     def _answer(self) -> None:
         bodies = [body for branch in self.branches for body in branch.bodies]
         row = self.plan.method
-        if row is not None and row.name == "ListMetricDescriptors":
+        if self._of_metrics:
             bodies = without_known_metrics(bodies)
         size = sum(map(len, bodies))
         limit = self.proxy.config.max_message_size
@@ -342,7 +392,8 @@ class Chain(_Streaming):
     def _on_timeout(self) -> None:
         """A runtime that has said nothing for so long is left out; one whose turn has not come is given time."""
         for branch in self.branches:
-            if not (branch.done or branch.primary or branch.heard or self._over):
+            # While we owe it some of its window it is kubelet that is waited for.
+            if not (branch.done or branch.primary or branch.heard or branch.owed or self._over):
                 self._time_out(branch)
             branch.heard = bool(branch.held)
         if not self._over:
@@ -367,10 +418,8 @@ class Chain(_Streaming):
             self._turn += 1
         if self._over:
             return
-        if not self.headers_sent:
-            primary = self.branches[0].headers
-            self.send_headers(RESPONSE_HEADERS if primary is None else primary.wire)
-        self.finish(OK_TRAILERS if self.trailers is None else self.trailers.wire)
+        if self.trailers is not None:
+            self.finish_as(self.branches[0], self.trailers)
 
 
 class Blend(_Streaming):
@@ -399,9 +448,7 @@ class Blend(_Streaming):
             return
         if branch.primary:
             if error is None and trailers is not None:
-                if not self.headers_sent:
-                    self.send_headers(RESPONSE_HEADERS if branch.headers is None else branch.headers.wire)
-                self.finish(trailers.wire)
+                self.finish_as(branch, trailers)
             else:
                 self.fail_as(branch, error or RpcError(Code.INTERNAL, "criproxy: no end"), trailers)
             return

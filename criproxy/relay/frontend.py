@@ -69,7 +69,7 @@ class Incoming(Origin):
             self._body = body
         if not end:
             self.front.consumed(self.stream, size)
-        elif self._body is None:
+        elif self._body is None or not self._reader.idle:
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes a message, and there is none")
         else:
             self._start(self._body)

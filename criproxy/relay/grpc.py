@@ -12,6 +12,10 @@ CONTENT_TYPE = b"application/grpc"
 TIMEOUT = b"grpc-timeout"
 PREFIX_SIZE = 5
 """A message begins with a flag (compressed) and four bytes of length."""
+_LONGEST_TEXT = 4096
+"""Of a status's text in bytes: clients take no more than 8 kB of fields from anybody, as a rule."""
+_LONGEST_TIMEOUT = 9
+"""A number of at most 8 digits, and its unit."""
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
@@ -56,7 +60,8 @@ class RpcError(Exception):
 def _percent(text: str) -> bytes:
     """``grpc-message`` is percent-encoded: printable ASCII but % stays."""
     return b"".join(
-        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in text.encode()
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte
+        for byte in text.encode()[:_LONGEST_TEXT]
     )
 
 
@@ -77,13 +82,50 @@ RESPONSE_HEADERS = encode(((b":status", b"200"), (b"content-type", CONTENT_TYPE)
 OK_TRAILERS = encode(((b"grpc-status", b"0"),))
 
 
+# "HTTP to gRPC Status Code Mapping": what gRPC's clients make of an answer that is not gRPC's.
+_OF_HTTP = {
+    b"400": Code.INTERNAL,
+    b"401": Code.UNAUTHENTICATED,
+    b"403": Code.PERMISSION_DENIED,
+    b"404": Code.UNIMPLEMENTED,
+    b"429": Code.UNAVAILABLE,
+    b"502": Code.UNAVAILABLE,
+    b"503": Code.UNAVAILABLE,
+    b"504": Code.UNAVAILABLE,
+}
+
+
 def status_of(head: Head) -> int:
-    """The status in trailers (remembered with them); UNKNOWN where there is none, as gRPC's clients take it."""
+    """The status in trailers (remembered with them); where there is none, what gRPC's clients take it for."""
     status = head.memo
     if not isinstance(status, int):
-        value = head.get(b"grpc-status") or b""
-        status = head.memo = int(value) if value.isdigit() and len(value) < 4 else Code.UNKNOWN
+        value = head.get(b"grpc-status")
+        if value is None:
+            status = _OF_HTTP.get(head.get(b":status") or b"", Code.UNKNOWN)
+        else:
+            status = int(value) if value.isdigit() and len(value) < 4 else Code.UNKNOWN
+        head.memo = status
     return status
+
+
+def check_head(head: Head) -> None:
+    """Raises RpcError if this is the head of an answer that is not gRPC's; no messages follow it then."""
+    status = head.get(b":status")
+    if status != b"200":
+        text = f"criproxy: the runtime answers with HTTP status {(status or b'').decode('latin-1')}"
+        raise RpcError(_OF_HTTP.get(status or b"", Code.UNKNOWN), text)
+
+
+def cut_off() -> RpcError:
+    """The error of an answer that ends within a message."""
+    return RpcError(Code.INTERNAL, "criproxy: the answer ends within a message")
+
+
+def trailers_of(block: Block) -> bytes:
+    """What ends an answer whose headers have been sent, of a block that may be the whole of another's."""
+    if block.head.get(b":status") is None:
+        return block.wire
+    return encode(field for field in block.fields if field[0] not in (b":status", b"content-type"))
 
 
 def text_of(block: Block) -> str:
@@ -94,7 +136,7 @@ def text_of(block: Block) -> str:
 def timeout_of(block: Block) -> Optional[float]:
     """The caller's deadline from when it sent this, seconds; None if it has none."""
     value = block.get(TIMEOUT)
-    if value is None or not value[:-1].isdigit() or value[-1:] not in _UNITS:
+    if value is None or len(value) > _LONGEST_TIMEOUT or not value[:-1].isdigit() or value[-1:] not in _UNITS:
         return None
     return int(value[:-1]) * _UNITS[value[-1:]]
 
