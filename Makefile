@@ -13,12 +13,15 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 $(VENV)/ready: setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	.ci/venv $(PYTHON) $(VENV)
 	touch $@
 
 .PHONY: venv
 venv: $(VENV)/ready ## set up the virtual environment
+
+.PHONY: run
+run: venv ## the proxy before two runtimes in memory; ONCE=1: show and end; CONNECT=PATH,ID:PATH: before real ones
+	@$(BIN)/python -m criproxy demo $(if $(ONCE),--once) $(if $(CONNECT),--connect '$(CONNECT)')
 
 .PHONY: check
 check: venv ## ruff and mypy
@@ -32,6 +35,8 @@ test: check ## everything that needs no root
 
 .PHONY: test-containerd
 test-containerd: venv ## the life of a pod on two real containerd instances (root)
+	@test "$$(id -u)" = 0 || { echo "make test-containerd needs root: it starts containers" >&2; exit 1; }
+	.ci/apt containerd runc containernetworking-plugins busybox-static
 	$(BIN)/python -m pytest tests/containerd
 
 .PHONY: clean

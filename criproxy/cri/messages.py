@@ -34,9 +34,13 @@ ENTRY = "Entry"
 """In a cut schema: an entry of a ``map<string, string>``, with ``key`` and ``value`` (bytes)."""
 
 
-@cache
 def api(package: str = "runtime.v1") -> Classes:
-    """Every message of the CRI, as classes of this protobuf package (its API version)."""
+    """Every message of the CRI, as classes of this protobuf package (its API version); made once."""
+    return _api(package)
+
+
+@cache
+def _api(package: str) -> Classes:
     schema = load()
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     for enum, values in schema.enums.items():

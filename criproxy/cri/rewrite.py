@@ -25,13 +25,6 @@ VIEWS: Classes = cut("criproxy.identities", _paths_of_rows())
 """Every message that a row speaks of, with the fields that it names."""
 
 
-def get(message: Any, path: str) -> Any:
-    """The value at a path that goes through no repeated field; what is not set is empty."""
-    for part in path.split("."):
-        message = getattr(message, part)
-    return message
-
-
 def walk(message: str, fields: Fields, changes: Mapping[Kind, Change]) -> Walk:
     """A function that changes the fields of a parsed ``message`` in place.
 

@@ -27,13 +27,14 @@ from typing import Callable, ClassVar, Deque, Dict, List, NamedTuple, Optional, 
 from criproxy.http2 import frames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from criproxy.http2.frames import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG
-from criproxy.http2.headers import MAX_BLOCK, NO_TABLE, Block, BlockDecoder
+from criproxy.http2.headers import MAX_BLOCK, NO_TABLE, Block, BlockDecoder, Role
 
 CONNECTION_WINDOW = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes."""
 MAX_CONTROL_FRAMES = 50_000
 MAX_RESETS = 2_500
-"""Frames a peer may send in a second that cost us work and move no call: SETTINGS, PING and such; RST_STREAM."""
+"""Frames a peer may send in a second that cost us work and move no call: SETTINGS, PING and such; those that end a
+stream before its end, RST_STREAM and whatever makes us send one."""
 _REMEMBERED_RESETS = 2_048
 _MAX_CONTINUATIONS = 64
 
@@ -106,14 +107,16 @@ Event = Union[
 
 
 class _Stream:
-    """``queue`` holds what waits for a window: (frame type, bytes, END_STREAM); None as long as nothing ever did."""
+    """``headed``: the peer's head has come, and trailers may. ``queue`` holds what waits for a window: (frame type,
+    bytes, END_STREAM); None as long as nothing ever did."""
 
-    __slots__ = ("local_closed", "queue", "receive_window", "remote_closed", "send_window", "unreturned")
+    __slots__ = ("headed", "local_closed", "queue", "receive_window", "remote_closed", "send_window", "unreturned")
 
     def __init__(self, receive_window: int, send_window: int) -> None:
         self.receive_window = receive_window
         self.send_window = send_window
         self.unreturned = 0
+        self.headed = False
         self.local_closed = False
         self.remote_closed = False
         self.queue: Optional[Deque[Tuple[int, Buffer, bool]]] = None
@@ -142,6 +145,8 @@ class Connection:
         """How many streams the peer lets us have open (SETTINGS_MAX_CONCURRENT_STREAMS)."""
         self.going_away = False
         """A GOAWAY has been sent or received: no new streams."""
+        self._takes_no_streams = False
+        """We have sent GOAWAY. The peer's GOAWAY is not about the streams that it opens itself."""
         self._decoder = BlockDecoder(volatile)
         self._clock = clock
         self._streams: Dict[int, _Stream] = {}
@@ -160,6 +165,7 @@ class Connection:
         self._max_frame = frames.DEFAULT_FRAME_SIZE
         self._waiting: Dict[int, None] = {}
         self._held = False
+        self._opened = False
         self._first_block = True
         self._second = 0.0
         self._control_frames = 0
@@ -353,13 +359,13 @@ class Connection:
 
     def go_away(self, code: ErrorCode = ErrorCode.NO_ERROR, text: str = "") -> None:
         """Sends GOAWAY: streams that the peer has open go on unless ``code`` is an error, new ones are ignored."""
-        self.going_away = True
+        self.going_away = self._takes_no_streams = True
         self._out.append(frames.goaway(self._last_peer_id, code, text))
 
     # What was received.
 
     def receive(self, data: bytes) -> List[Event]:
-        """Takes bytes from the peer and gives their events, in order.
+        """Takes bytes from the peer and gives their events, in order; what their windows let go (`Sent`) comes last.
 
         Raises ConnectionFault; the GOAWAY that says it is then ready to be sent, and the connection is over.
         """
@@ -399,11 +405,18 @@ class Connection:
                     self._on_headers(flags, stream_id, payload, events)
                 elif kind in self._OTHERS:
                     self._OTHERS[kind](self, flags, stream_id, payload, events)
-                # A frame of an unknown type is ignored (section 4.1).
+                else:  # of an unknown type, to be ignored (section 4.1)
+                    self._count_control_frame()
             except StreamFault as fault:
-                self.reset(stream_id, fault.code)
-                events.append(StreamReset(stream_id, fault.code))
+                self._count_reset()
+                if stream_id in self._streams:
+                    self.reset(stream_id, fault.code)
+                    events.append(StreamReset(stream_id, fault.code))
         self._rest = data[at:]
+        if self._opened:
+            # Once for all that came: a peer could have us look at all streams that wait for each byte it grants.
+            self._opened = False
+            self._send_queued(events)
         if credit:
             self._return_credit(credit)
 
@@ -442,6 +455,8 @@ class Connection:
         stream.receive_window -= size
         if stream.receive_window < 0:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window allows")
+        if not stream.headed:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "data before the head")
         if flags & PADDED:
             payload = _unpad(payload)
         end_stream = bool(flags & END_STREAM)
@@ -494,22 +509,35 @@ class Connection:
         elif stream.remote_closed:
             self._on_closed(stream_id, True)
             return
-        elif not self.client and not end_stream:
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
-        if block.head.malformed:
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, block.head.malformed)
+        malformed = block.malformed or self._misplaced(stream, block.head.role, end_stream)
+        if malformed:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, malformed)
         if end_stream:
             stream.remote_closed = True
             if stream.local_closed and not stream.queue:
                 del self._streams[stream_id]
         events.append(HeadersReceived(stream_id, block, end_stream))
 
+    def _misplaced(self, stream: _Stream, role: Optional[Role], end_stream: bool) -> Optional[str]:
+        """What is wrong with a block of this kind coming now (section 8.1), or None; notes that the head has come."""
+        if stream.headed:
+            if role is not Role.TRAILERS:
+                return "a second head"
+            return None if end_stream else "trailers without END_STREAM"
+        if role is (Role.RESPONSE if self.client else Role.REQUEST):
+            stream.headed = True
+        elif not (self.client and role is Role.INTERIM) or end_stream:
+            return "no head, or one of the wrong kind"
+        return None
+
     def _accept(self, stream_id: int) -> Optional[_Stream]:
         """A client's new stream, unless we have said that we take none (GOAWAY) or not so many."""
-        if self.going_away:
+        if self._takes_no_streams:
+            self._count_control_frame()
             return None
         self._last_peer_id = stream_id
         if len(self._streams) >= self.max_streams:
+            self._count_control_frame()
             self._forget(stream_id)
             self._out.append(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             return None
@@ -520,7 +548,7 @@ class Connection:
         """Whether the stream has never been used (section 5.1)."""
         if bool(stream_id & 1) == self.client:
             return stream_id >= self._next_id
-        return stream_id > self._last_peer_id and not self.going_away
+        return stream_id > self._last_peer_id and not self._takes_no_streams
 
     def _on_closed(self, stream_id: int, half: bool) -> None:
         """HEADERS or DATA on a stream that takes none: an error, unless it crossed our RST_STREAM or GOAWAY."""
@@ -528,12 +556,14 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a frame on stream {stream_id}, which is idle")
         if half:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "a frame after END_STREAM")
-        if stream_id not in self._was_reset and not self.going_away:
-            self._count_control_frame()
+        self._count_control_frame()
+        if stream_id not in self._was_reset and not self._takes_no_streams:
             self._out.append(frames.rst_stream(stream_id, ErrorCode.STREAM_CLOSED))
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:
         self._count_control_frame()
+        if not stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
         if len(payload) != 5:
             raise StreamFault(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY that is not 5 bytes long")
 
@@ -542,10 +572,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM that is not 4 bytes long")
         if not stream_id or self._is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"RST_STREAM on stream {stream_id}, which is idle")
-        self._tick()
-        self._resets += 1
-        if self._resets > MAX_RESETS:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} resets a second")
+        self._count_reset()
         if self._streams.pop(stream_id, None) is not None:
             self._forget(stream_id)
             events.append(StreamReset(stream_id, frames.WORD.unpack(payload)[0]))
@@ -565,7 +592,6 @@ class Connection:
         for setting, value in frames.SETTING.iter_unpack(payload):
             self._apply(setting, value)
         self._out.append(frames.frame(frames.SETTINGS, ACK, 0))
-        self._send_queued(events)
         events.append(SettingsReceived())
 
     def _apply(self, setting: int, value: int) -> None:
@@ -575,7 +601,11 @@ class Connection:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE {value}")
             # Windows may become negative by this (section 6.9.2).
             change = value - self._initial_send_window
+            if not change:
+                return
+            self._count_control_frame(len(self._streams))
             self._initial_send_window = value
+            self._opened = True
             for stream in self._streams.values():
                 stream.send_window += change
                 if stream.send_window > frames.MAX_WINDOW:
@@ -597,10 +627,10 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING that is not 8 bytes long")
+        self._count_control_frame()
         if flags & ACK:
             events.append(PingAcknowledged(payload))
             return
-        self._count_control_frame()
         self._out.append(frames.frame(frames.PING, ACK, 0, payload))
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:
@@ -624,6 +654,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE that is not 4 bytes long")
         increment = frames.WORD.unpack(payload)[0] & frames.MAX_WINDOW
         if not stream_id:
+            useful = bool(self._waiting) and self._send_window <= 0
             self._send_window += increment
             if not increment or self._send_window > frames.MAX_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
@@ -633,13 +664,15 @@ class Connection:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"WINDOW_UPDATE on stream {stream_id}, which is idle")
             stream = self._streams.get(stream_id)
             if stream is None:
+                self._count_control_frame()
                 return
+            useful = bool(stream.queue)
             stream.send_window += increment
             if not increment or stream.send_window > frames.MAX_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
                 raise StreamFault(stream_id, code, f"a window opened by {increment}")
-        if self._waiting:
-            self._send_queued(events)
+        if useful:
+            self._opened = True
         else:
             self._count_control_frame()
 
@@ -649,9 +682,15 @@ class Connection:
             self._second = now
             self._control_frames = self._resets = 0
 
-    def _count_control_frame(self) -> None:
+    def _count_reset(self) -> None:
         self._tick()
-        self._control_frames += 1
+        self._resets += 1
+        if self._resets > MAX_RESETS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_RESETS} resets a second")
+
+    def _count_control_frame(self, weight: int = 1) -> None:
+        self._tick()
+        self._control_frames += weight
         if self._control_frames > MAX_CONTROL_FRAMES:
             text = f"more than {MAX_CONTROL_FRAMES} frames a second that move nothing"
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)

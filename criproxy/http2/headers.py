@@ -16,6 +16,7 @@ dynamic table: hpack.Decoder reads it, and it is written anew without one.
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import Dict, Iterable, List, Optional, Pattern, Sequence, Tuple
 
 from hpack import Decoder
@@ -44,8 +45,22 @@ peer's decoder needs no other, whatever it makes of its own SETTINGS_HEADER_TABL
 
 _REMEMBERED_HEADS = 1024
 _LARGEST_REMEMBERED = 4096
+# RFC 9113, section 8.2.1: nothing at or below a space, no uppercase letter, no colon, nothing beyond ASCII.
+_NAME = re.compile(rb"[!-9;-@\[-~]+")
 # RFC 9113, section 8.2.2.
 _CONNECTION_SPECIFIC = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+
+
+class Role(Enum):
+    """What a block's pseudo-headers make of it (RFC 9113, sections 8.1 and 8.3)."""
+
+    REQUEST = "the head of a request"
+    RESPONSE = "the head of an answer"
+    INTERIM = "the head of an interim answer"
+    TRAILERS = "trailers"
+
+
+_REQUESTS = ([b":method", b":path", b":scheme"], [b":authority", b":method", b":path", b":scheme"])
 
 
 class Head:
@@ -55,12 +70,13 @@ class Head:
     module worked out from the fields.
     """
 
-    __slots__ = ("fields", "malformed", "memo", "wire")
+    __slots__ = ("fields", "malformed", "memo", "role", "wire")
 
     def __init__(self, wire: bytes, fields: Tuple[Field, ...]) -> None:
         self.wire = wire
         self.fields = fields
-        self.malformed: Optional[str] = _malformed(fields)
+        self.role = _role(fields)
+        self.malformed: Optional[str] = _malformed(fields) if self.role else "pseudo-headers that do not go together"
         self.memo: object = None
 
     def get(self, name: bytes) -> Optional[bytes]:
@@ -91,12 +107,18 @@ class Block:
         """All fields, in their order."""
         return self.head.fields + self.tail_fields
 
+    @property
+    def malformed(self) -> Optional[str]:
+        """What makes the fields malformed, or None."""
+        return self.head.malformed or (_malformed(self.tail_fields) if self.tail_fields else None)
+
     def get(self, name: bytes) -> Optional[bytes]:
         """The first value of this field, or None."""
-        for field, value in self.tail_fields:
-            if field == name:
-                return self.head.get(name) or value
-        return self.head.get(name)
+        for fields in (self.head.fields, self.tail_fields):
+            for field, value in fields:
+                if field == name:
+                    return value
+        return None
 
 
 def block_of(fields: Iterable[Field]) -> Block:
@@ -249,11 +271,25 @@ def _prefixed(number: int, bits: int, first: int) -> bytearray:
 
 
 def spelling(name: bytes) -> Pattern[bytes]:
-    """Finds the beginning of a literal field of this name, not indexed, in a block: plain or Huffman-coded."""
+    """Finds the beginning of a literal field of this name in a block: plain or Huffman-coded, to be indexed or not.
+
+    (Go's gRPC sends it without indexing, that in C with, though there is no table for it.)
+    """
     coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
     plain = bytes(_prefixed(len(name), 7, 0)) + name
     huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
-    return re.compile(b"\x00(?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
+    return re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
+
+
+def _role(fields: Sequence[Field]) -> Optional[Role]:
+    """What the pseudo-headers make of a block; None for one that is missing, unknown or there twice."""
+    pseudo = [field for field in fields if field[0][:1] == b":"]
+    if not pseudo:
+        return Role.TRAILERS
+    names = sorted(name for name, _ in pseudo)
+    if names == [b":status"]:
+        return Role.INTERIM if pseudo[0][1][:1] == b"1" else Role.RESPONSE
+    return Role.REQUEST if names in _REQUESTS else None
 
 
 def _malformed(fields: Sequence[Field]) -> Optional[str]:
@@ -265,7 +301,7 @@ def _malformed(fields: Sequence[Field]) -> Optional[str]:
                 return f"pseudo-header {name!r} after regular fields"
         else:
             regular = True
-            if name != name.lower() or not name:
+            if not _NAME.fullmatch(name):
                 return f"field name {name!r}"
             if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 return f"connection-specific field {name!r}"

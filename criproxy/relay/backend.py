@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from collections import deque
-from typing import Any, Callable, Deque, Dict, FrozenSet, List, Optional, Protocol, Set, Tuple
+from typing import Any, Callable, Deque, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -28,6 +28,7 @@ from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block, block_of
 from criproxy.relay.grpc import CONTENT_TYPE, Code, Reader, RpcError, prefix, status_of
 from criproxy.relay.loop import Loop, Timer
+from criproxy.relay.plan import Plan, Router, Transform
 from criproxy.relay.transport import Transport
 from criproxy.report.log import Log
 
@@ -37,6 +38,7 @@ HANDSHAKE_TIMEOUT = 5.0
 """How long a runtime may take for its SETTINGS and its Version before the connection is tried anew, seconds."""
 STREAM_WINDOW = 1024 * 1024
 """What a runtime may send of one answer before kubelet has taken it, bytes."""
+_REMEMBERED_WAYS = 1024
 _PROBE_LIMIT = 64 * 1024
 _PING = b"criproxy"
 _SUPPORTED: Dict[int, bool] = {Code.OK: True, Code.UNIMPLEMENTED: False}
@@ -68,6 +70,17 @@ class Leg(Protocol):
         """The connection is gone."""
 
 
+class Way(NamedTuple):
+    """How calls of one plan are called over one link."""
+
+    wire: bytes
+    """The request's head, in a version that the runtime speaks."""
+    request: Optional[Transform]
+    """What makes the request's message one of that version; None if nothing has to."""
+    answer: Optional[Transform]
+    """What makes the runtime's answer kubelet's; None if nothing has to."""
+
+
 class Link:
     """One connection to a runtime, and the legs that are on it."""
 
@@ -77,6 +90,7 @@ class Link:
         self.silent = False
         """It has been asked for a sign of life and has not given one yet."""
         self.legs: Dict[int, Leg] = {}
+        self.ways: Dict[Plan, Way] = {}
         self._waiting: Deque[Tuple[Leg, bytes, Optional[bytes]]] = deque()
         self.connection = Connection(client=True, stream_window=STREAM_WINDOW)
         self.transport = Transport(backend.loop, sock, self.connection, self._on_events, self._on_closed)
@@ -98,6 +112,27 @@ class Link:
             connection.send_data(stream_id, data, True)
         self.transport.flush_soon()
         leg.on_opened()
+
+    def way(self, plan: Plan, router: Router) -> Way:
+        """The way of a plan's calls; found out once."""
+        way = self.ways.get(plan)
+        if way is None:
+            if len(self.ways) >= _REMEMBERED_WAYS:
+                self.ways.clear()
+            asked, row = plan.version, plan.method
+            spoken = self._version_for(asked)
+            request = answer = None
+            if asked is not None and spoken is not None and row is not None:
+                request = router.request_conversion(row, asked, spoken)
+                answer = router.answer(row, self.backend.names, asked, spoken)
+            way = self.ways[plan] = Way(plan.wire(spoken), request, answer)
+        return way
+
+    def _version_for(self, asked: Optional[Version]) -> Optional[Version]:
+        """The version to call the runtime in: the caller's if it speaks that, else the newest that it does."""
+        if asked is None or asked in self.versions:
+            return asked
+        return next(version for version in Version if version in self.versions)
 
     def cancel(self, leg: Leg, code: int = ErrorCode.CANCEL) -> None:
         """Ends a leg before its end; it hears nothing more."""
@@ -270,13 +305,6 @@ class Backend:
         """What a call for the runtime ends with while it is not there."""
         reason = self.reason if self.link is None else "it does not answer"
         return RpcError(Code.UNAVAILABLE, f"criproxy: {self} ({self.path}) is not available: {reason}")
-
-    def version_for(self, asked: Optional[Version]) -> Optional[Version]:
-        """The version to call the runtime in: the caller's if it speaks that, else the newest that it does."""
-        link = self.link
-        if asked is None or link is None or asked in link.versions:
-            return asked
-        return next(version for version in Version if version in link.versions)
 
     def wait(self, waiter: Waiter, seconds: float) -> None:
         """Tells the waiter as soon as the runtime is there, or that it has not come within so many seconds."""

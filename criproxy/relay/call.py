@@ -11,7 +11,7 @@ receiver has taken (`on_taken`, `on_sent`), so whoever is slow slows its sender 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -37,14 +37,17 @@ if TYPE_CHECKING:
     from criproxy.relay.frontend import FrontConnection
 
 
-class Origin(NamedTuple):
+class Origin:
     """Where a call has come from: kubelet's connection, the stream there, the request's head, and when (seconds)."""
 
-    front: FrontConnection
-    stream: int
-    block: Block
-    plan: Plan
-    started: float
+    __slots__ = ("block", "front", "plan", "started", "stream")
+
+    def __init__(self, front: FrontConnection, stream: int, block: Block, plan: Plan) -> None:
+        self.front = front
+        self.stream = stream
+        self.block = block
+        self.plan = plan
+        self.started = front.proxy.loop.time()
 
 
 class Call:
@@ -53,12 +56,15 @@ class Call:
     lasting = False
     """Whether it does not end by itself."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self.front, self.front_stream, self.block, self.plan, self.started = origin
-        self.proxy = self.front.proxy
+    def __init__(self, origin: Origin, complete: bool = True) -> None:
+        self.front = origin.front
+        self.proxy = origin.front.proxy
+        self.front_stream = origin.stream
+        self.block = origin.block
+        self.plan = origin.plan
+        self.started = origin.started
         self.headers_sent = False
-        self.complete = False
+        self.complete = complete
         """Whether kubelet has sent all of its request."""
 
     def start(self, body: bytes) -> None:
@@ -131,12 +137,6 @@ class Call:
         remaining = self.remaining()
         return seconds if remaining is None else max(0.0, min(seconds, remaining))
 
-    def log_request(self, body: bytes) -> None:
-        """Shows the request, if it is to be shown."""
-        row = self.plan.method
-        if row is not None and self.proxy.log.enabled(row.loud):
-            self.proxy.log.enter(self.plan.path, row.rpc.request, body)
-
     def log_answer(self, body: bytes) -> None:
         """Shows a message of the answer, if it is to be shown."""
         row = self.plan.method
@@ -197,22 +197,19 @@ class SingleCall(Call):
 
     def _wire(self, link: Link) -> Tuple[bytes, bytes]:
         """The field block and the message for the runtime, in its version; sets what changes the answer."""
-        row, asked = self.plan.method, self.plan.version
-        spoken = self.backend.version_for(asked)
-        body = self._body
-        if row is not None and asked is not None and spoken is not None:
-            router = self.proxy.router
-            convert = router.request_conversion(row, asked, spoken)
-            if convert is not None:
-                body = convert(body)
-            self._change = router.answer(row, self.backend.names, asked, spoken)
-            if self._change is not None or self.proxy.log.enabled(row.loud):
-                self._reader = Reader(self.proxy.config.max_message_size)
+        plan, row = self.plan, self.plan.method
+        way = link.ways.get(plan)
+        if way is None:
+            way = link.way(plan, self.proxy.router)
+        body = self._body if way.request is None else way.request(self._body)
+        self._change = way.answer
+        if self._change is not None or (row is not None and self.proxy.log.enabled(row.loud)):
+            self._reader = Reader(self.proxy.config.max_message_size)
         tail = self.block.tail
         remaining = self.remaining() if self._waited and tail else None
         if remaining is not None:
             tail = with_timeout(self.block, remaining)
-        return self.plan.wire(spoken) + tail, body
+        return way.wire + tail, body
 
     def _send(self, link: Link) -> None:
         try:
@@ -327,6 +324,7 @@ class PassThrough(SingleCall):
 
     def __init__(self, origin: Origin, backend: Backend) -> None:
         super().__init__(origin, backend)
+        self.complete = False
         self._early: List[Tuple[bytes, int, bool]] = []
         self._request_meter = Meter(self.proxy.config.max_message_size)
         self._open = False

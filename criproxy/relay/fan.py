@@ -77,13 +77,11 @@ class Branch:
 
     def on_available(self, link: Link) -> None:
         """The runtime is there: asks it."""
-        plan, proxy = self.call.plan, self.call.proxy
-        row, asked, spoken = plan.method, plan.version, self.backend.version_for(plan.version)
-        if row is None or asked is None or spoken is None:
-            raise AssertionError(f"{plan.path} is not for several runtimes")
-        self._change = proxy.router.answer(row, self.backend.names, asked, spoken)
+        call = self.call
+        way = link.way(call.plan, call.proxy.router)
+        self._change = way.answer
         self.link = link
-        link.open(self, plan.wire(spoken) + self.call.block.tail, self.call.request)
+        link.open(self, way.wire + call.block.tail, call.request)
 
     def on_unavailable(self, error: RpcError) -> None:
         """The runtime has not come in time."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional, Union
 
-from criproxy.cri.methods import To
+from criproxy.cri.methods import Method, To
 from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived, Sent, StreamReset
 from criproxy.http2.headers import Block, spelling
+from criproxy.relay.backend import Backend
 from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
-from criproxy.relay.fan import Blend, Broadcast, Chain, FanOut, Gather
-from criproxy.relay.grpc import TIMEOUT, Code, Reader, RpcError
+from criproxy.relay.fan import Blend, Broadcast, Chain, Gather
+from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
 from criproxy.relay.loop import Loop
-from criproxy.relay.plan import Route, plan_of
+from criproxy.relay.plan import Plan, plan_of
 from criproxy.relay.transport import Transport
 
 if TYPE_CHECKING:
@@ -31,57 +32,68 @@ _PAUSE = 1.0
 _VOLATILE = spelling(TIMEOUT)
 
 
-class Incoming(Call):
+class Incoming(Origin):
     """A call whose request is still on its way in. As soon as that is whole, the call it is for takes its place."""
 
-    def __init__(self, origin: Origin) -> None:
-        super().__init__(origin)
+    __slots__ = ("_body", "_reader")
+
+    def __init__(self, front: FrontConnection, stream: int, block: Block, plan: Plan) -> None:
+        super().__init__(front, stream, block, plan)
         self._body: Optional[bytes] = None
-        self._reader = Reader(self.proxy.config.max_message_size)
-        self._reader.encoding = self.block.get(b"grpc-encoding") or b"identity"
+        self._reader: Optional[Reader] = None
 
     def on_request(self, data: bytes, size: int, end: bool) -> None:
         """Collects the one message that a request to a known method is."""
-        self.complete = end
         try:
-            for body in self._reader.feed(data):
-                if self._body is not None:
-                    raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes one message, not several")
-                self._body = body
-            if not end:
-                self.front.consumed(self.front_stream, size)
-                return
-            if self._body is None:
-                raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes a message, and there is none")
-            self._start(self._body)
+            # All of a small request is in one frame, as a rule: nothing to collect then.
+            if end and self._reader is None and is_one_message(data):
+                self._start(data[PREFIX_SIZE:])
+            else:
+                self._collect(data, size, end)
         except RpcError as error:
-            self.fail(error)
+            Call(self, end).fail(error)
+
+    def on_taken(self, size: int) -> None:
+        """Nothing has been sent yet."""
+
+    def cancel(self) -> None:
+        """Nobody has been asked yet."""
+
+    def _collect(self, data: bytes, size: int, end: bool) -> None:
+        if self._reader is None:
+            self._reader = Reader(self.front.proxy.config.max_message_size)
+            self._reader.encoding = self.block.get(b"grpc-encoding") or b"identity"
+        for body in self._reader.feed(data):
+            if self._body is not None:
+                raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes one message, not several")
+            self._body = body
+        if not end:
+            self.front.consumed(self.stream, size)
+        elif self._body is None:
+            raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {self.plan.path} takes a message, and there is none")
+        else:
+            self._start(self._body)
 
     def _start(self, body: bytes) -> None:
-        row = self.plan.method
+        row, proxy = self.plan.method, self.front.proxy
         assert row is not None  # a call of a method without a row is a PassThrough from its head on
-        self.log_request(body)
-        route = self.proxy.router.route(row, body)
-        call = self._call(route)
-        call.complete = True
-        self.front.calls[self.front_stream] = call
+        if proxy.log.enabled(row.loud):
+            proxy.log.enter(self.plan.path, row.rpc.request, body)
+        route = proxy.router.route(row, body)
+        call = self._call(row, [proxy.backend_of(names) for names in route.targets])
+        self.front.calls[self.stream] = call
         call.start(route.body)
 
-    def _call(self, route: Route) -> Call:
-        row = self.plan.method
-        assert row is not None
-        backends = [self.proxy.backend_of(names) for names in route.targets]
+    def _call(self, row: Method, backends: List[Backend]) -> Call:
         if row.to is To.EVENTS:
-            return Blend(self.origin, backends)
+            return Blend(self, backends)
         if row.to is To.CONNECTED:
-            return Broadcast(self.origin, backends)
+            return Broadcast(self, backends)
         if len(backends) == 1:
-            return SingleCall(self.origin, backends[0])
+            return SingleCall(self, backends[0])
         if not backends:
-            return Unasked(self.origin)
-        kind = Chain if row.rpc.server_streaming else Gather
-        call: FanOut = kind(self.origin, backends)
-        return call
+            return Unasked(self)
+        return Chain(self, backends) if row.rpc.server_streaming else Gather(self, backends)
 
 
 class Unasked(Call):
@@ -97,7 +109,7 @@ class FrontConnection:
 
     def __init__(self, proxy: Proxy, sock: socket.socket) -> None:
         self.proxy = proxy
-        self.calls: Dict[int, Call] = {}
+        self.calls: Dict[int, Union[Call, Incoming]] = {}
         self.connection = Connection(False, STREAM_WINDOW, MAX_STREAMS, _VOLATILE)
         self.transport = Transport(proxy.loop, sock, self.connection, self._on_events, self._on_closed)
 
@@ -150,20 +162,16 @@ class FrontConnection:
 
     def _on_call(self, stream_id: int, block: Block, end: bool) -> None:
         plan = plan_of(block.head)
-        origin = Origin(self, stream_id, block, plan, self.proxy.loop.time())
-        call: Call
+        call: Union[Call, Incoming]
         if plan.refusal is not None:
-            call = Call(origin)
-            call.complete = end
-            self.calls[stream_id] = call
-            call.fail(plan.refusal)
+            Call(Origin(self, stream_id, block, plan), end).fail(plan.refusal)
             return
         if plan.method is None:
-            call = PassThrough(origin, self.proxy.primary)
+            call = PassThrough(Origin(self, stream_id, block, plan), self.proxy.primary)
             self.calls[stream_id] = call
             call.start(b"")
         else:
-            call = self.calls[stream_id] = Incoming(origin)
+            call = self.calls[stream_id] = Incoming(self, stream_id, block, plan)
         if end:
             call.on_request(b"", 0, True)
 

@@ -105,6 +105,11 @@ def with_timeout(block: Block, seconds: float) -> bytes:
     return encode((name, value if name == TIMEOUT else old) for name, old in block.tail_fields)
 
 
+def is_one_message(data: bytes) -> bool:
+    """Whether this is one whole message that is not compressed."""
+    return len(data) >= PREFIX_SIZE and data[0] == 0 and int.from_bytes(data[1:5], "big") == len(data) - PREFIX_SIZE
+
+
 def prefix(size: int) -> bytes:
     """What stands before an uncompressed message of this size."""
     return b"\0" + size.to_bytes(4, "big")
@@ -123,6 +128,9 @@ class Meter:
     def feed(self, data: bytes) -> None:
         """Raises RpcError (RESOURCE_EXHAUSTED) if a message that begins in ``data`` is larger than the limit."""
         at, end = 0, len(data)
+        if self._left >= end and not self._prefix:
+            self._left -= end
+            return
         while at < end:
             if self._left:
                 step = min(self._left, end - at)

@@ -58,14 +58,12 @@ class Loop:
         self._signals: Dict[int, Callable[[], None]] = {}
         self._on_error = on_error
         self._running = False
+        self.time = time.monotonic
+        """The loop's clock, seconds."""
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self.watch(self._wake_in.fileno(), self._on_wake)
-
-    def time(self) -> float:
-        """The loop's clock, seconds."""
-        return time.monotonic()
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Calls back with the epoll events of a descriptor as long as there are any."""

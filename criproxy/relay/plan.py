@@ -6,13 +6,14 @@ row to a request's message; the functions that rename are compiled when a method
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.identity import TARGET_RUNTIME, Names, Runtimes, is_digest
 from criproxy.cri.methods import METHODS, Kind, Method, To
-from criproxy.cri.rewrite import VIEWS, Change, Walk, get, walk
+from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.versions import Version, conversion, path_of, split_path
 from criproxy.http2.headers import Head, encode
 from criproxy.relay.grpc import CONTENT_TYPE, Code, RpcError
@@ -82,8 +83,21 @@ class Route(NamedTuple):
     targets: Sequence[Names]
     """Nobody: the answer is the empty one."""
     body: bytes
-    narrowed: bool = False
-    """A list that a filter narrows to one runtime."""
+
+
+class _Reading:
+    """A method's row, made ready to read requests by."""
+
+    __slots__ = ("by", "filters", "narrow", "requires", "takers", "view")
+
+    def __init__(self, row: Method) -> None:
+        self.view: Any = VIEWS[row.rpc.request]
+        self.by: Callable[[Any], Any] = attrgetter(row.by) if row.by else bool
+        self.requires: Optional[Callable[[Any], Any]] = attrgetter(row.requires) if row.requires else None
+        self.filters = [(attrgetter(field.path), field.kind) for field in row.narrowed_by]
+        self.narrow = row.to is To.OWNER and [field.path for field in row.takes] == [row.by]
+        """Whether the request names nothing but what says whom it is for."""
+        self.takers: Dict[Names, Walk] = {}
 
 
 class Router:
@@ -93,57 +107,62 @@ class Router:
         self.runtimes = runtimes
         self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.alternatives)
         self._stream_url = stream_url
-        self._takers: Dict[Tuple[str, str], Walk] = {}
+        self._readings = {row.name: _Reading(row) for row in METHODS.values()}
         self._givers: Dict[Tuple[str, str, Version, Version], Optional[Transform]] = {}
 
     def route(self, row: Method, body: bytes) -> Route:
         """Where a call goes. Raises RpcError if the request is not one that can go anywhere."""
-        if row.to in (To.PRIMARY, To.CONNECTED, To.EVENTS):
-            return Route((self.runtimes.primary,) if row.to is To.PRIMARY else self._all, body)
+        if row.to is To.PRIMARY:
+            return Route(self._all[:1], body)
+        if row.to is To.CONNECTED or row.to is To.EVENTS:
+            return Route(self._all, body)
+        reading = self._readings[row.name]
         try:
-            request = VIEWS[row.rpc.request].FromString(body)
+            request = reading.view.FromString(body)
         except DecodeError as error:
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {row.rpc.request}: {error}") from error
         if row.to is To.EVERYONE:
-            return self._route_list(row, request, body)
-        names = self._target(row, request)
-        if row.requires and not get(request, row.requires):
+            return self._route_list(row, reading, request, body)
+        names = self._target(row, reading.by(request))
+        if reading.requires is not None and not reading.requires(request):
             raise RpcError(Code.INVALID_ARGUMENT, "criproxy: no image specified")
-        return Route((names,), self._renamed(row, names, request, body))
+        return Route((names,), self._renamed(row, reading, names, request, body))
 
-    def _route_list(self, row: Method, request: Any, body: bytes) -> Route:
+    def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()
-        for field in row.narrowed_by:
-            value = get(request, field.path)
+        for get, kind in reading.filters:
+            value = get(request)
             if value:
-                owners.add(self.runtimes.of_id(value) if field.kind is Kind.ID else self.runtimes.of_image(value))
+                owners.add(self.runtimes.of_id(value) if kind is Kind.ID else self.runtimes.of_image(value))
         if not owners:
             return Route(self._all, body)
         if len(owners) > 1:
-            return Route((), body, True)
+            return Route((), body)
         names = owners.pop()
-        return Route((names,), self._renamed(row, names, request, body), True)
+        return Route((names,), self._renamed(row, reading, names, request, body))
 
-    def _target(self, row: Method, request: Any) -> Names:
+    def _target(self, row: Method, value: Any) -> Names:
         if row.to is To.OWNER:
-            return self.runtimes.of_id(get(request, row.by))
+            return self.runtimes.of_id(value)
         if row.to is To.IMAGE:
-            return self.runtimes.of_image(get(request, row.by))
-        for entry in get(request, row.by):
+            return self.runtimes.of_image(value)
+        for entry in value:
             if entry.key == TARGET_RUNTIME:
                 try:
                     return self.runtimes.of_target(entry.value)
                 except KeyError:
-                    quoted = entry.value.decode("utf-8", "replace")
-                    raise RpcError(Code.INVALID_ARGUMENT, f'criproxy: unknown runtime: "{quoted}"') from None
+                    raise RpcError(
+                        Code.INVALID_ARGUMENT, f'criproxy: unknown runtime: "{_text(entry.value)}"'
+                    ) from None
         return self.runtimes.primary
 
-    def _renamed(self, row: Method, names: Names, request: Any, body: bytes) -> bytes:
+    def _renamed(self, row: Method, reading: _Reading, names: Names, request: Any, body: bytes) -> bytes:
         """The request as the runtime is to see it; the primary's things have no other names."""
-        key = (row.name, names.runtime)
-        taker = self._takers.get(key)
+        if reading.narrow and not names.runtime:
+            return body
+        taker = reading.takers.get(names)
         if taker is None:
-            taker = self._takers[key] = walk(row.rpc.request, row.takes, self._inner(names))
+            taker = reading.takers[names] = walk(row.rpc.request, row.takes, self._inner(names))
         taker(request)
         if not names.runtime:
             return body

@@ -7,8 +7,8 @@ from typing import Callable, Iterator
 
 import grpc
 import pytest
-from conftest import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
 from cri_api.v1 import api_pb2 as v1
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
 
 NEW_FIELD = b"\xfa\x3f\x07unheard"  # field 1023, a string
 

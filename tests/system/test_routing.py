@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from conftest import Client, Proxy, Runtime, message_class
 from cri_api.v1 import api_pb2 as v1
+from peers import Client, Proxy, Runtime, message_class
 
 from criproxy.cri import schema
 

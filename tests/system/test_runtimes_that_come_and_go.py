@@ -10,8 +10,8 @@ from typing import Callable, Iterator, List
 
 import grpc
 import pytest
-from conftest import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
 from cri_api.v1 import api_pb2 as v1
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
 
 from criproxy.cri import schema
 

@@ -7,8 +7,8 @@ from typing import Callable, Iterator, List
 
 import grpc
 import pytest
-from conftest import PATIENCE, Client, Connect, Proxy, Runtime, StartProxy, message_class
 from cri_api.v1 import api_pb2 as v1
+from peers import PATIENCE, Client, Connect, Proxy, Runtime, StartProxy, message_class
 
 TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED
 MIB = 2**20

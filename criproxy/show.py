@@ -1,0 +1,167 @@
+"""``criproxy show``: what kubelet sees on a CRI socket, as three tables."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from typing import Any, Iterable, Mapping, Sequence, Tuple
+
+from criproxy.client import Client, ClientError
+from criproxy.cri.schema import load
+
+SOCKET = "/run/criproxy.sock"
+_PRIMARY = "(primary)"
+_INTERVAL = 2.0
+"""Between two looks of ``--watch``, seconds."""
+_CLEAR = "\x1b[H\x1b[2J"
+_WIDEST = 48
+"""What a cell may have before it is cut, characters."""
+_SHORT_ID = 13
+_AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_STATES = {
+    enum: {number: name.partition("_")[2].capitalize() for name, number in load().enums[enum].items()}
+    for enum in ("PodSandboxState", "ContainerState")
+}
+_POD_COLUMNS = ("RUNTIME", "ID", "NAMESPACE", "NAME", "STATE", "AGE")
+_CONTAINER_COLUMNS = ("RUNTIME", "ID", "POD", "NAME", "IMAGE", "STATE", "AGE")
+_IMAGE_COLUMNS = ("RUNTIME", "ID", "NAME", "SIZE")
+
+Row = Tuple[str, ...]
+
+
+def main(argv: Sequence[str]) -> int:
+    """``criproxy show``; gives the exit status: 1 if the socket does not answer."""
+    options = _parser().parse_args(argv)
+    if options.watch:
+        return _watch(options.socket)
+    try:
+        print(overview(options.socket))
+    except ClientError as error:
+        print(_cell(f"criproxy show: {error}"), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _watch(path: str) -> int:
+    clear = _CLEAR if sys.stdout.isatty() else ""
+    try:
+        while True:
+            try:
+                text = overview(path)
+            except ClientError as error:
+                text = _cell(f"criproxy show: {error}")
+            print(f"{clear}{text}\n", flush=True)
+            time.sleep(_INTERVAL)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="criproxy show",
+        description="Show the pods, containers and images that kubelet sees on a CRI socket, and whose they are.",
+        epilog="Kubelet knows the pods and containers of an alternative runtime as RUNTIME__ID, its images as"
+        " RUNTIME/NAME. Whose an image is can only be told while its runtime has a pod or a container.",
+    )
+    parser.add_argument(
+        "--socket", default=SOCKET, type=_path, metavar="PATH", help="whom to ask (default: %(default)s)"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="show it once (the default)")
+    how.add_argument("--watch", action="store_true", help=f"show it every {_INTERVAL:g} seconds, until Ctrl-C")
+    return parser
+
+
+def _path(endpoint: str) -> str:
+    """A socket's path; it may be written as kubelet's endpoints are, with ``unix://`` in front."""
+    return re.sub("^unix:(//)?", "", endpoint)
+
+
+def overview(path: str) -> str:
+    """Who answers on the socket, and tables of what is there. Raises ClientError."""
+    with Client(path) as client:
+        version = client.call("Version")
+        pods = client.call("ListPodSandbox").items
+        containers = client.call("ListContainers").containers
+        images = client.call("ListImages").images
+    now = time.time_ns()
+    names = {pod.id: f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods}
+    runtimes = {_split(thing.id)[0] for thing in (*pods, *containers)} - {""}
+    head = f"{path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
+    parts = (
+        _cell(head),
+        table("PODS", _POD_COLUMNS, [_pod(pod, now) for pod in pods]),
+        table("CONTAINERS", _CONTAINER_COLUMNS, [_container(one, names, now) for one in containers]),
+        table("IMAGES", _IMAGE_COLUMNS, [_image(image, runtimes) for image in images]),
+    )
+    return "\n\n".join(parts)
+
+
+def _split(thing_id: str) -> Tuple[str, str]:
+    """The id of the runtime that a pod or a container is of (nothing: the primary one), and its own."""
+    owner, mark, own = thing_id.partition("__")
+    return (owner, own) if mark else ("", thing_id)
+
+
+def _pod(pod: Any, now: int) -> Row:
+    owner, own = _split(pod.id)
+    return (
+        owner or _PRIMARY,
+        own[:_SHORT_ID],
+        pod.metadata.namespace,
+        pod.metadata.name,
+        _STATES["PodSandboxState"].get(pod.state, "?"),
+        _age(pod, now),
+    )
+
+
+def _container(container: Any, pods: Mapping[str, str], now: int) -> Row:
+    owner, own = _split(container.id)
+    return (
+        owner or _PRIMARY,
+        own[:_SHORT_ID],
+        pods.get(container.pod_sandbox_id, "?"),
+        container.metadata.name,
+        _inner(container.image.image, owner),
+        _STATES["ContainerState"].get(container.state, "?"),
+        _age(container, now),
+    )
+
+
+def _image(image: Any, runtimes: Iterable[str]) -> Row:
+    names = [*image.repo_tags] or [*image.repo_digests] or ["?"]
+    owner = next((runtime for runtime in runtimes if names[0].startswith(f"{runtime}/")), "")
+    more = f" (+{len(names) - 1})" if len(names) > 1 else ""
+    image_id = _inner(image.id, owner).rpartition(":")[2]
+    return owner or _PRIMARY, image_id[:_SHORT_ID], _inner(names[0], owner) + more, _size(image.size)
+
+
+def _inner(image: str, owner: str) -> str:
+    """An image's name without that of its runtime, which has a column of its own."""
+    return image[len(owner) + 1 :] if owner and image.startswith(f"{owner}/") else image
+
+
+def _age(thing: Any, now: int) -> str:
+    seconds = max(0, (now - thing.created_at) // 10**9)
+    size, unit = next((one for one in _AGES if seconds >= one[0]), _AGES[-1])
+    return f"{seconds // size}{unit}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def table(title: str, columns: Row, rows: Sequence[Row]) -> str:
+    """A title with the number of rows, the columns' names, and the rows in columns as wide as they need to be."""
+    cells = [columns, *(tuple(_cell(text, _WIDEST) for text in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in cells)
+    return "\n".join((f"{title} ({len(rows)})", *lines))
+
+
+def _cell(text: str, widest: int = sys.maxsize) -> str:
+    """Names come from elsewhere: nothing in them may steer the terminal or break the line."""
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= widest else f"{text[: widest - 3]}..."

@@ -1,0 +1,173 @@
+"""A node of the tests' own: namespaces and one folder, of which nothing remains when it stops."""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable, Iterable, List, Tuple, TypeVar
+
+from .service import ENVIRONMENT, PATIENCE, eventually
+
+Made = TypeVar("Made")
+
+_CLONE_NEWNET = 0x40000000
+
+# What is written to /etc, /run and /var/lib is the node's own. Ignoring SIGCHLD lets the kernel reap what is orphaned
+# here, such as shims. The last line waits for the end of its input, which is our end at the latest.
+_INIT = """
+set -e
+mount -t proc proc /proc
+busybox ip link set lo up
+for directory in /run /var/lib /etc; do mount -t tmpfs -o mode=755 tmpfs $directory; done
+echo 127.0.0.1 localhost > /etc/hosts
+: > /etc/resolv.conf
+echo ready
+exec env --ignore-signal=CHLD cat
+"""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What there is on a node that the life of a pod may add to; each a sorted list, so that two can be compared."""
+
+    processes: Tuple[str, ...]
+    """Their command lines."""
+    mounts: Tuple[str, ...]
+    """Where they are."""
+    interfaces: Tuple[str, ...]
+    run: Tuple[str, ...]
+    """The files below /run: sockets of shims, the network namespaces' names."""
+    leases: Tuple[str, ...]
+    """The addresses that CNI has given away."""
+    cgroups: Tuple[str, ...]
+
+
+class Node:
+    """Mount, network and process namespaces with a process that holds them, a folder and a cgroup.
+
+    The folder is the same inside and outside; it is the place for sockets. The end of the holding process is the end
+    of all processes in the node, and with them of all mounts and networks.
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="criproxy-", dir="/tmp"))
+        self.cgroup = f"/{self.folder.name}"
+        """The cgroup for the pods, below the root of each hierarchy."""
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "--net", "--pid", "--fork", "--propagation", "private", "sh", "-c", _INIT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+        )
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"ready\n":
+            _, errors = self._holder.communicate(timeout=PATIENCE)
+            self._clear()
+            raise RuntimeError(f"no namespaces can be had here: {errors.decode()}")
+
+    @property
+    def _proc(self) -> Path:
+        return Path("/proc", str(self._holder.pid))
+
+    def enter(self, *command: str) -> List[str]:
+        """The command line that runs a command in the node."""
+        namespaces = self._proc / "ns"
+        flags = {"mount": "mnt", "net": "net", "pid": "pid_for_children"}
+        return ["nsenter", *(f"--{flag}={namespaces / name}" for flag, name in flags.items()), "--", *command]
+
+    def in_network(self, make: Callable[[], Made]) -> Made:
+        """Calls ``make`` on a thread in the node's network. The sockets that it makes stay there."""
+        with ThreadPoolExecutor(1, initializer=self._join_network) as executor:
+            return executor.submit(make).result(PATIENCE)
+
+    def _join_network(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with (self._proc / "ns/net").open() as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+
+    def dial(self, address: str, port: int) -> socket.socket:
+        """A connection to a port in the node's network."""
+        return self.in_network(lambda: socket.create_connection((address, port), PATIENCE))
+
+    def inventory(self) -> Inventory:
+        """What there is now."""
+        root = self._proc / "root"
+        return Inventory(
+            processes=_sorted(_command_line(path) for path in (root / "proc").glob("[0-9]*/cmdline")),
+            mounts=_sorted(line.split()[4] for line in _lines(self._proc / "mountinfo")),
+            interfaces=_sorted(line.split(":")[0].strip() for line in _lines(self._proc / "net/dev")[2:]),
+            run=_sorted(str(path.relative_to(root)) for path in (root / "run").rglob("*") if not path.is_dir()),
+            leases=_sorted(path.name for path in self.folder.glob("*/leases/*/*") if _is_address(path.name)),
+            cgroups=_sorted(map(str, self._cgroups())),
+        )
+
+    def memory_limit(self, container: str) -> int:
+        """The limit of a pod's or a container's cgroup (by its runtime's id for it), bytes."""
+        names = ("memory.max", "memory.limit_in_bytes")
+        files = [cgroup / name for cgroup in self._cgroups() if cgroup.name == container for name in names]
+        return int(next(file for file in files if file.exists()).read_text())
+
+    def stop(self) -> None:
+        """Ends all that is in the node and removes its folder and its cgroups."""
+        assert self._holder.stdin is not None
+        self._holder.stdin.close()
+        self._holder.wait(PATIENCE)
+        self._clear()
+
+    def _clear(self) -> None:
+        for pipe in (self._holder.stdin, self._holder.stdout, self._holder.stderr):
+            if pipe is not None:
+                pipe.close()
+        for cgroup in self._cgroups():
+            # The kernel takes a moment to see that those who were in it are gone.
+            eventually(partial(_removed, cgroup), bool)
+        shutil.rmtree(self.folder)
+
+    def _cgroups(self) -> List[Path]:
+        """The node's cgroups in all hierarchies, the innermost first."""
+        mounts = [line.split() for line in _lines(Path("/proc/self/mountinfo"))]
+        tops = {fields[4] + self.cgroup for fields in mounts if fields[fields.index("-") + 1] in ("cgroup", "cgroup2")}
+        return [Path(path) for top in sorted(tops) for path, _, _ in os.walk(top, topdown=False)]
+
+
+def _removed(cgroup: Path) -> bool:
+    try:
+        cgroup.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _sorted(values: Iterable[str]) -> Tuple[str, ...]:
+    return tuple(sorted(values))
+
+
+def _lines(path: Path) -> List[str]:
+    return path.read_text().splitlines()
+
+
+def _command_line(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return "one that has just ended"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False

@@ -1,0 +1,216 @@
+"""``criproxy show`` as its users run it, before runtimes served by gRPC's own server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import closing, contextmanager
+from typing import Any, Iterator, List
+
+import pytest
+
+from criproxy.demo.messages import MESSAGES
+from criproxy.demo.runtime import Runtime
+from criproxy.demo.server import serve
+
+WAIT = 30.0
+SHOW = [sys.executable, "-m", "criproxy", "show"]
+
+
+class Alternative(Runtime):
+    """A runtime whose answers look as those of an alternative runtime do behind the proxy."""
+
+    def ListPodSandbox(self, request: Any) -> Any:
+        answer = super().ListPodSandbox(request)
+        for pod in answer.items:
+            pod.id = f"alt.test__{pod.id}"
+        return answer
+
+    def ListContainers(self, request: Any) -> Any:
+        answer = super().ListContainers(request)
+        for container in answer.containers:
+            container.id = f"alt.test__{container.id}"
+            container.pod_sandbox_id = f"alt.test__{container.pod_sandbox_id}"
+            container.image.image = f"alt.test/{container.image.image}"
+        return answer
+
+    def ListImages(self, request: Any) -> Any:
+        answer = super().ListImages(request)
+        for image in answer.images:
+            image.repo_tags[:] = [f"alt.test/{tag}" for tag in image.repo_tags]
+        return answer
+
+
+def fill(runtime: Runtime, name: str = "web", namespace: str = "default") -> None:
+    """A pod and a running container."""
+    runtime.PullImage(MESSAGES["PullImageRequest"](image={"image": "nginx:1.27"}))
+    config = {"metadata": {"name": name, "namespace": namespace, "uid": "1"}}
+    pod_id = runtime.RunPodSandbox(MESSAGES["RunPodSandboxRequest"](config=config)).pod_sandbox_id
+    config = {"metadata": {"name": "app"}, "image": {"image": "nginx:1.27"}}
+    request = MESSAGES["CreateContainerRequest"](pod_sandbox_id=pod_id, config=config)
+    container_id = runtime.CreateContainer(request).container_id
+    runtime.StartContainer(MESSAGES["StartContainerRequest"](container_id=container_id))
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="cri") as directory:
+        yield os.path.join(directory, "r.sock")
+
+
+@contextmanager
+def served(runtime: Runtime, path: str, *versions: str) -> Iterator[None]:
+    server = serve(runtime, path, versions or ("v1", "v1alpha2"))
+    try:
+        yield
+    finally:
+        server.stop(0).wait(WAIT)
+
+
+def show(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*SHOW, *options], capture_output=True, text=True, timeout=WAIT)
+
+
+def tables(text: str) -> List[List[List[str]]]:
+    """The tables' rows without their titles, the columns' names first."""
+    parts = text.rstrip("\n").split("\n\n")[1:]
+    return [[re.split(r"  +", line) for line in part.split("\n")[1:]] for part in parts]
+
+
+def test_it_shows_the_pods_containers_and_images_of_a_runtime(path: str) -> None:
+    runtime = Runtime("demo")
+    fill(runtime)
+    with served(runtime, path):
+        shown = show("--socket", path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert re.match(rf"{re.escape(path)}: demo [\d.]+, CRI v1\n\nPODS \(1\)\n", shown.stdout)
+    pods, containers, images = tables(shown.stdout)
+    assert pods[0] == ["RUNTIME", "ID", "NAMESPACE", "NAME", "STATE", "AGE"]
+    assert (pods[1][0], *pods[1][2:5]) == ("(primary)", "default", "web", "Ready")
+    assert re.fullmatch(r"[0-9a-f]{13}", pods[1][1])
+    assert re.fullmatch(r"\d+s", pods[1][5])
+    assert containers[0] == ["RUNTIME", "ID", "POD", "NAME", "IMAGE", "STATE", "AGE"]
+    assert (containers[1][0], *containers[1][2:6]) == ("(primary)", "default/web", "app", "nginx:1.27", "Running")
+    assert images[0] == ["RUNTIME", "ID", "NAME", "SIZE"]
+    assert (images[1][0], images[1][2]) == ("(primary)", "nginx:1.27")
+    assert re.fullmatch(r"\d+\.\d MB", images[1][3])
+
+
+def test_what_is_of_an_alternative_runtime_is_shown_with_its_id_and_without_the_prefixes(path: str) -> None:
+    runtime = Alternative("demo")
+    fill(runtime)
+    with served(runtime, path):
+        pods, containers, images = tables(show("--socket", path).stdout)
+    assert (pods[1][0], pods[1][3]) == ("alt.test", "web")
+    assert re.fullmatch(r"[0-9a-f]{13}", pods[1][1])
+    assert (containers[1][0], *containers[1][2:5]) == ("alt.test", "default/web", "app", "nginx:1.27")
+    assert re.fullmatch(r"[0-9a-f]{13}", containers[1][1])
+    assert (images[1][0], images[1][2]) == ("alt.test", "nginx:1.27")
+
+
+def test_the_columns_are_aligned_and_the_rows_counted(path: str) -> None:
+    runtime = Runtime("demo")
+    fill(runtime, "a")
+    fill(runtime, "a-longer-name", "another-namespace")
+    with served(runtime, path):
+        text = show("--socket", path).stdout
+    title, *rows = text.split("\n\n")[1].split("\n")
+    assert title == "PODS (2)"
+    assert len({re.search(r"\b(STATE|Ready)\b", row).start() for row in rows}) == 1  # type: ignore[union-attr]
+
+
+def test_a_runtime_with_nothing_in_it_has_empty_tables(path: str) -> None:
+    with served(Runtime("demo"), path):
+        text = show("--socket", path).stdout
+    assert [line for line in text.split("\n") if line.endswith("(0)")] == ["PODS (0)", "CONTAINERS (0)", "IMAGES (0)"]
+    assert [len(rows) for rows in tables(text)] == [1, 1, 1]
+
+
+def test_names_are_cut_and_cannot_steer_the_terminal(path: str) -> None:
+    runtime = Runtime("demo")
+    fill(runtime, "x" * 100, "\x1b[31m\n")
+    with served(runtime, path):
+        text = show("--socket", path).stdout
+    assert tables(text)[0][1][2:4] == ["?[31m?", "x" * 45 + "..."]
+
+
+def test_a_runtime_of_the_older_version_is_asked_in_that(path: str) -> None:
+    runtime = Runtime("demo")
+    fill(runtime)
+    with served(runtime, path, "v1alpha2"):
+        shown = show("--socket", path)
+    assert shown.returncode == 0
+    assert "CRI v1alpha2" in shown.stdout
+    assert "PODS (1)" in shown.stdout
+
+
+def test_the_socket_may_be_written_as_an_endpoint(path: str) -> None:
+    with served(Runtime("demo"), path):
+        assert show("--socket", f"unix://{path}").returncode == 0
+
+
+def complaint(shown: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a failure."""
+    assert (shown.returncode, shown.stdout) == (1, "")
+    (line,) = shown.stderr.splitlines()
+    return line
+
+
+def test_a_socket_that_is_not_there_is_told_in_one_line(path: str) -> None:
+    assert complaint(show("--socket", path)) == f"criproxy show: {path}: No such file or directory"
+
+
+def test_a_socket_that_nobody_serves_is_told_in_one_line(path: str) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as dead:
+        dead.bind(path)
+    assert complaint(show("--socket", path)) == f"criproxy show: {path}: Connection refused"
+
+
+def test_a_socket_path_that_is_too_long_is_told_in_one_line() -> None:
+    assert "too long" in complaint(show("--socket", "/" + "x" * 200))
+
+
+def test_a_failed_call_is_told_in_one_line_with_its_status(path: str) -> None:
+    class Failing(Runtime):
+        def ListImages(self, request: Any) -> Any:
+            return super().ImageStatus(request)
+
+    with served(Failing("demo"), path):
+        line = complaint(show("--socket", path))
+    assert re.match(rf"criproxy show: {re.escape(path)}: ListImages: [A-Z_]+: .", line)
+
+
+def test_somebody_who_does_not_speak_the_cri_is_told_in_one_line(path: str) -> None:
+    with served(Runtime("demo"), path, "v0"):
+        assert complaint(show("--socket", path)).endswith("it speaks no version of the CRI that is known here")
+
+
+@pytest.mark.parametrize("options", [["--colour"], ["--once", "--watch"], ["somewhere"]])
+def test_bad_usage_ends_with_2(options: List[str]) -> None:
+    shown = show(*options)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "usage: criproxy show" in shown.stderr
+
+
+def test_watch_shows_it_until_ctrl_c_and_waits_for_somebody_to_answer(path: str) -> None:
+    watching = subprocess.Popen([*SHOW, "--socket", path, "--watch"], stdout=subprocess.PIPE, text=True)
+    timer = threading.Timer(WAIT, watching.kill)
+    timer.start()
+    try:
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == f"criproxy show: {path}: No such file or directory\n"
+        with served(Runtime("demo"), path):
+            assert any(line == "IMAGES (0)\n" for line in iter(watching.stdout.readline, ""))
+            watching.send_signal(signal.SIGINT)
+            watching.stdout.read()
+            assert watching.wait(WAIT) == 0
+    finally:
+        timer.cancel()
+        watching.kill()
+        watching.communicate()

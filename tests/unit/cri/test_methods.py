@@ -1,0 +1,348 @@
+"""The methods' rows against the schema: whatever names a pod, a container, an image or a URL is in them, or has a
+reason not to be; and what the rows say is what becomes of messages that are not ours."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any, Callable, Dict, List, Set, Tuple, Union
+
+import pytest
+from cri_reference import (
+    BYTES,
+    Tree,
+    fill,
+    paths_to,
+    renamed,
+    sorted_tree,
+    their_class,
+    tree_of,
+    wire_of,
+    with_strangers,
+)
+
+from criproxy.cri.identity import Names
+from criproxy.cri.methods import METHODS, Kind, Loud, Method, Named, To
+from criproxy.cri.rewrite import VIEWS, get, walk
+from criproxy.cri.schema import Field, load
+
+ID, IMAGE, REPO_DIGEST, URL = Kind.ID, Kind.IMAGE, Kind.REPO_DIGEST, Kind.URL
+
+HANDLER = "a name in the runtime's own configuration"
+REFERENCE = "says what the image is; nobody asks for the image by it"
+ECHO = "a pod has no target: only ephemeral containers do"
+
+NAMING: Dict[str, Dict[str, Union[Kind, str]]] = {
+    # Pods.
+    "PodSandbox": {"id": ID, "runtime_handler": HANDLER},
+    "PodSandboxStatus": {"id": ID, "runtime_handler": HANDLER},
+    "PodSandboxAttributes": {"id": ID},
+    "PodSandboxFilter": {"id": ID},
+    "PodSandboxStatsFilter": {"id": ID},
+    "PodSandboxMetrics": {"pod_sandbox_id": ID},
+    "RunPodSandboxRequest": {"runtime_handler": HANDLER},
+    "RunPodSandboxResponse": {"pod_sandbox_id": ID},
+    "StopPodSandboxRequest": {"pod_sandbox_id": ID},
+    "RemovePodSandboxRequest": {"pod_sandbox_id": ID},
+    "PodSandboxStatusRequest": {"pod_sandbox_id": ID},
+    "PodSandboxStatsRequest": {"pod_sandbox_id": ID},
+    "PortForwardRequest": {"pod_sandbox_id": ID},
+    "UpdatePodSandboxResourcesRequest": {"pod_sandbox_id": ID},
+    "CheckpointPodRequest": {"pod_sandbox_id": ID, "container_ids": ID},
+    "RestorePodRequest": {"runtime_handler": HANDLER},
+    "RestorePodResponse": {"pod_sandbox_id": ID},
+    # Containers.
+    "Container": {"id": ID, "pod_sandbox_id": ID, "image_id": IMAGE, "image_ref": REFERENCE},
+    "ContainerStatus": {"id": ID, "image_id": IMAGE, "image_ref": REFERENCE},
+    "ContainerAttributes": {"id": ID},
+    "ContainerFilter": {"id": ID, "pod_sandbox_id": ID},
+    "ContainerStatsFilter": {"id": ID, "pod_sandbox_id": ID},
+    "ContainerMetrics": {"container_id": ID},
+    "ContainerEventResponse": {"container_id": ID},
+    "CreateContainerRequest": {"pod_sandbox_id": ID},
+    "CreateContainerResponse": {"container_id": ID},
+    "StartContainerRequest": {"container_id": ID},
+    "StopContainerRequest": {"container_id": ID},
+    "RemoveContainerRequest": {"container_id": ID},
+    "ContainerStatusRequest": {"container_id": ID},
+    "ContainerStatsRequest": {"container_id": ID},
+    "UpdateContainerResourcesRequest": {"container_id": ID},
+    "ReopenContainerLogRequest": {"container_id": ID},
+    "CheckpointContainerRequest": {"container_id": ID},
+    "ExecSyncRequest": {"container_id": ID},
+    "ExecRequest": {"container_id": ID},
+    "AttachRequest": {"container_id": ID},
+    "RestoredContainer": {"container_id": ID},
+    "NamespaceOption": {"target_id": ID},
+    # Images.
+    "Image": {"id": IMAGE, "repo_tags": IMAGE, "repo_digests": REPO_DIGEST},
+    "ImageSpec": {"image": IMAGE, "user_specified_image": IMAGE, "image_ref": IMAGE, "runtime_handler": HANDLER},
+    "PullImageResponse": {"image_ref": IMAGE},
+    # Others.
+    "ExecResponse": {"url": URL},
+    "AttachResponse": {"url": URL},
+    "PortForwardResponse": {"url": URL},
+    "VersionResponse": {"runtime_api_version": Kind.API_VERSION},
+    "MetricDescriptor": {"name": Kind.METRIC},
+}
+"""Every field that names something, by its message: what it names, or why it is left alone."""
+
+ELSEWHERE: Dict[str, Union[Kind, str]] = {
+    "ContainerConfig.image.image": Kind.OWN_IMAGE,
+    "ContainerConfig.mounts.image.image": Kind.OWN_IMAGE,
+    "LinuxPodSandboxStatus.namespaces.options.target_id": ECHO,
+}
+"""Where it depends on the way there."""
+
+_LOOKS_NAMING = re.compile(r"(.*_)?(ids?|image|images|image_ref|ref|url|handler|repo_tags|repo_digests)")
+_LOOKS_ONLY = {("SecurityProfile", "localhost_ref"): "a file on the node"}
+
+MESSAGES = [(row, side) for row in METHODS.values() for side in ("request", "response")]
+_IDS = [f"{row.name} {side}" for row, side in MESSAGES]
+
+
+def message_of(row: Method, side: str) -> str:
+    return str(getattr(row.rpc, side))
+
+
+def fields_of(row: Method, side: str) -> Tuple[Named, ...]:
+    return row.takes if side == "request" else row.gives
+
+
+def expected(message: str) -> Dict[str, Union[Kind, str]]:
+    """What the tables say of all fields of a message and of those within it, by their paths."""
+    out: Dict[str, Union[Kind, str]] = {}
+    for way, field in paths_to(message, lambda at, field: field.name in NAMING.get(at, {})):
+        path = ".".join([*(step.name for _, step in way), field.name])
+        owner = way[-1][1].type if way else message
+        what = NAMING[owner][field.name]
+        for depth, (passed, _) in enumerate(way):
+            suffix = ".".join([passed, *(step.name for _, step in way[depth:]), field.name])
+            what = ELSEWHERE.get(suffix, what)
+        out[path] = what
+    return out
+
+
+def test_every_method_has_a_row_and_every_row_a_method() -> None:
+    assert set(METHODS) == set(load().methods)
+    for name, row in METHODS.items():
+        assert row.rpc is load().methods[name]
+
+
+def test_every_field_that_looks_like_it_names_something_is_in_the_tables() -> None:
+    looks: Set[Tuple[str, str]] = {
+        (message, field.name)
+        for message, fields in load().messages.items()
+        for field in fields.values()
+        if field.type == "string" and _LOOKS_NAMING.fullmatch(field.name)
+    }
+    named = {(message, name) for message, fields in NAMING.items() for name in fields}
+    assert looks - named == set(_LOOKS_ONLY)
+    for message, name in named:
+        assert load().messages[message][name].type == "string"
+
+
+@pytest.mark.parametrize(("row", "side"), MESSAGES, ids=_IDS)
+def test_a_row_names_the_fields_that_the_tables_name(row: Method, side: str) -> None:
+    wanted = {path: what for path, what in expected(message_of(row, side)).items() if isinstance(what, Kind)}
+    named = fields_of(row, side)
+    assert {field.path: field.kind for field in named} == wanted
+    assert len(named) == len(wanted)
+
+
+def _to(name: str) -> To:
+    """Whom a method is for, by its name."""
+    if name in ("Version", "Status", "RuntimeConfig"):
+        return To.PRIMARY
+    if name in ("RunPodSandbox", "RestorePod"):
+        return To.TARGET
+    if name in ("ImageStatus", "PullImage", "RemoveImage"):
+        return To.IMAGE
+    if name.startswith(("List", "Stream")) or name == "ImageFsInfo":
+        return To.EVERYONE
+    return {"UpdateRuntimeConfig": To.CONNECTED, "GetContainerEvents": To.EVENTS}.get(name, To.OWNER)
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_a_row_says_whom_the_call_is_for(row: Method) -> None:
+    assert row.to is _to(row.name)
+    takes = {field.path: field.kind for field in row.takes}
+    if row.to is To.OWNER:
+        assert takes[row.by] is ID
+        assert row.by in ("pod_sandbox_id", "container_id")
+    elif row.to is To.IMAGE:
+        assert row.by == "image.image"
+        assert takes[row.by] is IMAGE
+    elif row.to is To.TARGET:
+        assert row.by == "config.annotations"
+    else:
+        assert not row.by
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_a_list_is_narrowed_by_the_ids_and_the_image_in_its_filter(row: Method) -> None:
+    """By the image that is asked for: what else an ImageSpec names is about the same image."""
+    in_filter = [field for field in row.takes if field.path.startswith("filter.")]
+    assert set(row.narrowed_by) == {
+        field for field in in_filter if field.kind is ID or field.path == "filter.image.image"
+    }
+    assert bool(row.narrowed_by) == ("filter" in load().messages[row.rpc.request])
+
+
+def test_a_container_needs_an_image() -> None:
+    assert {name: row.requires for name, row in METHODS.items() if row.requires} == {
+        "CreateContainer": "config.image.image"
+    }
+
+
+def test_images_of_a_runtime_that_is_not_there_are_none() -> None:
+    assert {name for name, row in METHODS.items() if row.empty_if_absent} == {
+        "ListImages",
+        "StreamImages",
+        "ImageStatus",
+    }
+
+
+@pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
+def test_what_changes_something_is_louder_than_what_asks_and_lists_are_the_quietest(row: Method) -> None:
+    if row.to in (To.EVERYONE, To.EVENTS):
+        assert row.loud == Loud.LISTS
+    elif row.name.endswith(("Status", "Stats", "Version")) or row.name == "RuntimeConfig":
+        assert row.loud == Loud.STATUS
+    else:
+        assert row.loud == Loud.CHANGES
+
+
+# What becomes of messages.
+
+_RUNTIME = "alt.test"
+_NAMES = Names(_RUNTIME)
+
+Change = Callable[[bytes], bytes]
+
+
+def _stripped(prefix: bytes) -> Change:
+    return lambda value: value[len(prefix) :] if value.startswith(prefix) else value
+
+
+_INWARDS: Dict[Kind, Tuple[Change, Change]] = {
+    ID: (_NAMES.inner_id, _stripped(b"alt.test__")),
+    IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
+    Kind.OWN_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
+}
+_OUTWARDS: Dict[Kind, Tuple[Change, Change]] = {
+    ID: (_NAMES.outer_id, lambda value: b"alt.test__" + value),
+    IMAGE: (_NAMES.outer_image, lambda value: value if value[:7] == b"sha256:" else b"alt.test/" + value),
+    REPO_DIGEST: (_NAMES.outer_repo_digest, lambda value: b"alt.test/" + value if b"@" in value[1:] else value),
+    URL: (lambda value: b"http://node" + value, lambda value: b"http://node" + value),
+}
+"""By kind: the change as the relay makes it, and as it is written down here."""
+
+_TEXTS = [
+    "alt.test__abc",
+    "abc",
+    "alt.test/nginx:1",
+    "nginx",
+    "sha256:012",
+    "nginx@sha256:012",
+    "@sha256:012",
+    "/exec/ä",
+]
+
+
+def _changed(row: Method, side: str, wire: bytes) -> Tuple[bytes, Tree]:
+    """The message as the row has it changed for an alternative runtime, and as the plain reference has it."""
+    message, fields = message_of(row, side), fields_of(row, side)
+    changes = _INWARDS if side == "request" else _OUTWARDS
+    parsed: Any = VIEWS[message].FromString(wire)
+    walk(message, fields, {kind: change for kind, (change, _) in changes.items()})(parsed)
+    tree = tree_of(wire, message)
+    for path, what in expected(message).items():
+        if isinstance(what, Kind) and what in changes:
+            tree = renamed(tree, message, path, changes[what][1])
+    return parsed.SerializeToString(), tree
+
+
+@pytest.mark.parametrize(("row", "side"), MESSAGES, ids=_IDS)
+@pytest.mark.parametrize("chance", [1.0, 0.7, 0.0])
+def test_names_in_a_message_of_theirs_are_changed_and_nothing_else(row: Method, side: str, chance: float) -> None:
+    message = message_of(row, side)
+    theirs = their_class(message)
+    rng = random.Random(0)
+    for _ in range(4):
+        built = theirs()
+        fill(built, rng, lambda _: rng.choice(_TEXTS), chance)
+        got, tree = _changed(row, side, built.SerializeToString())
+        assert sorted_tree(tree_of(got, message)) == sorted_tree(tree)
+        assert theirs.FromString(got) == theirs.FromString(wire_of(tree))
+
+
+@pytest.mark.parametrize(("row", "side"), MESSAGES, ids=_IDS)
+def test_names_that_are_no_text_are_changed_and_fields_that_nobody_knows_survive(row: Method, side: str) -> None:
+    message = message_of(row, side)
+    built = their_class(message)()
+    rng = random.Random(0)
+    fill(built, rng, lambda _: rng.choice(_TEXTS))
+    tree = with_strangers(tree_of(built.SerializeToString(), message))
+    got, wanted = _changed(row, side, wire_of(_without_text(tree, message)))
+    assert sorted_tree(tree_of(got, message)) == sorted_tree(wanted)
+    assert b"\xff\xfe no UTF-8" in got
+
+
+def _without_text(tree: Tree, message: str) -> Tree:
+    """The message with bytes in each of its strings that are no UTF-8."""
+    fields: Dict[int, Field] = {field.number: field for field in load().messages.get(message, {}).values()}
+    out: Tree = []
+    for number, kind, value in tree:
+        if number in fields and isinstance(value, list):
+            value = _without_text(value, fields[number].type)
+        elif number in fields and kind == BYTES and fields[number].type == "string":
+            value += b"\xff\xc3"
+        out.append((number, kind, value))
+    return out
+
+
+def test_kinds_without_a_change_stay() -> None:
+    row = METHODS["CreateContainer"]
+    request: Any = VIEWS[row.rpc.request](pod_sandbox_id=b"alt.test__pod")
+    request.config.image.image = b"alt.test/nginx"
+    walk(row.rpc.request, row.takes, {ID: _NAMES.inner_id})(request)
+    assert request.pod_sandbox_id == b"pod"
+    assert request.config.image.image == b"alt.test/nginx"
+
+
+def test_what_is_not_set_stays_so() -> None:
+    for row in METHODS.values():
+        for message, fields in ((row.rpc.request, row.takes), (row.rpc.response, row.gives)):
+            parsed = VIEWS[message]()
+            walk(message, fields, dict.fromkeys(Kind, lambda value: b"changed " + value))(parsed)
+            assert parsed.SerializeToString() == b""
+
+
+def test_a_change_may_refuse() -> None:
+    def refuse(value: bytes) -> bytes:
+        raise ValueError(value)
+
+    row = METHODS["StopContainer"]
+    request: Any = VIEWS[row.rpc.request](container_id=b"foreign")
+    with pytest.raises(ValueError, match="foreign"):
+        walk(row.rpc.request, row.takes, {ID: refuse})(request)
+
+
+def test_a_value_is_found_by_its_path() -> None:
+    request: Any = VIEWS["CreateContainerRequest"]()
+    assert get(request, "config.image.image") == b""
+    request.config.image.image = b"nginx"
+    assert get(request, "config.image.image") == b"nginx"
+    assert get(request, "config").HasField("image")
+
+
+def test_every_path_of_a_row_can_be_read() -> None:
+    """Whatever the router asks for has a place in the view of the request."""
+    paths: List[Tuple[str, str]] = []
+    for row in METHODS.values():
+        paths += [(row.rpc.request, path) for path in (row.by, row.requires) if path]
+        paths += [(row.rpc.request, field.path) for field in row.narrowed_by]
+    assert len(paths) > 30
+    for message, path in paths:
+        assert not get(VIEWS[message](), path), (message, path)

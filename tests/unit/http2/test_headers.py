@@ -1,0 +1,310 @@
+"""Field blocks: ours and hpack's mean the same, and what is cut or remembered means what the whole meant."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Dict, List, Tuple
+
+import pytest
+from hpack import Decoder, Encoder
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from http2_reference import REQUEST, RESPONSE, TRAILERS, plain_block, plain_string
+from hypothesis import given
+from hypothesis import strategies as st
+
+from criproxy.http2 import headers
+from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.headers import MAX_BLOCK, NO_TABLE, Block, BlockDecoder, Head, block_of, decode, encode, spelling
+
+TIMEOUT = b"grpc-timeout"
+Fields = List[Tuple[bytes, bytes]]
+
+_KNOWN_NAMES = (b":path", b":method", b"content-type", b"te", b"grpc-status", TIMEOUT, b"user-agent", b"accept")
+_NAMES = st.one_of(st.sampled_from(_KNOWN_NAMES), st.binary(max_size=140))
+_VALUES = st.one_of(
+    st.sampled_from((b"POST", b"200", b"", b"/", b"5S", TIMEOUT, b"\x00\x0cgrpc-timeout")), st.binary(max_size=300)
+)
+_FIELDS = st.lists(st.tuples(_NAMES, _VALUES), max_size=12)
+
+
+def settled(volatile: bool = True) -> BlockDecoder:
+    """A decoder whose peer has acknowledged that there is no dynamic table."""
+    decoder = BlockDecoder(spelling(TIMEOUT) if volatile else None)
+    decoder.settle()
+    return decoder
+
+
+def stateless(fields: Fields, huffman: bool) -> bytes:
+    """hpack's block for these, without a dynamic table."""
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    return bytes(encoder.encode(fields, huffman=huffman))
+
+
+def read_by_hpack(wire: bytes) -> Fields:
+    return [(bytes(name), bytes(value)) for name, value in Decoder().decode(wire, raw=True)]
+
+
+def huffman_string(text: bytes) -> bytes:
+    """A string literal in Huffman code (RFC 7541, section 5.2)."""
+    coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
+    assert len(coded) < 127
+    return bytes((0x80 | len(coded),)) + coded
+
+
+# Our reading and writing against hpack's.
+
+
+@given(_FIELDS)
+def test_hpack_reads_what_we_write(fields: Fields) -> None:
+    assert read_by_hpack(encode(fields)) == fields
+
+
+@given(_FIELDS, st.booleans())
+def test_we_read_what_hpack_writes_without_a_table(fields: Fields, huffman: bool) -> None:
+    for volatile in (False, True):
+        assert list(settled(volatile).decode(stateless(fields, huffman)).fields) == fields
+
+
+@given(st.lists(_FIELDS, max_size=5), st.booleans())
+def test_we_read_what_hpack_writes_with_its_table_before_it_knows_better(blocks: List[Fields], huffman: bool) -> None:
+    encoder = Encoder()
+    decoder = BlockDecoder(spelling(TIMEOUT))
+    for fields in blocks:
+        block = decoder.decode(bytes(encoder.encode(fields, huffman=huffman)))
+        assert list(block.fields) == fields
+        # What is passed on needs no table.
+        assert read_by_hpack(block.wire) == fields
+
+
+@given(_FIELDS, st.booleans())
+def test_a_block_passed_on_means_the_same(fields: Fields, huffman: bool) -> None:
+    block = settled().decode(stateless(fields, huffman))
+    assert read_by_hpack(block.wire) == fields
+    assert list(decode(block.wire)) == fields
+
+
+@given(_FIELDS, st.booleans(), st.integers(0, 200), st.binary(max_size=4))
+def test_damaged_bytes_are_read_as_hpack_reads_them_or_refused(
+    fields: Fields, huffman: bool, at: int, damage: bytes
+) -> None:
+    wire = stateless(fields, huffman)
+    wire = wire[:at] + damage + wire[at + len(damage) :]
+    ours = None
+    with suppress(ConnectionFault):
+        ours = list(settled().decode(wire).fields)
+    if ours is not None:
+        assert ours == read_by_hpack(wire)
+
+
+def test_the_first_field_of_a_name_counts() -> None:
+    block = block_of([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
+    assert block.get(b"a") == b"1"
+    assert block.get(b"b") == b"2"
+    assert block.get(b"c") is None
+
+
+def test_the_first_field_counts_though_it_is_empty_and_another_stands_behind_the_cut() -> None:
+    never_cut = literal(0x00, plain_string(b"x-twice"), b"")
+    cut = literal(0x00, plain_string(TIMEOUT), b"5S") + literal(0x00, plain_string(b"x-twice"), b"second")
+    block = settled().decode(encode(REQUEST) + never_cut + cut)
+    assert block.tail == cut
+    assert block.get(b"x-twice") == b""
+
+
+# Numbers and strings at their limits.
+
+
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 256, 16_383, 16_510, 16_511, 60_000])
+def test_strings_of_any_size_are_read_and_written(size: int) -> None:
+    fields = [(b"x", b"v" * size)]
+    assert list(settled().decode(encode(fields)).fields) == fields
+    assert list(settled().decode(plain_block(fields)).fields) == fields
+
+
+_REFUSED = {
+    "index 0": b"\x80",
+    "an index beyond the static table": b"\xbe",
+    "the name of an index beyond the static table": b"\x7f\x00\x01a",
+    "a number without an end": b"\xff" + b"\x80" * 3,
+    "a number of many bytes": b"\x00\x7f" + b"\xff" * 20 + b"\x01",
+    "a number of many empty bytes": b"\xff" + b"\x80" * 10 + b"\x00",
+    "a string longer than the block": b"\x00\x05abcd",
+    "a string longer than memory": b"\x00\x7f\xff\xff\xff\xff\x07a",
+    "a name without a value": b"\x00\x01a",
+    "nothing behind the name": b"\x04",
+    "Huffman code that does not end": b"\x04\x82\xff\xff",
+    "Huffman code with an end in it": b"\x04\x84\xff\xff\xff\xff",
+    "Huffman padding of zeros": b"\x04\x81\x00",
+    "a size update behind a field": b"\x82\x20",
+    "a size update to more than 0": b"\x3f\xe1\x1f\x82",
+}
+
+
+@pytest.mark.parametrize("wire", _REFUSED.values(), ids=_REFUSED)
+def test_a_settled_connection_refuses(wire: bytes) -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        settled().decode(wire)
+    assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+@pytest.mark.parametrize("wire", [b"\xff\xff\xff", b"\xbe", b"\x00\x05abcd", b"\x82\x3f\xe1\x1f", b"\x3f\xe2\x1f"])
+def test_a_connection_that_is_not_settled_refuses(wire: bytes) -> None:
+    with pytest.raises(ConnectionFault) as caught:
+        BlockDecoder().decode(wire)
+    assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+def test_the_list_of_fields_has_a_largest_size() -> None:
+    """As SETTINGS_MAX_HEADER_LIST_SIZE counts: 32 bytes a field, so that many small ones are no way around."""
+    largest = [(b"x", b"v" * (MAX_BLOCK - 33))]
+    assert list(settled().decode(plain_block(largest)).fields) == largest
+    with pytest.raises(ConnectionFault):
+        settled().decode(plain_block([(b"x", b"v" * (MAX_BLOCK - 32))]))
+    with pytest.raises(ConnectionFault):
+        settled().decode(b"\x82" * (MAX_BLOCK // 42 + 1))
+
+
+def test_size_updates_to_nothing_are_left_out() -> None:
+    for wire in (NO_TABLE, NO_TABLE * 2):
+        block = settled().decode(wire + encode(TRAILERS))
+        assert list(block.fields) == TRAILERS
+        assert block.wire == encode(TRAILERS)
+
+
+def test_a_name_or_value_in_the_static_table_is_written_by_its_index() -> None:
+    assert encode([(b":method", b"POST"), (b":status", b"200")]) == b"\x83\x88"
+    assert encode([(b":path", b"/x")]) == b"\x04\x02/x"
+
+
+# The cut before the deadline.
+
+
+def literal(first: int, name: bytes, value: bytes) -> bytes:
+    """A literal whose name is no index; ``first``: 0x40 with, 0 without indexing, 0x10 never to be indexed."""
+    return bytes((first,)) + name + plain_string(value)
+
+
+_AFTER = [(b"user-agent", b"grpc-go/1.60"), (b"x-token", b"abc")]
+_SPELLINGS = {"plain": plain_string(TIMEOUT), "huffman": huffman_string(TIMEOUT)}
+
+
+@pytest.mark.parametrize("first", [0x00, 0x10, 0x40], ids=["without index", "never indexed", "with index"])
+@pytest.mark.parametrize("after", [[], _AFTER], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize("name", _SPELLINGS.values(), ids=_SPELLINGS)
+def test_a_block_is_cut_before_its_deadline(name: bytes, after: Fields, first: int) -> None:
+    decoder = settled()
+    before = encode(REQUEST)
+    blocks = [
+        decoder.decode(before + literal(first, name, value) + plain_block(after)) for value in (b"5S", b"4999m", b"10H")
+    ]
+    assert all(block.head is blocks[0].head for block in blocks)
+    assert blocks[0].head.wire == before
+    assert [block.get(TIMEOUT) for block in blocks] == [b"5S", b"4999m", b"10H"]
+    assert [list(block.fields) for block in blocks] == [
+        [*REQUEST, (TIMEOUT, value), *after] for value in (b"5S", b"4999m", b"10H")
+    ]
+    assert all(read_by_hpack(block.wire) == list(block.fields) for block in blocks)
+    assert blocks[1].wire == before + literal(first, name, b"4999m") + plain_block(after)
+
+
+def test_a_block_that_begins_with_its_deadline_is_not_cut() -> None:
+    wire = literal(0, plain_string(TIMEOUT), b"5S") + encode(RESPONSE)
+    block = settled().decode(wire)
+    assert list(block.fields) == [(TIMEOUT, b"5S"), *RESPONSE]
+    assert block.tail == b""
+
+
+@pytest.mark.parametrize("name", _SPELLINGS.values(), ids=_SPELLINGS)
+@pytest.mark.parametrize("first", [0x00, 0x10, 0x40])
+def test_a_value_that_looks_like_a_deadline_is_a_value(name: bytes, first: int) -> None:
+    trap = bytes((first,)) + name + plain_string(b"5S")
+    fields = [*REQUEST, (b"x-trap", b"value" + trap), (b"x-other", trap), (TIMEOUT, b"7S")]
+    for wire in (plain_block(fields), encode(fields)):
+        block = settled().decode(wire)
+        assert list(block.fields) == fields
+        assert block.get(TIMEOUT) == b"7S"
+        assert block.wire == wire
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        # The value's size is 127: a number of two bytes, and the second is 0.
+        plain_block([(b"x", plain_string(TIMEOUT) + bytes(114))]),
+        # An empty name, and a value that is spelled as the deadline's name is.
+        plain_block([(b"", TIMEOUT), (b"x", b"y")]),
+        # An empty value, and a field that has its name by index 12 and a value of 103 bytes ("g").
+        b"\x04\x00" + b"\x0cg" + b"rpc-timeout" + bytes(92),
+    ],
+    ids=["size", "name", "value"],
+)
+def test_other_things_that_are_spelled_like_a_deadline_are_themselves(fields: bytes) -> None:
+    wire = encode(REQUEST) + fields
+    assert spelling(TIMEOUT).search(wire)
+    block = settled().decode(wire)
+    assert list(block.fields) == read_by_hpack(wire)
+    assert block.get(TIMEOUT) is None
+
+
+@given(_FIELDS, st.sampled_from((0x00, 0x10, 0x40)), st.sampled_from(list(_SPELLINGS.values())), _FIELDS)
+def test_the_cut_changes_nothing_of_what_a_block_means(before: Fields, first: int, name: bytes, after: Fields) -> None:
+    wire = plain_block(before) + literal(first, name, b"5S") + plain_block(after)
+    whole = settled(volatile=False).decode(wire)
+    block = settled().decode(wire)
+    assert block.fields == whole.fields == (*before, (TIMEOUT, b"5S"), *after)
+    assert block.wire == whole.wire == wire
+    assert block.get(TIMEOUT) == whole.get(TIMEOUT)
+
+
+def test_a_tail_that_is_no_sequence_of_fields_is_refused() -> None:
+    wire = encode(REQUEST) + literal(0, plain_string(TIMEOUT), b"5S") + b"\x00\x05ab"
+    with pytest.raises(ConnectionFault) as caught:
+        settled().decode(wire)
+    assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+# What is remembered.
+
+
+def test_the_same_bytes_give_the_same_head() -> None:
+    wire = encode([*REQUEST, (b"x-remembered", b"yes")])
+    first = settled().decode(wire)
+    first.head.memo = "worked out"
+    assert settled().decode(wire).head is first.head
+    assert settled().decode(wire).head.memo == "worked out"
+
+
+def test_no_more_than_so_many_heads_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: Dict[bytes, Head] = {}
+    monkeypatch.setattr(headers, "_remembered", remembered)
+    decoder = settled()
+    for number in range(5_000):
+        block = decoder.decode(encode([*REQUEST, (b"x-call", b"%d" % number)]))
+        assert block.get(b"x-call") == b"%d" % number
+        assert len(remembered) <= 1_024
+
+
+def test_a_large_head_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: Dict[bytes, Head] = {}
+    monkeypatch.setattr(headers, "_remembered", remembered)
+    fields = [*REQUEST, (b"x-large", b"v" * 5_000)]
+    assert list(settled().decode(encode(fields)).fields) == fields
+    assert remembered == {}
+
+
+def test_what_is_refused_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: Dict[bytes, Head] = {}
+    monkeypatch.setattr(headers, "_remembered", remembered)
+    for _ in range(2):
+        with pytest.raises(ConnectionFault):
+            settled().decode(b"\x00\x05abcd")
+    assert remembered == {}
+
+
+def test_a_block_of_ours_is_whole() -> None:
+    block: Block = block_of(iter(TRAILERS))
+    assert list(block.fields) == TRAILERS
+    assert block.wire == encode(TRAILERS)
+    assert (block.tail, block.tail_fields) == (b"", ())
