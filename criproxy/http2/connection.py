@@ -38,6 +38,8 @@ stream before its end, RST_STREAM and whatever makes us send one."""
 _REMEMBERED_RESETS = 2_048
 _MAX_CONTINUATIONS = 64
 
+_TRAILERS = Role.TRAILERS  # An enumeration's members are slow to get in the middle of a call.
+
 Buffer = Union[bytes, memoryview]
 
 
@@ -125,7 +127,8 @@ class _Stream:
 class Connection:
     """One end of a connection.
 
-    ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes.
+    ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes; a peer
+    that has not read it yet sends up to frames.DEFAULT_WINDOW, which is a fault if that is more.
     ``max_streams``: how many streams a client may have open here. ``volatile``: see headers.spelling.
     ``clock`` gives seconds and serves only to count frames a second.
     """
@@ -147,6 +150,8 @@ class Connection:
         """A GOAWAY has been sent or received: no new streams."""
         self._takes_no_streams = False
         """We have sent GOAWAY. The peer's GOAWAY is not about the streams that it opens itself."""
+        self._head_role = Role.RESPONSE if client else Role.REQUEST
+        self._interim_role = Role.INTERIM if client else None
         self._decoder = BlockDecoder(volatile)
         self._clock = clock
         self._streams: Dict[int, _Stream] = {}
@@ -364,7 +369,12 @@ class Connection:
 
     # What was received.
 
-    def receive(self, data: bytes) -> List[Event]:
+    def take_rest(self) -> bytes:
+        """The part of a frame that the last bytes ended with: whoever can put it before the next ones saves a copy."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def receive(self, data: Buffer) -> List[Event]:
         """Takes bytes from the peer and gives their events, in order; what their windows let go (`Sent`) comes last.
 
         Raises ConnectionFault; the GOAWAY that says it is then ready to be sent, and the connection is over.
@@ -377,7 +387,7 @@ class Connection:
             raise
         return events
 
-    def _receive(self, data: bytes, events: List[Event]) -> None:
+    def _receive(self, data: Buffer, events: List[Event]) -> None:
         if self._rest:
             data = self._rest + data
         at = self._skip_preface(data) if self._awaits_preface else 0
@@ -393,18 +403,21 @@ class Connection:
             if stop > end:
                 break
             stream_id &= frames.MAX_STREAM_ID
-            payload = data[at + frames.HEADER_SIZE : stop]
-            at = stop
+            begin, at = at + frames.HEADER_SIZE, stop
             try:
                 if self._fragments is not None or self._awaits_settings:
                     self._check_expected(kind, stream_id)
                 if kind == frames.DATA:
-                    credit += size
+                    if size == frames.DEFAULT_FRAME_SIZE and not flags:
+                        payload, flags, at = _gather(data, begin, at, stream_id)
+                    else:
+                        payload = bytes(data[begin:stop])
+                    credit += len(payload)
                     self._on_data(flags, stream_id, payload, events)
                 elif kind == frames.HEADERS:
-                    self._on_headers(flags, stream_id, payload, events)
+                    self._on_headers(flags, stream_id, bytes(data[begin:stop]), events)
                 elif kind in self._OTHERS:
-                    self._OTHERS[kind](self, flags, stream_id, payload, events)
+                    self._OTHERS[kind](self, flags, stream_id, bytes(data[begin:stop]), events)
                 else:  # of an unknown type, to be ignored (section 4.1)
                     self._count_control_frame()
             except StreamFault as fault:
@@ -412,7 +425,7 @@ class Connection:
                 if stream_id in self._streams:
                     self.reset(stream_id, fault.code)
                     events.append(StreamReset(stream_id, fault.code))
-        self._rest = data[at:]
+        self._rest = bytes(data[at:])
         if self._opened:
             # Once for all that came: a peer could have us look at all streams that wait for each byte it grants.
             self._opened = False
@@ -428,8 +441,8 @@ class Connection:
             self._out.append(frames.window_update(0, CONNECTION_WINDOW - self._receive_window))
             self._receive_window = CONNECTION_WINDOW
 
-    def _skip_preface(self, data: bytes) -> int:
-        have = data[: len(frames.PREFACE)]
+    def _skip_preface(self, data: Buffer) -> int:
+        have = bytes(data[: len(frames.PREFACE)])
         if not frames.PREFACE.startswith(have):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"not an HTTP/2 client: it began with {have!r}")
         if len(have) < len(frames.PREFACE):
@@ -509,26 +522,23 @@ class Connection:
         elif stream.remote_closed:
             self._on_closed(stream_id, True)
             return
-        malformed = block.malformed or self._misplaced(stream, block.head.role, end_stream)
+        head = block.head
+        malformed = block.malformed if block.tail else head.malformed
         if malformed:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, malformed)
+        role = head.role
+        if stream.headed:
+            if role is not _TRAILERS or not end_stream:
+                raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "a second head, or trailers without END_STREAM")
+        elif role is self._head_role:
+            stream.headed = True
+        elif role is not self._interim_role or end_stream:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "no head, or one of the wrong kind")
         if end_stream:
             stream.remote_closed = True
             if stream.local_closed and not stream.queue:
                 del self._streams[stream_id]
         events.append(HeadersReceived(stream_id, block, end_stream))
-
-    def _misplaced(self, stream: _Stream, role: Optional[Role], end_stream: bool) -> Optional[str]:
-        """What is wrong with a block of this kind coming now (section 8.1), or None; notes that the head has come."""
-        if stream.headed:
-            if role is not Role.TRAILERS:
-                return "a second head"
-            return None if end_stream else "trailers without END_STREAM"
-        if role is (Role.RESPONSE if self.client else Role.REQUEST):
-            stream.headed = True
-        elif not (self.client and role is Role.INTERIM) or end_stream:
-            return "no head, or one of the wrong kind"
-        return None
 
     def _accept(self, stream_id: int) -> Optional[_Stream]:
         """A client's new stream, unless we have said that we take none (GOAWAY) or not so many."""
@@ -705,6 +715,27 @@ class Connection:
         frames.WINDOW_UPDATE: _on_window_update,
         frames.CONTINUATION: _on_continuation,
     }
+
+
+def _gather(data: Buffer, begin: int, at: int, stream_id: int) -> Tuple[bytes, int, int]:
+    """A large message is a row of full DATA frames: as many as are here count as one with the flags of the last.
+
+    The first one's payload stands from ``begin`` to ``at``. Gives the payload of all, the flags, and where the next
+    frame begins.
+    """
+    view = memoryview(data)
+    parts = [view[begin:at]]
+    flags = 0
+    while not flags and len(data) - at >= frames.HEADER_SIZE:
+        high, low, kind, next_flags, next_id = frames.HEADER.unpack_from(data, at)
+        size = high << 8 | low
+        stop = at + frames.HEADER_SIZE + size
+        plain = kind == frames.DATA and next_id == stream_id and next_flags <= END_STREAM
+        if not plain or size > frames.DEFAULT_FRAME_SIZE or stop > len(data):
+            break
+        parts.append(view[at + frames.HEADER_SIZE : stop])
+        at, flags = stop, next_flags
+    return b"".join(parts), flags, at
 
 
 def _unpad(payload: bytes) -> bytes:

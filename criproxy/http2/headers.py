@@ -47,6 +47,7 @@ _REMEMBERED_HEADS = 1024
 _LARGEST_REMEMBERED = 4096
 # RFC 9113, section 8.2.1: nothing at or below a space, no uppercase letter, no colon, nothing beyond ASCII.
 _NAME = re.compile(rb"[!-9;-@\[-~]+")
+_CONTROL = re.compile(rb"[\0\r\n]")
 # RFC 9113, section 8.2.2.
 _CONNECTION_SPECIFIC = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 
@@ -305,6 +306,6 @@ def _malformed(fields: Sequence[Field]) -> Optional[str]:
                 return f"field name {name!r}"
             if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 return f"connection-specific field {name!r}"
-        if b"\0" in value or b"\r" in value or b"\n" in value:
+        if _CONTROL.search(value):
             return f"a control character in the value of {name!r}"
     return None

@@ -175,9 +175,13 @@ class Reader:
             # The first part is kept so long that it has the whole prefix; joining waits for the whole message.
             if len(self._parts[0]) >= PREFIX_SIZE and self._have < self._wanted(self._parts[0]):
                 return []
-            data = b"".join(self._parts)
-            self._parts.clear()
-            self._have = 0
+            parts, self._parts = self._parts, []
+            size, self._have = self._have, 0
+            if len(parts[0]) >= PREFIX_SIZE and size == self._wanted(parts[0]):
+                compressed = parts[0][0]
+                body = b"".join((memoryview(parts[0])[PREFIX_SIZE:], *parts[1:]))
+                return [self._decompressed(body) if compressed else body]
+            data = b"".join(parts)
         messages: List[bytes] = []
         at = 0
         while at < len(data):

@@ -68,6 +68,7 @@ class Transport:
         self._backlog_size = 0
         self._interest = READ
         self._flushing = False
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         loop.watch(self.fd, self._on_ready)
         self.flush_soon()
 
@@ -169,9 +170,14 @@ class Transport:
             self._read()
 
     def _read(self) -> None:
+        # What has come of the next frame goes before what comes now, in the one buffer that all transports read into.
+        rest = self.connection.take_rest()
+        begin = len(rest)
+        _view[:begin] = rest
         try:
-            size = self._sock.recv_into(_buffer)
+            size = self._sock.recv_into(_view[begin:])
         except BlockingIOError:
+            self.connection.receive(rest)
             return
         except OSError as error:
             self.close(f"read: {error.strerror}")
@@ -180,7 +186,7 @@ class Transport:
             self.close("")
             return
         try:
-            events = self.connection.receive(bytes(_view[:size]))
+            events = self.connection.receive(_view[: begin + size])
         except ConnectionFault as fault:
             self._send_last()
             self.close(str(fault))

@@ -653,6 +653,30 @@ def test_a_block_larger_than_a_frame_is_written() -> None:
     assert of_kind(heard, h2.events.StreamEnded)
 
 
+@pytest.mark.parametrize("more", range(-3, 4))
+def test_a_block_that_just_fills_its_frames_is_written(more: int) -> None:
+    pair = Pair(client=True)
+    pair.ours.open_stream()
+    filler = (b"x", b"v" * 30_000)
+    # Two frames, but for the field's own bytes and the size update before the first block.
+    left = 2 * 16_384 - 1 - len(encode([*REQUEST, filler, (b"y", b"")])) + more
+    fields = [*REQUEST, filler, (b"y", b"v" * (left - 2))]
+    pair.ours.send_headers(1, encode(fields))
+    _, heard = pair.exchange()
+    assert [list(event.headers) for event in of_kind(heard, h2.events.RequestReceived)] == [fields]
+
+
+def test_blocks_need_no_table_whatever_the_peer_makes_of_its_own() -> None:
+    pair = Pair(client=True)
+    for size in (4_096, 0, 100):
+        pair.theirs.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: size})
+        pair.exchange()
+        stream_id = pair.ours.open_stream()
+        pair.ours.send_headers(stream_id, encode(REQUEST), True)
+        _, heard = pair.exchange()
+        assert [list(event.headers) for event in of_kind(heard, h2.events.RequestReceived)] == [REQUEST]
+
+
 def test_a_block_cut_into_many_continuations_is_read() -> None:
     connection = server()
     block = plain_block(REQUEST)

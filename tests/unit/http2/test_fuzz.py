@@ -11,6 +11,7 @@ from http2_reference import (
     ACK,
     END_HEADERS,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
     REQUEST,
     RESPONSE,
     RST_STREAM,
@@ -133,10 +134,10 @@ def test_random_blocks_raise_nothing_but_faults(blocks: List[bytes], settled: bo
             connection.receive(frame(HEADERS, END_HEADERS, 2 * number_ + 1, block))
 
 
-@pytest.mark.parametrize("how", ["reset by the peer", "reset by us", "ended"])
+@pytest.mark.parametrize("how", ["reset by the peer", "reset by us", "reset while data waits", "ended"])
 def test_streams_that_are_over_take_no_memory(how: str) -> None:
     now = [0.0]
-    connection = server(clock=lambda: now[0])
+    connection = server(client_settings=((INITIAL_WINDOW_SIZE, 0),), clock=lambda: now[0])
 
     def live(first: int, count: int) -> int:
         """Lets so many streams live and end; gives the memory in use, bytes."""
@@ -148,6 +149,8 @@ def test_streams_that_are_over_take_no_memory(how: str) -> None:
             elif how == "reset by us":
                 connection.reset(stream_id, ErrorCode.CANCEL)
             else:
+                if how == "reset while data waits":
+                    connection.send_data(stream_id, b"abc")
                 connection.receive(frame(RST_STREAM, 0, stream_id, number(8)))
             connection.data_to_send()
         return tracemalloc.get_traced_memory()[0]

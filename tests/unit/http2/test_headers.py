@@ -129,7 +129,7 @@ _REFUSED = {
     "the name of an index beyond the static table": b"\x7f\x00\x01a",
     "a number without an end": b"\xff" + b"\x80" * 3,
     "a number of many bytes": b"\x00\x7f" + b"\xff" * 20 + b"\x01",
-    "a number of many empty bytes": b"\xff" + b"\x80" * 10 + b"\x00",
+    "a number of many empty bytes": b"\x0f" + b"\x80" * 10 + b"\x00" + b"\x01a",
     "a string longer than the block": b"\x00\x05abcd",
     "a string longer than memory": b"\x00\x7f\xff\xff\xff\xff\x07a",
     "a name without a value": b"\x00\x01a",

@@ -258,6 +258,16 @@ def test_everything_arrives_in_order_and_nothing_is_left(seed: int) -> None:
     assert world.calls > 5
 
 
+def in_one(told: List[Told]) -> List[Told]:
+    """With data of a stream that comes in a row as one piece: how it is cut is the connection's business."""
+    out: List[Told] = []
+    for each in told:
+        if out and each[0] == out[-1][0] == "data" and each[1] == out[-1][1] and not out[-1][3]:
+            each = ("data", each[1], out.pop()[2] + each[2], each[3])
+        out.append(each)
+    return out
+
+
 @pytest.mark.parametrize("seed", range(40, 50))
 def test_the_events_are_what_a_plain_reader_takes_from_the_same_wire(seed: int) -> None:
     """Without resets, since what crosses a reset is on the wire and not among the events."""
@@ -265,7 +275,7 @@ def test_the_events_are_what_a_plain_reader_takes_from_the_same_wire(seed: int) 
     world.run(400)
     world.finish()
     for end in world.ends:
-        assert end.told == told_by_wire(world.other(end).wire)
+        assert in_one(end.told) == in_one(told_by_wire(world.other(end).wire))
         assert len(end.told) > 10
 
 
