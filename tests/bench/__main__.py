@@ -21,7 +21,8 @@ from tests.bench.lab import BenchError, Lab, check, tool
 
 
 def _run(effort: measure.Effort, output: str) -> None:
-    print(report.machine())
+    facts = report.machine(measure.busy())
+    print("\n".join(facts))
     with ExitStack() as stack:
         lab = Lab(stack)
         contestants = lab.contestants()
@@ -40,7 +41,7 @@ def _run(effort: measure.Effort, output: str) -> None:
     for aim in aims:
         print(report.line(aim))
     if output:
-        data = report.as_data(aims, samples, memory, starts)
+        data = report.as_data(facts, aims, samples, memory, starts)
         Path(output).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 

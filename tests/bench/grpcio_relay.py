@@ -15,7 +15,7 @@ _NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 _THREADS = 32
 
 
-class _Relay(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Relay(grpc.GenericRpcHandler):
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
 

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 import grpc
 
@@ -68,7 +68,7 @@ class Contestant:
     @property
     def request(self) -> bytes:
         """ContainerStatusRequest."""
-        message: Any = api()["ContainerStatusRequest"](container_id=_outer_id(self.runtime, ID))  # type: ignore[call-arg]
+        message: Any = api()["ContainerStatusRequest"](container_id=_outer_id(self.runtime, ID))
         body: bytes = message.SerializeToString()
         return body
 
@@ -88,6 +88,8 @@ class Lab:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         stack.callback(shutil.rmtree, self.folder)
         self._stack = stack
+        self._ends: List[subprocess.Popen[bytes]] = []
+        self._middles: List[subprocess.Popen[bytes]] = []
         self._environment = dict(os.environ)
         # As an installed package has it: compiled. The first start compiles, and the tree stays as it was.
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -106,7 +108,29 @@ class Lab:
             process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         self._stack.callback(stop, process)
         self._wait_for(self.path(name), process)
+        (self._ends if "tests.bench.backend" in command else self._middles).append(process)
         return process
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Meanwhile what stands in the middle has a core of its own, client and runtimes another. Needs two cores."""
+        cores = os.sched_getaffinity(0)
+        first, second, *_ = sorted(cores)
+        try:
+            self._place({first}, {second})
+            yield
+        finally:
+            self._place(cores, cores)
+
+    def _place(self, ends: Set[int], middles: Set[int]) -> None:
+        os.sched_setaffinity(0, ends)
+        for processes, cores in ((self._ends, ends), (self._middles, middles)):
+            for process in processes:
+                if process.poll() is not None:
+                    continue
+                for thread in _threads(process.pid):
+                    with suppress(ProcessLookupError):
+                        os.sched_setaffinity(thread, cores)
 
     def criproxy(self, name: str) -> subprocess.Popen[bytes]:
         """Starts a proxy of both runtimes."""
@@ -155,6 +179,15 @@ class Lab:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log = (self.folder / "log").read_text(errors="replace")
                     raise BenchError(f"{process.args!r} does not serve {path}:\n{log}")
+
+
+def _threads(pid: int) -> Iterator[int]:
+    """All threads of a process and of its children."""
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        yield int(task.name)
+        with suppress(FileNotFoundError):
+            for child in (task / "children").read_text().split():
+                yield from _threads(int(child))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,14 @@
-"""What is measured, in turns: the noise of a machine changes by the second, and so hits all contestants alike."""
+"""What is measured, in turns: the noise of a machine changes by the second, and so hits all contestants alike.
+
+What is added to a direct call depends on where the processes run. On one core a hop costs what it computes, and
+`socat` computes nothing; across two cores it costs two awakenings of a core besides, which are the same for all and
+far more than that. The scheduler chooses between the two by what else is going on. So latency is measured as the
+scheduler will have it, which is the figure that a user gets, and apart, which comes out alike each time.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import subprocess
@@ -47,7 +54,9 @@ class Samples:
     """One contestant's figures, each a median or a rate of one round."""
 
     p50: List[float] = field(default_factory=list)
-    """ContainerStatus at concurrency 1, seconds."""
+    """ContainerStatus at concurrency 1, seconds; each process where the scheduler has put it."""
+    p50_apart: List[float] = field(default_factory=list)
+    """The same with a core for what stands in the middle and another for the rest; none where there is one core."""
     rate: List[float] = field(default_factory=list)
     """ContainerStatus at concurrency 32, calls a second."""
     same: List[float] = field(default_factory=list)
@@ -91,10 +100,14 @@ def in_turns(
 
 def _one_turn(lab: Lab, contestant: Contestant, sizes: Sizes, effort: Effort, into: Samples) -> None:
     if contestant is not lab.other:
-        into.p50.append(latency(contestant, "ContainerStatus", contestant.request, sizes.status, effort.latencies))
+        status = ("ContainerStatus", contestant.request, sizes.status)
+        into.p50.append(latency(contestant, *status, effort.latencies))
+        if len(os.sched_getaffinity(0)) > 1:
+            with lab.apart():
+                into.p50_apart.append(latency(contestant, *status, effort.latencies))
         calls = effort.rated_slow if contestant.name == "grpcio" else effort.rated
         if tool("h2load"):
-            into.rate.append(load(lab, contestant, "ContainerStatus", contestant.request, sizes.status, calls))
+            into.rate.append(load(lab, contestant, *status, calls))
     if not contestant.runtime:
         into.same.append(latency(contestant, "ListContainers", b"", sizes.containers, effort.lists))
         into.changed.append(latency(contestant, "ListContainers", CHANGING, sizes.containers, effort.lists))
@@ -184,6 +197,19 @@ def difference(of: Sequence[float], to: Sequence[float]) -> float:
 def quotient(of: Sequence[float], to: Sequence[float]) -> float:
     """The median quotient of what was measured in the same round."""
     return statistics.median(a / b for a, b in zip(of, to))
+
+
+def busy(seconds: float = 0.5) -> float:
+    """Which part of all cores' time others use at present."""
+
+    def ticks() -> Tuple[int, int]:
+        fields = [int(text) for text in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]  # idle and waiting for a disk
+
+    (all_before, idle_before) = ticks()
+    time.sleep(seconds)
+    (all_after, idle_after) = ticks()
+    return 1 - (idle_after - idle_before) / max(1, all_after - all_before)
 
 
 def spread(samples: Sequence[float]) -> Tuple[float, float]:
