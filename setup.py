@@ -30,7 +30,8 @@ setup(
     install_requires=["configargparse", "grpcio>=1.30", "hpack>=3.0", "protobuf>=3.12"],
     extras_require={
         "test": [
-            "container-runtime-interface-api==2.0.1",
+            "container-runtime-interface-api==2.0.1; python_version >= '3.10'",
+            "container-runtime-interface-api==1.0.0; python_version < '3.10'",
             "h2",
             "hypothesis",
             "mypy",

@@ -122,7 +122,7 @@ def _narrow(package: str, message: descriptor_pb2.DescriptorProto, field: Field)
 
 
 def _classes(file: descriptor_pb2.FileDescriptorProto, names: Iterable[str]) -> Classes:
-    pool = descriptor_pool.DescriptorPool()
+    pool: Any = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return {name: message_class(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in names}
 

@@ -197,6 +197,11 @@ class Connection:
         """Takes all that is ready to be written."""
         return b"".join(self.buffers_to_send())
 
+    @property
+    def has_to_send(self) -> bool:
+        """Whether there is anything to be written."""
+        return bool(self._out)
+
     def buffers_to_send(self) -> List[Buffer]:
         """Takes all that is ready to be written, in its pieces, so that nothing large is copied."""
         out, self._out = self._out, []
@@ -217,6 +222,11 @@ class Connection:
         return (
             not self.going_away and len(self._streams) < self.peer_max_streams and self._next_id <= frames.MAX_STREAM_ID
         )
+
+    @property
+    def used_up(self) -> bool:
+        """Whether a client has used all stream ids (section 5.1.1)."""
+        return self._next_id > frames.MAX_STREAM_ID
 
     def open_stream(self) -> int:
         """A new stream of ours (client); its HEADERS must be sent next, for the ids to go up on the wire."""
@@ -277,7 +287,9 @@ class Connection:
         limit = self._max_frame
         flags = END_STREAM if end_stream else 0
         if len(wire) <= limit:
-            self._out.append(frames.frame(frames.HEADERS, flags | END_HEADERS, stream_id, wire))
+            size = len(wire)
+            head = frames.HEADER.pack(size >> 8, size & 0xFF, frames.HEADERS, flags | END_HEADERS, stream_id)
+            self._out.append(head + wire)
             return
         self._out.append(frames.frame(frames.HEADERS, flags, stream_id, wire[:limit]))
         for at in range(limit, len(wire), limit):

@@ -101,6 +101,10 @@ class Link:
         Where the runtime takes no more streams at once, the request waits for one to end.
         """
         if not self.connection.can_open:
+            if self.connection.used_up:
+                self.backend.on_going_away(self)
+                leg.on_reset(ErrorCode.REFUSED_STREAM)
+                return
             self._waiting.append((leg, wire, data))
             return
         connection = self.connection
@@ -143,6 +147,12 @@ class Link:
             self._open_waiting()
         else:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not leg)
+
+    def abandon(self, stream_id: int) -> None:
+        """Sends no more on a stream that the runtime has ended on its side."""
+        self.connection.reset(stream_id, ErrorCode.NO_ERROR)
+        self.transport.flush_soon()
+        self._open_waiting()
 
     def consumed(self, stream_id: int, size: int) -> None:
         """So much of an answer's data has gone its way, bytes."""
@@ -193,13 +203,13 @@ class Link:
                 self._open_waiting()
         if self._waiting:
             self._open_waiting()
-        if self.connection.going_away:
+        if self.connection.going_away or self.connection.used_up:
             self.drain()
 
     def _open_waiting(self) -> None:
         while self._waiting and self.connection.can_open:
             self.open(*self._waiting.popleft())
-        if self._waiting and self.connection.going_away:
+        if self._waiting and (self.connection.going_away or self.connection.used_up):
             waiting, self._waiting = self._waiting, deque()
             for leg, _, _ in waiting:
                 leg.on_reset(ErrorCode.REFUSED_STREAM)
@@ -420,11 +430,11 @@ class Backend:
         self.complaints.discard("silent")
 
     def on_going_away(self, link: Link) -> None:
-        """The runtime wants no more calls on this connection; those that are on it may end."""
+        """No more calls can be made on this connection; those that are on it may end."""
         if link is self.link:
             self.link = None
             self._draining.add(link)
-            self._lost("it is going away")
+            self._lost("it is going away" if link.connection.going_away else "a connection has made all its calls")
 
     def on_closed(self, link: Link, reason: str) -> None:
         """A connection is gone."""

@@ -113,7 +113,9 @@ class Call:
         """Ends the call with an error of the proxy's own."""
         self.log_failure(error.code, str(error))
         self.finish(error.trailers() if self.headers_sent else error.trailers_only())
-        if not self.complete:
+        if not (self.complete or self.headers_sent):
+            # RFC 9113, section 8.1: the rest of the request is not wanted. (Behind data that waits for its window
+            # a reset would overtake the trailers; they alone tell the client to stop, too.)
             self.front.connection.reset(self.front_stream, ErrorCode.NO_ERROR)
 
     def reset(self, code: int) -> None:
@@ -357,6 +359,12 @@ class PassThrough(SingleCall):
         taken = link.connection.send_data(self.stream_id, data, end) + size - len(data)
         link.transport.flush_soon()
         self.front.consumed(self.front_stream, taken)
+
+    def finish(self, trailers: bytes) -> None:
+        """The runtime may answer before it has heard all; it need not hear the rest then."""
+        super().finish(trailers)
+        if self.link is not None and not self.complete:
+            self.link.abandon(self.stream_id)
 
     def on_sent(self, size: int) -> None:
         """The runtime has taken something: kubelet may send as much again."""

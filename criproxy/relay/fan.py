@@ -15,7 +15,7 @@ timeout is left out with a warning.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -158,7 +158,8 @@ class FanOut(Call):
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin)
         self.branches = [Branch(self, backend) for backend in backends]
-        self._bodies: Dict[bool, bytes] = {}
+        self.trailers: Optional[Block] = None
+        """What the primary runtime has said at the end of its part."""
         self._body = b""
         self._timer: Optional[Timer] = None
         self._over = False
@@ -218,6 +219,24 @@ class FanOut(Call):
         text = f"{name} is answered without {branch.backend}: {error.code.name}: {error}"
         branch.backend.complain(f"{name}: {error.code.name}", text)
 
+    def counts(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> bool:
+        """What a runtime's end means to a list: whether the list goes on.
+
+        The primary's failure is the list's, and its trailers are; an alternative runtime that fails is left out.
+        """
+        if self._over:
+            return False
+        if not branch.primary:
+            if error is not None:
+                branch.bodies.clear()
+                self.leave_out(branch, error)
+            return True
+        if error is not None:
+            self.fail_as(branch, error, trailers)
+            return False
+        self.trailers = trailers
+        return True
+
     def fail_as(self, branch: Branch, error: RpcError, trailers: Optional[Block]) -> None:
         """Ends the call as a runtime's part in it has ended."""
         if trailers is None:
@@ -254,27 +273,13 @@ class FanOut(Call):
 class Gather(FanOut):
     """A list of all runtimes in one message."""
 
-    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        super().__init__(origin, backends)
-        self._trailers: Optional[Block] = None
-
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until all are there."""
         branch.bodies.append(body)
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """Answers when the last one is there."""
-        if self._over:
-            return
-        if branch.primary:
-            if error is not None:
-                self.fail_as(branch, error, trailers)
-                return
-            self._trailers = trailers
-        elif error is not None:
-            branch.bodies.clear()
-            self.leave_out(branch, error)
-        if all(other.done for other in self.branches):
+        if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
             self._answer()
 
     def _answer(self) -> None:
@@ -293,7 +298,7 @@ class Gather(FanOut):
             self.send_data(data)
         if row is not None and self.proxy.log.enabled(row.loud):
             self.log_answer(b"".join(bodies))
-        self.finish(OK_TRAILERS if self._trailers is None else self._trailers.wire)
+        self.finish(OK_TRAILERS if self.trailers is None else self.trailers.wire)
 
 
 class _Streaming(FanOut):
@@ -329,7 +334,6 @@ class Chain(_Streaming):
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin, backends)
         self._turn = 0
-        self._trailers: Optional[Block] = None
 
     def holds(self, branch: Branch) -> bool:
         """Until all before it are done. Its window bounds what it can send meanwhile."""
@@ -346,16 +350,8 @@ class Chain(_Streaming):
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """The turn is the next one's."""
-        if self._over:
-            return
-        if branch.primary:
-            if error is not None:
-                self.fail_as(branch, error, trailers)
-                return
-            self._trailers = trailers
-        elif error is not None:
-            self.leave_out(branch, error)
-        self._go_on()
+        if self.counts(branch, error, trailers):
+            self._go_on()
 
     def _go_on(self) -> None:
         """Gives the turn to the first that is not done, with what it has sent meanwhile."""
@@ -374,7 +370,7 @@ class Chain(_Streaming):
         if not self.headers_sent:
             primary = self.branches[0].headers
             self.send_headers(RESPONSE_HEADERS if primary is None else primary.wire)
-        self.finish(OK_TRAILERS if self._trailers is None else self._trailers.wire)
+        self.finish(OK_TRAILERS if self.trailers is None else self.trailers.wire)
 
 
 class Blend(_Streaming):

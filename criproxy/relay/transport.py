@@ -173,9 +173,12 @@ class Transport:
         # What has come of the next frame goes before what comes now, in the one buffer that all transports read into.
         rest = self.connection.take_rest()
         begin = len(rest)
-        _view[:begin] = rest
         try:
-            size = self._sock.recv_into(_view[begin:])
+            if begin:
+                _view[:begin] = rest
+                size = self._sock.recv_into(_view[begin:])
+            else:
+                size = self._sock.recv_into(_buffer)
         except BlockingIOError:
             self.connection.receive(rest)
             return
@@ -186,12 +189,15 @@ class Transport:
             self.close("")
             return
         try:
-            events = self.connection.receive(_view[: begin + size])
+            data = _view[: begin + size]
+            # A view saves the copy of what is large, but each look into it costs more than one into bytes.
+            events = self.connection.receive(data if size > _JOINED else bytes(data))
         except ConnectionFault as fault:
             self._send_last()
             self.close(str(fault))
             return
-        self.flush_soon()
+        if self.connection.has_to_send:
+            self.flush_soon()
         if events:
             try:
                 self._on_events(events)

@@ -86,7 +86,7 @@ def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", ima
         "dns_config": {"servers": ["192.0.2.1"]},
         "labels": {"name": name},
         "annotations": runtime.annotations,
-        "linux": {"cgroup_parent": node.cgroup, "security_context": own_processes},
+        "linux": {"cgroup_parent": node.cgroup.path, "security_context": own_processes},
     }
     pod = client.RunPodSandbox(config=pod_config).pod_sandbox_id
     container_config: Dict[str, Any] = {

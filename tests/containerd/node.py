@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
-import os
 import shutil
 import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, List, Tuple, TypeVar
 
-from .service import ENVIRONMENT, PATIENCE, eventually
+from .cgroup import Cgroup
+from .service import ENVIRONMENT, PATIENCE
 
 Made = TypeVar("Made")
 
@@ -60,8 +59,6 @@ class Node:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="criproxy-", dir="/tmp"))
-        self.cgroup = f"/{self.folder.name}"
-        """The cgroup for the pods, below the root of each hierarchy."""
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--net", "--pid", "--fork", "--propagation", "private", "sh", "-c", _INIT],
             stdin=subprocess.PIPE,
@@ -74,8 +71,10 @@ class Node:
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":
             _, errors = self._holder.communicate(timeout=PATIENCE)
-            self._clear()
+            shutil.rmtree(self.folder)
             raise RuntimeError(f"no namespaces can be had here: {errors.decode()}")
+        self.cgroup = Cgroup(self.folder.name)
+        """For the pods."""
 
     @property
     def _proc(self) -> Path:
@@ -111,44 +110,14 @@ class Node:
             interfaces=_sorted(line.split(":")[0].strip() for line in _lines(self._proc / "net/dev")[2:]),
             run=_sorted(str(path.relative_to(root)) for path in (root / "run").rglob("*") if not path.is_dir()),
             leases=_sorted(path.name for path in self.folder.glob("*/leases/*/*") if _is_address(path.name)),
-            cgroups=_sorted(map(str, self._cgroups())),
+            cgroups=_sorted(map(str, self.cgroup.tree())),
         )
-
-    def memory_limit(self, container: str) -> int:
-        """The limit of a pod's or a container's cgroup (by its runtime's id for it), bytes."""
-        names = ("memory.max", "memory.limit_in_bytes")
-        files = [cgroup / name for cgroup in self._cgroups() if cgroup.name == container for name in names]
-        return int(next(file for file in files if file.exists()).read_text())
 
     def stop(self) -> None:
         """Ends all that is in the node and removes its folder and its cgroups."""
-        assert self._holder.stdin is not None
-        self._holder.stdin.close()
-        self._holder.wait(PATIENCE)
-        self._clear()
-
-    def _clear(self) -> None:
-        for pipe in (self._holder.stdin, self._holder.stdout, self._holder.stderr):
-            if pipe is not None:
-                pipe.close()
-        for cgroup in self._cgroups():
-            # The kernel takes a moment to see that those who were in it are gone.
-            eventually(partial(_removed, cgroup), bool)
+        self._holder.communicate(timeout=PATIENCE)  # which closes its input
+        self.cgroup.remove()
         shutil.rmtree(self.folder)
-
-    def _cgroups(self) -> List[Path]:
-        """The node's cgroups in all hierarchies, the innermost first."""
-        mounts = [line.split() for line in _lines(Path("/proc/self/mountinfo"))]
-        tops = {fields[4] + self.cgroup for fields in mounts if fields[fields.index("-") + 1] in ("cgroup", "cgroup2")}
-        return [Path(path) for top in sorted(tops) for path, _, _ in os.walk(top, topdown=False)]
-
-
-def _removed(cgroup: Path) -> bool:
-    try:
-        cgroup.rmdir()
-    except OSError:
-        return False
-    return True
 
 
 def _sorted(values: Iterable[str]) -> Tuple[str, ...]:

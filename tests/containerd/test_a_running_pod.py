@@ -192,7 +192,7 @@ def test_a_pod_s_statistics_have_kubelet_s_ids(cri: Client, pods: Dict[str, Pod]
 
 def test_a_container_s_resources_can_be_changed(cri: Client, node: Node, pod: Pod) -> None:
     cri.UpdateContainerResources(container_id=pod.container, linux={"memory_limit_in_bytes": 48 * MiB})
-    assert node.memory_limit(pod.inner_container) == 48 * MiB
+    assert node.cgroup.memory_limit(pod.inner_container) == 48 * MiB
 
 
 def test_the_proxy_s_first_filesystem_is_the_primary_s(cri: Client, primary: Runtime, alternative: Runtime) -> None:

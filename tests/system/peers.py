@@ -10,11 +10,12 @@ import threading
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
+from cri_api.v1 import api_pb2
 from cri_api.v1alpha2 import api_pb2 as v1alpha2
 
 from criproxy.cri import messages, schema
@@ -27,11 +28,14 @@ NO_LIMIT = (
     ("grpc.max_metadata_size", 65536),
 )
 
+v1: Any = api_pb2 if hasattr(api_pb2, "MetricDescriptor") else SimpleNamespace(**messages.api("runtime.v1"))
+"""The messages of v1 as others have them (cri_api). Its last release for Python 3.9 lacks some: there, as we do."""
+
 Answer = Union[Any, Callable[[Any, grpc.ServicerContext], Any]]
 
 
 def message_class(package: str, name: str) -> Any:
-    """A message as others have it (cri_api); where theirs is too old for it, as we do."""
+    """A message as others have it (cri_api); what they lack, as we do."""
     theirs = {"runtime.v1": v1}.get(package, v1alpha2)
     found = getattr(theirs, name, None)
     return found if found is not None else messages.api(package)[name]

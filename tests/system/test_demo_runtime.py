@@ -227,7 +227,9 @@ def test_events_reach_every_subscriber(shared: Peer) -> None:
             "CONTAINER_STOPPED_EVENT",
             "CONTAINER_DELETED_EVENT",
         ]
-        assert {event.pod_sandbox_status.id for event in events} == {pod_id}
+        # Read as we do: cri_api's last release for Python 3.9 does not know the field.
+        ours = [api()["ContainerEventResponse"].FromString(event.SerializeToString()) for event in events]
+        assert {event.pod_sandbox_status.id for event in ours} == {pod_id}
 
 
 def test_messages_of_many_megabytes_pass_both_ways(shared: Peer) -> None:

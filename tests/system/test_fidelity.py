@@ -7,8 +7,7 @@ from typing import Callable, Iterator
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
-from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
 NEW_FIELD = b"\xfa\x3f\x07unheard"  # field 1023, a string
 
@@ -168,6 +167,22 @@ class TestWhatNobodyKnowsYet:
         call = client.channel.stream_stream("/runtime.v1.RuntimeService/TalkBig")
         (answer,) = call(iter([body]), timeout=60)
         assert answer == body
+
+    def test_may_be_answered_before_it_is_whole(self, client: Client, primary: Runtime) -> None:
+        def hasty(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            return iter([next(requests)])
+
+        primary.answers["TalkHasty"] = hasty
+        never = threading.Event()
+
+        def requests() -> Iterator[bytes]:
+            yield b"first"
+            never.wait(PATIENCE)
+
+        call = client.channel.stream_stream("/runtime.v1.RuntimeService/TalkHasty")
+        for _ in range(3):
+            assert list(call(requests(), timeout=PATIENCE)) == [b"first"]
+        never.set()
 
 
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])

@@ -16,8 +16,7 @@ from typing import Iterator, List
 import grpc
 import pytest
 import yaml
-from cri_api.v1 import api_pb2 as v1
-from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
-from peers import Client, Proxy, Runtime, message_class
+from peers import Client, Proxy, Runtime, message_class, v1
 
 from criproxy.cri import schema
 

@@ -10,8 +10,7 @@ from typing import Callable, Iterator, List
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
-from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
 from criproxy.cri import schema
 

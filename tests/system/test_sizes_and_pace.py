@@ -7,8 +7,7 @@ from typing import Callable, Iterator, List
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
-from peers import PATIENCE, Client, Connect, Proxy, Runtime, StartProxy, message_class
+from peers import PATIENCE, Client, Connect, Proxy, Runtime, StartProxy, message_class, v1
 
 TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED
 MIB = 2**20

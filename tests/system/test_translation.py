@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from cri_api.v1 import api_pb2 as v1
-from peers import Connect, MakeRuntime, StartProxy
+from peers import Connect, MakeRuntime, StartProxy, v1
 
 V1, V1ALPHA2, V1ALPHA1 = "runtime.v1", "runtime.v1alpha2", "runtime"
 SPOKEN = {V1: "v1", V1ALPHA2: "v1alpha2", V1ALPHA1: "v1alpha1"}
