@@ -39,6 +39,11 @@ test-containerd: venv ## the life of a pod on two real containerd instances (roo
 	.ci/apt containerd runc containernetworking-plugins busybox-static
 	$(BIN)/python -m pytest tests/containerd
 
+.PHONY: bench
+bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--quick for a smoke run
+	tests/bench/install
+	$(BIN)/python -m tests.bench $(BENCH)
+
 .PHONY: clean
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist run *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -11,19 +11,25 @@ from typing import Any
 
 import grpc
 
+_NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+_THREADS = 32
+
+
+class _Relay(grpc.GenericRpcHandler):
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        call = self._channel.unary_unary(details.method)
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: call(request))
+
 
 def main() -> None:
     """Serves until it is killed."""
     listen, connect = sys.argv[1:]
-    channel = grpc.insecure_channel(f"unix:{connect}", options=(("grpc.max_receive_message_length", -1),))
-
-    class Relay(grpc.GenericRpcHandler):  # type: ignore[misc]
-        def service(self, details: grpc.HandlerCallDetails) -> Any:
-            call = channel.unary_unary(details.method)
-            return grpc.unary_unary_rpc_method_handler(lambda request, context: call(request))
-
-    server = grpc.server(futures.ThreadPoolExecutor(32), options=(("grpc.max_send_message_length", -1),))
-    server.add_generic_rpc_handlers((Relay(),))
+    channel = grpc.insecure_channel(f"unix:{connect}", options=_NO_LIMIT)
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=_NO_LIMIT)
+    server.add_generic_rpc_handlers((_Relay(channel),))
     server.add_insecure_port(f"unix:{listen}")
     server.start()
     server.wait_for_termination()
