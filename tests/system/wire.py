@@ -12,7 +12,7 @@ import h2.config
 import h2.connection
 import h2.errors
 import h2.events
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from peers import PATIENCE, message_class
 
 Fields = Sequence[Tuple[str, str]]
@@ -43,9 +43,9 @@ class Peer:
         self._sock = sock
         self._h2 = h2.connection.H2Connection(config)
         self._changed = threading.Condition(threading.RLock())
-        if settings:
-            self._h2.local_settings.update(settings)
         self._h2.initiate_connection()
+        if settings:
+            self._h2.update_settings(settings)
         self._h2.increment_flow_control_window(2**24)
         self._flush()
 
@@ -91,9 +91,17 @@ class Peer:
             self.data(stream, message(body))
         self.head(stream, trailers, True)
 
+    def send(self, stream: int, data: bytes, end: bool = False) -> None:
+        """Sends data as the windows let it; not for the thread that reads."""
+        at = 0
+        while at < len(data):
+            room = self.wait_until(lambda: self.room(stream))
+            self.data(stream, data[at : at + room], end and at + room >= len(data))
+            at += room
+
     def reset(self, stream: int, code: int) -> None:
         """Sends RST_STREAM."""
-        with self._changed:
+        with self._changed, suppress(StreamClosedError):  # the peer may have been first
             self._h2.reset_stream(stream, code)
             self._flush()
 
@@ -239,14 +247,14 @@ class WireClient(Peer):
         self._thread = threading.Thread(target=self.run, daemon=True)
         self._thread.start()
 
-    def open(self, method: str, *fields: Tuple[str, str], end: bool = False, **replaced: str) -> int:
+    def open(self, name: str, *fields: Tuple[str, str], end: bool = False, **replaced: str) -> int:
         """Sends the head of a request; ``replaced`` are pseudo-headers without their colon, or the content type."""
         with self._changed:
             stream = self._h2.get_next_available_stream_id()
             head = {
                 ":method": replaced.get("method", "POST"),
                 ":scheme": "http",
-                ":path": replaced.get("path", f"/runtime.v1.RuntimeService/{method}"),
+                ":path": replaced.get("path", f"/runtime.v1.RuntimeService/{name}"),
                 ":authority": "localhost",
                 "content-type": replaced.get("content_type", "application/grpc"),
                 "te": "trailers",
@@ -256,16 +264,16 @@ class WireClient(Peer):
 
     def ask(self, method: str, body: bytes = b"", *fields: Tuple[str, str]) -> int:
         """Sends a whole request."""
-        stream = self.open(method, *fields)
-        self.data(stream, message(body), True)
+        with self._changed:
+            stream = self.open(method, *fields)
+            self.data(stream, message(body), True)
         return stream
 
     def end_of(self, stream: int) -> Dict[str, str]:
         """Waits for the end of an answer; gives its trailers, or the only block it has."""
         ends = (h2.events.StreamEnded, h2.events.StreamReset)
         self.wait_until(lambda: self.closed or self.of(stream, *ends))
-        assert not self.of(stream, h2.events.StreamReset), self.of(stream, h2.events.StreamReset)
-        assert self.of(stream, h2.events.StreamEnded), "the connection is closed"
+        assert self.of(stream, h2.events.StreamEnded), self.of(stream, h2.events.StreamReset) or "it is closed"
         blocks = self.of(stream, h2.events.ResponseReceived, h2.events.TrailersReceived)
         return dict(blocks[-1].headers)
 
