@@ -38,6 +38,8 @@ HANDSHAKE_TIMEOUT = 5.0
 """How long a runtime may take for its SETTINGS and its Version before the connection is tried anew, seconds."""
 STREAM_WINDOW = 1024 * 1024
 """What a runtime may send of one answer before kubelet has taken it, bytes."""
+_SILENCE = 1.0
+"""How long a PING may remain unanswered before the runtime counts as not there, seconds."""
 _REMEMBERED_WAYS = 1024
 _PROBE_LIMIT = 64 * 1024
 _PING = b"criproxy"
@@ -91,6 +93,7 @@ class Link:
         """It has been asked for a sign of life and has not given one yet."""
         self.legs: Dict[int, Leg] = {}
         self.ways: Dict[Plan, Way] = {}
+        self._asked: Optional[Timer] = None
         self._waiting: Deque[Tuple[Leg, bytes, Optional[bytes]]] = deque()
         self.connection = Connection(client=True, stream_window=STREAM_WINDOW)
         self.transport = Transport(backend.loop, sock, self.connection, self._on_events, self._on_closed)
@@ -153,11 +156,15 @@ class Link:
         self.transport.flush_soon()
 
     def ask_for_life(self) -> None:
-        """Counts as silent from now on, until it answers a PING."""
-        if not self.silent:
-            self.silent = True
+        """Sends a PING. If it is not answered soon the runtime counts as silent until it is: slow is not hung."""
+        if self._asked is None:
+            self._asked = self.backend.loop.call_later(_SILENCE, self._on_silence)
             self.connection.ping(_PING)
             self.transport.flush_soon()
+
+    def _on_silence(self) -> None:
+        self.silent = True
+        self.backend.on_silence(self)
 
     def drain(self) -> None:
         """Closes the connection as soon as no call is on it."""
@@ -188,8 +195,7 @@ class Link:
                 if leg is not None:
                     leg.on_reset(code)
             elif isinstance(event, PingAcknowledged):
-                self.silent = False
-                self.backend.on_heard()
+                self._on_life()
             elif isinstance(event, GoAwayReceived):
                 self.backend.on_going_away(self)
             elif isinstance(event, SettingsReceived):
@@ -198,6 +204,14 @@ class Link:
             self._open_waiting()
         if self.connection.going_away:
             self.drain()
+
+    def _on_life(self) -> None:
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
+        if self.silent:
+            self.silent = False
+            self.backend.on_heard()
 
     def _pop(self, stream_id: int) -> Optional[Leg]:
         """The leg whose answer ends. What the runtime has not taken of its request it will not take any more."""
@@ -214,6 +228,8 @@ class Link:
                 leg.on_reset(ErrorCode.REFUSED_STREAM)
 
     def _on_closed(self, reason: str) -> None:
+        if self._asked is not None:
+            self._asked.cancel()
         # The backend first: a leg that tries again must not find this link.
         self.backend.on_closed(self, reason)
         legs = list(self.legs.values()) + [leg for leg, _, _ in self._waiting]
@@ -320,7 +336,7 @@ class Backend:
         """Tells the waiter as soon as the runtime is there, or that it has not come within so many seconds."""
 
         def give_up() -> None:
-            del self._waiters[waiter]
+            self._waiters.pop(waiter, None)
             waiter.on_unavailable(self.error())
 
         self._waiters[waiter] = self.loop.call_later(seconds, give_up)
@@ -332,10 +348,14 @@ class Backend:
             timer.cancel()
 
     def complain(self, about: str, text: str) -> None:
-        """A warning, once until the runtime is found anew or `on_success`."""
+        """A warning, once until the runtime is found anew or is `well` again."""
         if about not in self.complaints:
             self.complaints.add(about)
             self._log.warning(text)
+
+    def well(self, about: str) -> None:
+        """What has been complained of works: the next time is news again."""
+        self.complaints.discard(about)
 
     def connect(self) -> None:
         """Tries to reach the runtime, and goes on trying."""
@@ -432,8 +452,14 @@ class Backend:
         if link is self._next:
             self._probe(link)
 
+    def on_silence(self, link: Link) -> None:
+        """A runtime that is connected does not answer."""
+        if link is self.link:
+            self._log.warning(f"{self} ({self.path}) does not answer; it counts as not there until it does")
+
     def on_heard(self) -> None:
         """A runtime that had been silent has answered: it is there again for those who did not find it."""
+        self._log.info(f"{self} ({self.path}) answers again")
         self._on_change(self)
 
     def on_going_away(self, link: Link) -> None:

@@ -150,6 +150,12 @@ class Call:
         remaining = self.remaining()
         return seconds if remaining is None else max(0.0, min(seconds, remaining))
 
+    def tail(self, waited: bool) -> bytes:
+        """The end of the request's field block; of a call that has waited, with what is left of its deadline."""
+        tail = self.block.tail
+        remaining = self.remaining() if waited and tail else None
+        return tail if remaining is None else with_timeout(self.block, remaining)
+
     def log_answer(self, body: bytes) -> None:
         """Shows a message of the answer, if it is to be shown."""
         row = self.plan.method
@@ -218,11 +224,7 @@ class SingleCall(Call):
         self._change = way.answer
         if self._change is not None or (row is not None and self.proxy.log.enabled(row.loud)):
             self._reader = Reader(self.proxy.config.max_message_size)
-        tail = self.block.tail
-        remaining = self.remaining() if self._waited and tail else None
-        if remaining is not None:
-            tail = with_timeout(self.block, remaining)
-        return way.wire + tail, body
+        return way.wire + self.tail(self._waited), body
 
     def _send(self, link: Link) -> None:
         try:

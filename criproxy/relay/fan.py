@@ -63,6 +63,7 @@ class Branch:
         self.spoilt = False
         """Its data has been found to be no answer: what follows means nothing."""
         self._retried = False
+        self._waited = False
         self._reader = Reader(call.proxy.config.max_message_size)
         self._change: Optional[Transform] = None
 
@@ -77,6 +78,7 @@ class Branch:
         if link is not None:
             self.on_available(link)
         elif self.primary:
+            self._waited = True
             self.backend.wait(self, self.call.patience())
         else:
             self._end(self.backend.error())
@@ -87,7 +89,7 @@ class Branch:
         way = link.way(call.plan, call.proxy.router)
         self._change = way.answer
         self.link = link
-        link.open(self, way.wire + call.block.tail, call.request)
+        link.open(self, way.wire + call.tail(self._waited), call.request)
 
     def on_unavailable(self, error: RpcError) -> None:
         """The runtime has not come in time."""
@@ -245,11 +247,14 @@ class FanOut(Call):
         self._stop()
         super().finish(trailers)
 
+    @property
+    def _name(self) -> str:
+        return self.plan.path.rpartition("/")[2]
+
     def leave_out(self, branch: Branch, error: RpcError) -> None:
         """Warns that the answer is without an alternative runtime's part; once until that has been well again."""
-        name = self.plan.path.rpartition("/")[2]
-        text = f"{name} is answered without {branch.backend}: {error.code.name}: {error}"
-        branch.backend.complain(f"{name}: {error.code.name}", text)
+        text = f"{self._name} is answered without {branch.backend}: {error.code.name}: {error}"
+        branch.backend.complain(self._name, text)
 
     def counts(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> bool:
         """What a runtime's end means to a list: whether the list goes on.
@@ -259,7 +264,9 @@ class FanOut(Call):
         if self._over:
             return False
         if not branch.primary:
-            if error is not None:
+            if error is None:
+                branch.backend.well(self._name)
+            else:
                 branch.bodies.clear()
                 self.leave_out(branch, error)
             return True

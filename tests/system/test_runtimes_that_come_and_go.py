@@ -279,6 +279,7 @@ class TestAHungAlternativeRuntime:
         inner.signal(signal.SIGSTOP)
         try:
             assert listed(client) == ["a"]
+            outer.wait_for_log("does not answer; it counts as not there")
             code, text = client.fail("ContainerStatus", container_id="alt.test__c")
             assert (code, "does not answer" in text) == (GONE, True)
             assert listed(client) == ["a"]
