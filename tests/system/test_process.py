@@ -222,7 +222,9 @@ class TestTheLog:
         secret = "hunter2"
         auth = v1.AuthConfig(username="me", password=secret, auth=secret, identity_token=secret, registry_token=secret)
         client.call("PullImage", image={"image": "i"}, auth=auth)
-        config = v1.ContainerConfig(image=v1.ImageSpec(image="i"), envs=[v1.KeyValue(key="TOKEN", value=secret)])
+        config = v1.ContainerConfig(
+            image=v1.ImageSpec(image="i"), envs=[v1.KeyValue(key="TOKEN", value=secret.encode())]
+        )
         client.call("CreateContainer", pod_sandbox_id="p", config=config)
         proxy.stop()
         assert proxy.logged("username: me")
