@@ -59,21 +59,24 @@ class _Shelter:
         self._root = root
         self._place = root / f"{name}-shelter"
         self._switch = root / "cgroup.subtree_control"
-        there = set((root / "cgroup.controllers").read_text().split())
-        self._added: Set[str] = (there & _CONTROLLERS) - set(self._switch.read_text().split())
+        self._before = self._enabled()
+        missing = (_CONTROLLERS & set((root / "cgroup.controllers").read_text().split())) - self._before
         # Only the real root has no type, and no such constraint.
-        self._used = bool(self._added) and (root / "cgroup.type").exists()
+        self._used = bool(missing) and (root / "cgroup.type").exists()
         if self._used:
             self._place.mkdir()
             _move_all(root, self._place)
-            self._write("+", self._added)
+            self._write("+", missing)
 
     def leave(self) -> None:
-        """All is as before."""
+        """All is as before, with the controllers too that runc has enabled beyond those that it must have."""
         if self._used:
-            self._write("-", self._added)
+            self._write("-", self._enabled() - self._before)
             _move_all(self._place, self._root)
             assert eventually(partial(_removed, self._place), bool), f"{self._place} cannot be removed"
+
+    def _enabled(self) -> Set[str]:
+        return set(self._switch.read_text().split())
 
     def _write(self, sign: str, controllers: Iterable[str]) -> None:
         self._switch.write_text(" ".join(sign + name for name in sorted(controllers)))

@@ -110,7 +110,7 @@ class Node:
             interfaces=_sorted(line.split(":")[0].strip() for line in _lines(self._proc / "net/dev")[2:]),
             run=_sorted(str(path.relative_to(root)) for path in (root / "run").rglob("*") if not path.is_dir()),
             leases=_sorted(path.name for path in self.folder.glob("*/leases/*/*") if _is_address(path.name)),
-            cgroups=_sorted(map(str, self.cgroup.tree())),
+            cgroups=_sorted(str(path) for path in self.cgroup.tree() if path.name != self.folder.name),
         )
 
     def stop(self) -> None:
