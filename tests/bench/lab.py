@@ -82,18 +82,21 @@ def _outer_image(runtime: str, image: str) -> str:
 
 
 class Lab:
-    """Starts processes, in a directory of their own for the sockets, and stops them with ``stack``."""
+    """Starts processes, in a directory of their own for the sockets, and stops them with ``stack``.
 
-    def __init__(self, stack: ExitStack) -> None:
+    ``compiled``: a directory that labs share, so that only the first one's processes compile what they import.
+    """
+
+    def __init__(self, stack: ExitStack, compiled: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         stack.callback(shutil.rmtree, self.folder)
         self._stack = stack
         self._ends: List[subprocess.Popen[bytes]] = []
         self._middles: List[subprocess.Popen[bytes]] = []
         self._environment = dict(os.environ)
-        # As an installed package has it: compiled. The first start compiles, and the tree stays as it was.
+        # As an installed package has it: compiled. The tree stays as it was.
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._environment["PYTHONPYCACHEPREFIX"] = self.path("compiled")
+        self._environment["PYTHONPYCACHEPREFIX"] = str(compiled)
         self.direct, self.other = (
             Contestant(name, self._python(name, "tests.bench.backend", self.path(name))) for name in ("direct", "other")
         )
