@@ -26,7 +26,7 @@ from typing import DefaultDict, Dict, List, Mapping, Optional, Sequence, Tuple
 from criproxy.relay.grpc import prefix
 from tests.bench.backend import CHANGING, answers
 from tests.bench.client import LatencyClient
-from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, check, stop, tool
+from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, check, stop, tool, wait_for_both
 
 CONCURRENCY = 32
 _LOAD_TIMEOUT = 300.0
@@ -160,6 +160,7 @@ def alone(compiled: Path, effort: Effort) -> Tuple[List[Start], Memory]:
     with ExitStack() as stack:
         lab = Lab(stack, compiled)
         lab.criproxy("criproxy")
+        wait_for_both(lab.path("criproxy"))
         known = (
             Contestant("criproxy, primary", lab.path("criproxy"), merges=True),
             Contestant("criproxy, alternative", lab.path("criproxy"), RUNTIME, merges=True),
@@ -175,8 +176,7 @@ def memory(lab: Lab, sizes: Mapping[str, Sizes], effort: Effort) -> Memory:
         (Contestant("criproxy, primary", lab.path("fresh")), effort.grown // 2),
         (Contestant("criproxy, alternative", lab.path("fresh"), RUNTIME), effort.grown // 2),
     ]
-    for contestant, _ in both:  # so that both runtimes are found before the first look
-        latency(contestant, "ContainerStatus", contestant.request, sizes[contestant.name].status, 1)
+    wait_for_both(lab.path("fresh"))
     seen = [_resident(process)]
     while tool("h2load") and len(seen) < 3:
         lists = sizes["criproxy, primary"].containers
