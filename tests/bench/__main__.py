@@ -3,8 +3,9 @@
     python -m tests.bench [--quick] [--json FILE]
 
 All contestants are measured against the same two runtimes (backend.py), in turns. A figure is the median over the
-rounds; what is compared (added to, of, times) is compared within each round first. Every contestant's answers are
-checked by grpcio before anything is measured, and by their sizes while it is: a wrong one ends the run with status 1.
+rounds, each of which has processes of its own; what is compared (added to, of, times) is compared within each round
+first. Every contestant's answers are checked by grpcio before anything is measured, and by their sizes while it is: a
+wrong one ends the run with status 1.
 """
 
 from __future__ import annotations
@@ -12,25 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.bench import measure, report
-from tests.bench.backend import answers
-from tests.bench.lab import BenchError, Lab, check, tool
+from tests.bench.lab import BenchError, tool
 
 
 def _run(effort: measure.Effort, output: str) -> None:
     facts = report.machine(measure.busy())
     print("\n".join(facts))
-    with ExitStack() as stack:
-        lab = Lab(stack)
-        contestants = lab.contestants()
-        made = answers()
-        sizes = {found.name: check(found, made) for found in (*contestants, lab.other) if found.path}
-        samples = measure.in_turns(lab, contestants, sizes, effort)
-        starts = measure.starts(lab, sizes, effort)
-        memory = measure.memory(lab, sizes, effort)
+    with TemporaryDirectory(prefix="bench-") as compiled:
+        contestants, samples = measure.rounds(Path(compiled), effort)
+        starts, memory = measure.alone(Path(compiled), effort)
     print(f"Medians of {effort.rounds} rounds; memory after {effort.grown} calls and as many again.\n")
     for row in report.table(contestants, samples):
         print(row.rstrip())

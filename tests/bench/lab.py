@@ -82,18 +82,21 @@ def _outer_image(runtime: str, image: str) -> str:
 
 
 class Lab:
-    """Starts processes, in a directory of their own for the sockets, and stops them with ``stack``."""
+    """Starts processes, in a directory of their own for the sockets, and stops them with ``stack``.
 
-    def __init__(self, stack: ExitStack) -> None:
+    ``compiled``: a directory that labs share, so that only the first one's processes compile what they import.
+    """
+
+    def __init__(self, stack: ExitStack, compiled: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         stack.callback(shutil.rmtree, self.folder)
         self._stack = stack
         self._ends: List[subprocess.Popen[bytes]] = []
         self._middles: List[subprocess.Popen[bytes]] = []
         self._environment = dict(os.environ)
-        # As an installed package has it: compiled. The first start compiles, and the tree stays as it was.
+        # As an installed package has it: compiled. The tree stays as it was.
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._environment["PYTHONPYCACHEPREFIX"] = self.path("compiled")
+        self._environment["PYTHONPYCACHEPREFIX"] = str(compiled)
         self.direct, self.other = (
             Contestant(name, self._python(name, "tests.bench.backend", self.path(name))) for name in ("direct", "other")
         )
@@ -156,6 +159,7 @@ class Lab:
             ),
         ]
         self.criproxy("criproxy")
+        wait_for_both(proxy)
         primary = Contestant("criproxy, primary", proxy, merges=True)
         alternative = Contestant("criproxy, alternative", proxy, RUNTIME, merges=True)
         return [*found, primary, alternative]
@@ -235,6 +239,24 @@ def check(contestant: Contestant, made: Dict[bytes, bytes]) -> Sizes:
         if first == second or not _same_but_for_marks(first, wanted) or not _same_but_for_marks(second, wanted):
             raise BenchError(f"{contestant.name}: ListContainers: not the change that the runtimes make")
     return Sizes(sizes["ContainerStatus"], sizes["ListContainers"])
+
+
+def wait_for_both(path: str) -> None:
+    """Waits until a proxy has found the alternative runtime, too. Raises BenchError.
+
+    It serves before that, and lists without what it has not found.
+    """
+    request = Contestant("criproxy", path, RUNTIME).request
+    deadline = time.monotonic() + _PATIENCE
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        call = channel.unary_unary(f"{METHOD}ContainerStatus")
+        while True:
+            try:
+                call(request, timeout=_PATIENCE, wait_for_ready=True)
+                return
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                    raise BenchError(f"criproxy: {error}") from error
 
 
 def _status(runtime: str, made: Dict[bytes, bytes]) -> Any:

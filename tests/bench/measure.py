@@ -4,6 +4,9 @@ What is added to a direct call depends on where the processes run. On one core a
 `socat` computes nothing; across two cores it costs two awakenings of a core besides, which are the same for all and
 far more than that. The scheduler chooses between the two by what else is going on. So latency is measured as the
 scheduler will have it, which is the figure that a user gets, and apart, which comes out alike each time.
+
+Each round has processes of its own. Two of the same program may differ by a sixth for as long as they live, by where
+in memory their parts have come to lie; the quartiles of one process's figures say nothing of that.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import DefaultDict, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy.relay.grpc import prefix
-from tests.bench.backend import CHANGING
+from tests.bench.backend import CHANGING, answers
 from tests.bench.client import LatencyClient
-from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, stop, tool
+from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, check, stop, tool, wait_for_both
 
 CONCURRENCY = 32
 _LOAD_TIMEOUT = 300.0
@@ -45,7 +50,7 @@ class Effort:
     """Calls between two looks at the memory."""
 
 
-FULL = Effort(rounds=11, latencies=500, lists=25, rated=15_000, rated_slow=1_500, starts=7, grown=200_000)
+FULL = Effort(rounds=13, latencies=400, lists=25, rated=15_000, rated_slow=1_500, starts=7, grown=200_000)
 QUICK = Effort(rounds=1, latencies=50, lists=3, rated=500, rated_slow=100, starts=1, grown=2_000)
 
 
@@ -83,19 +88,23 @@ class Start:
     """Until the first call has been answered, by which time it has found the primary runtime."""
 
 
-def in_turns(
-    lab: Lab, contestants: Sequence[Contestant], sizes: Mapping[str, Sizes], effort: Effort
-) -> Dict[str, Samples]:
-    """All contestants' samples by name, those of the second runtime among them."""
-    everyone = [*contestants, lab.other]
-    samples = {contestant.name: Samples() for contestant in everyone}
+def rounds(compiled: Path, effort: Effort) -> Tuple[List[Contestant], Dict[str, Samples]]:
+    """The contestants, and their samples by name, those of the second runtime among them."""
+    made = answers()
+    samples: DefaultDict[str, Samples] = defaultdict(Samples)
     for number in range(effort.rounds):
-        # To and fro, so that nobody is always the one that follows the hardest work.
-        for contestant in everyone if number % 2 else reversed(everyone):
-            if contestant.path:
-                _one_turn(lab, contestant, sizes[contestant.name], effort, samples[contestant.name])
+        with ExitStack() as stack:
+            lab = Lab(stack, compiled)
+            contestants = lab.contestants()
+            everyone = [*contestants, lab.other]
+            sizes = {found.name: check(found, made) for found in everyone if found.path}
+            # To and fro, so that nobody is always the one that follows the hardest work.
+            for contestant in everyone if number % 2 else reversed(everyone):
+                into = samples[contestant.name]
+                if contestant.path:
+                    _one_turn(lab, contestant, sizes[contestant.name], effort, into)
         print(f"round {number + 1} of {effort.rounds}", file=sys.stderr)
-    return samples
+    return contestants, samples
 
 
 def _one_turn(lab: Lab, contestant: Contestant, sizes: Sizes, effort: Effort, into: Samples) -> None:
@@ -145,6 +154,21 @@ def load(lab: Lab, contestant: Contestant, method: str, body: bytes, size: int, 
     return float(rate[1])
 
 
+def alone(compiled: Path, effort: Effort) -> Tuple[List[Start], Memory]:
+    """What a proxy takes by itself: time to start, and memory."""
+    made = answers()
+    with ExitStack() as stack:
+        lab = Lab(stack, compiled)
+        lab.criproxy("criproxy")
+        wait_for_both(lab.path("criproxy"))
+        known = (
+            Contestant("criproxy, primary", lab.path("criproxy"), merges=True),
+            Contestant("criproxy, alternative", lab.path("criproxy"), RUNTIME, merges=True),
+        )
+        sizes = {contestant.name: check(contestant, made) for contestant in known}
+        return starts(lab, sizes, effort), memory(lab, sizes, effort)
+
+
 def memory(lab: Lab, sizes: Mapping[str, Sizes], effort: Effort) -> Memory:
     """A fresh proxy's memory before, between and after calls to either runtime and to both."""
     process = lab.criproxy("fresh")
@@ -152,8 +176,7 @@ def memory(lab: Lab, sizes: Mapping[str, Sizes], effort: Effort) -> Memory:
         (Contestant("criproxy, primary", lab.path("fresh")), effort.grown // 2),
         (Contestant("criproxy, alternative", lab.path("fresh"), RUNTIME), effort.grown // 2),
     ]
-    for contestant, _ in both:  # so that both runtimes are found before the first look
-        latency(contestant, "ContainerStatus", contestant.request, sizes[contestant.name].status, 1)
+    wait_for_both(lab.path("fresh"))
     seen = [_resident(process)]
     while tool("h2load") and len(seen) < 3:
         lists = sizes["criproxy, primary"].containers

@@ -23,10 +23,10 @@ ROWS = ["direct", "socat", "haproxy", "nghttpx", "grpcio", "criproxy, primary", 
 STATUS = b"/runtime.v1.RuntimeService/ContainerStatus"
 
 
-@pytest.fixture(name="lab")
-def _lab() -> Iterator[Lab]:
+@pytest.fixture(name="lab", scope="module")
+def _lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with ExitStack() as stack:
-        yield Lab(stack)
+        yield Lab(stack, tmp_path_factory.mktemp("compiled"))
 
 
 def test_a_quick_run_prints_a_row_for_each_contestant_and_each_aim(tmp_path: Path) -> None:
