@@ -15,7 +15,7 @@ timeout is left out with a warning.
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -481,7 +481,7 @@ class Broadcast(FanOut):
         primary = origin.front.proxy.primary
         there = [backend for backend in backends if backend is primary or backend.available is not None]
         super().__init__(origin, there)
-        self._errors: List[Tuple[Backend, RpcError]] = []
+        self._errors: Dict[Branch, RpcError] = {}
 
     def on_message(self, branch: Branch, body: bytes) -> None:
         """It says nothing."""
@@ -491,13 +491,15 @@ class Broadcast(FanOut):
         if self._over:
             return
         if error is not None:
-            self._errors.append((branch.backend, error))
+            self._errors[branch] = error
         if all(other.done for other in self.branches):
             self._answer()
 
     def _answer(self) -> None:
-        if self._errors:
-            text = "\n".join(f"{backend}: {error}" for backend, error in self._errors)
-            self.fail(RpcError(self._errors[0][1].code, text))
+        # In the order of the runtimes, whoever was first to answer: the code is then the primary's if it failed.
+        failed = [branch for branch in self.branches if branch in self._errors]
+        if failed:
+            text = "\n".join(f"{branch.backend}: {self._errors[branch]}" for branch in failed)
+            self.fail(RpcError(self._errors[failed[0]].code, text))
             return
         self.answer_empty()

@@ -733,13 +733,13 @@ def test_a_reader_slower_than_the_fan_out_timeout_gets_a_stream_whole(before: Ca
         senders[0].start()
 
     sending: List[Any] = []
-    client = before(behave, True, "--fan-out-timeout", "0.2")
+    client = before(behave, True, "--fan-out-timeout", "1")
     stream = client.ask("StreamPodSandboxes")
     client.wait_until(lambda: len(client.body_of(stream)) == 65_535)
     peer, leg = client.wait_until(lambda: sending)[0]
     peer.wait_until(lambda: not peer.room(leg))
     # Twice the timeout in which nothing can move.
-    threading.Event().wait(0.6)
+    threading.Event().wait(2.2)
     client.grant(stream, 10_000_000)
     assert client.status_of(stream) == 0
     assert len(client.body_of(stream)) > len(flow)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import grpc
 import pytest
-from peers import Client, Proxy, Runtime, message_class, v1
+from peers import PATIENCE, Client, Proxy, Runtime, message_class, v1
 
 from criproxy.cri import schema
 
@@ -317,13 +319,19 @@ class TestUpdateRuntimeConfig:
             (call,) = runtime.called("UpdateRuntimeConfig")
             assert call.request.runtime_config.network_config.pod_cidr == "10.0.0.0/24"
 
-    def test_joins_errors(self, client: Client, primary: Runtime, other: Runtime) -> None:
-        for runtime in (primary, other):
+    def test_joins_errors_in_the_order_of_the_runtimes(self, client: Client, primary: Runtime, other: Runtime) -> None:
+        other_has_answered = threading.Event()
 
-            def refuse(request: object, context: grpc.ServicerContext, name: str = runtime.name) -> None:
-                context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{name} is busy")
+        def refuse(request: object, context: grpc.ServicerContext) -> None:
+            context.add_callback(other_has_answered.set)
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "other is busy")
 
-            runtime.answers["UpdateRuntimeConfig"] = refuse
+        def refuse_later(request: object, context: grpc.ServicerContext) -> None:
+            assert other_has_answered.wait(PATIENCE)
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "primary is busy")
+
+        other.answers["UpdateRuntimeConfig"] = refuse
+        primary.answers["UpdateRuntimeConfig"] = refuse_later
         code, text = client.fail("UpdateRuntimeConfig", **POD_CIDR)
         assert code is grpc.StatusCode.FAILED_PRECONDITION
         assert text == 'the primary runtime: primary is busy\nruntime "alt.test": other is busy'
