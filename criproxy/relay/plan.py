@@ -12,14 +12,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.identity import TARGET_RUNTIME, Names, Runtimes, is_digest
+from criproxy.cri.incremental import Incremental
 from criproxy.cri.methods import METHODS, Kind, Method, To
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.versions import Version, conversion, path_of, split_path
 from criproxy.http2.headers import Head, encode
 from criproxy.relay.grpc import CONTENT_TYPE, Code, RpcError
-
-_LARGEST_REMEMBERED = 4 * 2**20
-"""Of an answer that is kept to be compared with the next one, bytes."""
 
 Transform = Callable[[bytes], bytes]
 """Makes one message of another (serialized, both)."""
@@ -209,7 +207,7 @@ class Router:
             steps.append(convert)
         if any(field.kind in changes for field in row.gives):
             walker = _walker(row.rpc.response, walk(row.rpc.response, row.gives, changes))
-            steps.append(_remembering(walker) if row.to is To.EVERYONE else walker)
+            steps.append(Incremental(walker) if row.to is To.EVERYONE else walker)
         if not steps:
             return None
         return steps[0] if len(steps) == 1 else lambda body: steps[1](steps[0](body))
@@ -229,23 +227,6 @@ def _walker(message: str, change: Walk) -> Transform:
         change(parsed)
         serialized: bytes = parsed.SerializeToString()
         return serialized
-
-    return apply
-
-
-def _remembering(change: Transform) -> Transform:
-    """Kubelet asks for the same lists every second, and hardly ever is anything new in them: to see that a runtime's
-    answer is the one before costs a fiftieth of changing it again."""
-    last = (b"", b"")
-
-    def apply(body: bytes) -> bytes:
-        nonlocal last
-        before, changed = last
-        if body == before:
-            return changed
-        changed = change(body)
-        last = (body, changed) if len(body) <= _LARGEST_REMEMBERED else (b"", b"")
-        return changed
 
     return apply
 
