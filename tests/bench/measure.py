@@ -72,11 +72,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class Memory:
-    """A proxy's resident memory, MB: without work, after so many calls, after as many again."""
+    """A proxy's resident memory, MB: before any call, after so many, after as many again, and after long lists."""
 
     idle: float
     once: Optional[float] = None
     twice: Optional[float] = None
+    lists: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def alone(compiled: Path, effort: Effort) -> Tuple[List[Start], Memory]:
 
 
 def memory(lab: Lab, sizes: Mapping[str, Sizes], effort: Effort) -> Memory:
-    """A fresh proxy's memory before, between and after calls to either runtime and to both."""
+    """A fresh proxy's memory before, between and after calls to either runtime, and after lists of both."""
     process = lab.criproxy("fresh")
     both = [
         (Contestant("criproxy, primary", lab.path("fresh")), effort.grown // 2),
@@ -179,11 +180,13 @@ def memory(lab: Lab, sizes: Mapping[str, Sizes], effort: Effort) -> Memory:
     wait_for_both(lab.path("fresh"))
     seen = [_resident(process)]
     while tool("h2load") and len(seen) < 3:
-        lists = sizes["criproxy, primary"].containers
         for contestant, calls in both:
             load(lab, contestant, "ContainerStatus", contestant.request, sizes[contestant.name].status, calls)
-            for body in (b"", CHANGING):
-                latency(contestant, "ListContainers", body, lists, max(2, calls // 1000))
+        seen.append(_resident(process))
+    if len(seen) == 3:
+        for body in (b"", CHANGING):
+            lists = sizes["criproxy, primary"].containers
+            latency(both[0][0], "ListContainers", body, lists, max(2, effort.grown // 1000))
         seen.append(_resident(process))
     stop(process)
     return Memory(*seen)
