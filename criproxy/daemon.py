@@ -15,7 +15,7 @@ from typing import Iterator, Tuple
 
 from criproxy import __version__
 from criproxy.config import Config
-from criproxy.relay.loop import Loop
+from criproxy.relay.loop import BUSY, Loop
 from criproxy.relay.proxy import Proxy
 from criproxy.report.log import Log
 
@@ -55,7 +55,7 @@ def _serve(config: Config, log: Log, sock: socket.socket) -> None:
             for part in line.rstrip().split("\n"):
                 log.error(f"internal error: {part}")
 
-    loop = Loop(on_error)
+    loop = Loop(on_error, BUSY)
     proxy = Proxy(config, loop, log, lambda: stream_url(config))
 
     def stop() -> None:
