@@ -17,7 +17,10 @@ from criproxy import __version__
 from criproxy.config import Config
 from criproxy.relay.loop import Loop
 from criproxy.relay.proxy import Proxy
+from criproxy.report import journal
 from criproxy.report.log import Log
+from criproxy.report.record import Output
+from criproxy.report.stream import Stream
 
 DRAIN_TIME = 10.0
 """How long calls under way may take to end when the process is to stop, seconds."""
@@ -34,7 +37,7 @@ class SocketError(Exception):
 
 def run(config: Config) -> int:
     """Serves until SIGTERM or SIGINT; gives the process's exit status."""
-    log = Log(config.verbosity)
+    log = Log(config.verbosity, _output(config))
     for warning in config.warnings:
         log.warning(warning)
     try:
@@ -47,6 +50,11 @@ def run(config: Config) -> int:
     finally:
         _remove(config.listen, identity)
     return 0
+
+
+def _output(config: Config) -> Output:
+    to_journal = not config.log_to_stderr and journal.is_stderr(os.environ)
+    return journal.Journal(journal.SOCKET) if to_journal else Stream()
 
 
 def _serve(config: Config, log: Log, sock: socket.socket) -> None:

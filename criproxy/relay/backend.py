@@ -26,11 +26,13 @@ from criproxy.http2.connection import (
 )
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block, block_of
+from criproxy.relay import facts
 from criproxy.relay.grpc import CONTENT_TYPE, Code, Reader, RpcError, prefix, status_of
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Router, Transform
 from criproxy.relay.transport import Transport
 from criproxy.report.log import Log
+from criproxy.report.record import Fields
 
 RETRY_INTERVAL = 0.25
 """Between two attempts to find a runtime that is not there, seconds."""
@@ -347,11 +349,14 @@ class Backend:
         if timer is not None:
             timer.cancel()
 
+    def _facts(self) -> Fields:
+        return (facts.of_runtime(self.names),)
+
     def complain(self, about: str, text: str) -> None:
         """A warning, once until the runtime is found anew or is `well` again."""
         if about not in self.complaints:
             self.complaints.add(about)
-            self._log.warning(text)
+            self._log.warning(text, self._facts)
 
     def well(self, about: str) -> None:
         """What has been complained of works: the next time is news again."""
@@ -430,7 +435,7 @@ class Backend:
         self.complaints.clear()
         name = next(probe.name for probe in probes if probe.supported)
         spoken = ", ".join(version.spoken for version in Version if version in versions)
-        self._log.info(f"connected to {self} ({self.path}): {name}, CRI {spoken}")
+        self._log.info(f"connected to {self} ({self.path}): {name}, CRI {spoken}", self._facts)
         self._on_change(self)
         self._tell_waiters(link)
 
@@ -455,11 +460,13 @@ class Backend:
     def on_silence(self, link: Link) -> None:
         """A runtime that is connected does not answer."""
         if link is self.link:
-            self._log.warning(f"{self} ({self.path}) does not answer; it counts as not there until it does")
+            self._log.warning(
+                f"{self} ({self.path}) does not answer; it counts as not there until it does", self._facts
+            )
 
     def on_heard(self) -> None:
         """A runtime that had been silent has answered: it is there again for those who did not find it."""
-        self._log.info(f"{self} ({self.path}) answers again")
+        self._log.info(f"{self} ({self.path}) answers again", self._facts)
         self._on_change(self)
 
     def on_going_away(self, link: Link) -> None:
@@ -492,7 +499,7 @@ class Backend:
         self.reason = reason
         if self._stopped:
             return
-        self._log.warning(f"{self} ({self.path}) has gone: {reason}")
+        self._log.warning(f"{self} ({self.path}) has gone: {reason}", self._facts)
         self._on_change(self)
         # One that answers and hangs up each time must not keep us busy.
         pause = self._found + RETRY_INTERVAL - self.loop.time()

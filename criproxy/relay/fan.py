@@ -15,10 +15,11 @@ timeout is left out with a warning.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.identity import Names
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block
 from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
@@ -197,6 +198,10 @@ class FanOut(Call):
         self._body = b""
         self._timer: Optional[Timer] = None
         self._over = False
+
+    def runtimes(self) -> Sequence[Names]:
+        """All that have a part in it."""
+        return [branch.backend.names for branch in self.branches]
 
     def start(self, body: bytes) -> None:
         """Asks all runtimes at once."""

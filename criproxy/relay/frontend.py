@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Dict, List, Optional, Union
+from functools import partial
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Union
 
+from criproxy.cri.identity import Names
 from criproxy.cri.methods import Method, To
 from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived, Sent, StreamReset
 from criproxy.http2.headers import Block, spelling
+from criproxy.relay import facts
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
 from criproxy.relay.fan import Blend, Broadcast, Chain, Gather
 from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
 from criproxy.relay.loop import Loop
-from criproxy.relay.plan import Plan, plan_of
+from criproxy.relay.plan import Plan, Route, plan_of
 from criproxy.relay.transport import Transport
 
 if TYPE_CHECKING:
@@ -77,12 +80,22 @@ class Incoming(Origin):
     def _start(self, body: bytes) -> None:
         row, proxy = self.plan.method, self.front.proxy
         assert row is not None  # a call of a method without a row is a PassThrough from its head on
-        if proxy.log.enabled(row.loud):
-            proxy.log.enter(self.plan.path, row.rpc.request, body)
-        route = proxy.router.route(row, body)
+        self.asked = body
+        route = self._logged_route(row, body) if proxy.log.enabled(row.loud) else proxy.router.route(row, body)
         call = self._call(row, [proxy.backend_of(names) for names in route.targets])
         self.front.calls[self.stream] = call
         call.start(route.body)
+
+    def _logged_route(self, row: Method, body: bytes) -> Route:
+        """Logs the request, which may turn out to be for nobody."""
+        targets: Sequence[Names] = ()
+        try:
+            route = self.front.proxy.router.route(row, body)
+            targets = route.targets
+            return route
+        finally:
+            about = partial(facts.of_call, self.plan, targets, body)
+            self.front.proxy.log.enter(self.plan.path, row.rpc.request, body, about)
 
     def _call(self, row: Method, backends: List[Backend]) -> Call:
         if row.to is To.EVENTS:
