@@ -3,6 +3,8 @@
 The command line is the one of the Go program of the same name, whose flags have one dash or two, and which takes the
 word after a flag as its value whatever that word looks like. `_spelled_out` turns it into ``--name=value``; from there
 on everything is configargparse's: command line before environment before file before default.
+
+The daemon reads all of it again at SIGHUP: the same words give what the files say by then.
 """
 
 from __future__ import annotations
@@ -370,6 +372,8 @@ Each option NAME can also be given by the environment variable CRIPROXY_NAME, in
 line NAME = VALUE in the configuration file. The command line goes before the environment, and that before the file.
 An empty variable counts as not set. CRIPROXY_OPTS holds words that stand before the command line's own. One dash does
 for two. TIME: seconds, or with ms, s or m. BYTES: a number, or with k, M, G, Ki, Mi or Gi.
+
+SIGHUP makes the daemon read all of it again, files and all.
 
 Accepted without effect, for the Go program's command lines:
 {textwrap.fill(", ".join("-" + name for name in _WITHOUT_EFFECT), 118, break_on_hyphens=False)}

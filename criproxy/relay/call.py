@@ -216,7 +216,7 @@ class SingleCall(Call):
         link = self.backend.available
         if link is not None:
             self._send(link)
-        elif self.backend is self.proxy.primary:
+        elif self.backend.primary:
             self._waited = True
             self.backend.wait(self, self.patience())
         else:
@@ -229,7 +229,7 @@ class SingleCall(Call):
     def on_unavailable(self, error: RpcError) -> None:
         """The runtime is not there."""
         row = self.plan.method
-        if row is not None and row.empty_if_absent and self.backend is not self.proxy.primary:
+        if row is not None and row.empty_if_absent and not self.backend.primary:
             self.answer_empty()
             return
         self.fail(error)

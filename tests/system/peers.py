@@ -198,11 +198,13 @@ class Client:
 class Proxy:
     """The proxy's process. What it writes is collected in ``lines``.
 
-    ``launcher`` is what runs the program with the arguments that follow, ``how`` goes to Popen.
+    ``launcher`` is what runs the program with the arguments that follow, ``how`` goes to Popen. With an empty
+    ``connect`` it is configured elsewhere, to listen at the path that is given.
     """
 
     def __init__(self, connect: str, listen: str, *options: str, launcher: Sequence[str] = MODULE, **how: Any) -> None:
-        command = [sys.executable, *launcher, "-connect", connect, "-listen", listen, *options]
+        words = ("-connect", connect, "-listen", listen) if connect else ()
+        command = [sys.executable, *launcher, *words, *options]
         self.path = listen
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", **how)
         self.lines: List[str] = []

@@ -648,13 +648,16 @@ def test_a_command_gets_the_words_after_its_name_and_gives_the_exit_status(
     assert calls == [(["-v", "show", "--help"],)]
 
 
-def test_the_daemon_gets_its_configuration_and_gives_the_exit_status(
+def test_the_daemon_gets_its_configuration_and_a_way_to_read_it_again_and_gives_the_exit_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = module("criproxy.daemon", "run", 1, monkeypatch)
     monkeypatch.setenv("CRI_PRIMARY", "/p.sock")
     assert cli.main(["-v", "3"]) == 1
-    assert calls == [(parse(["-v", "3"], {"CRI_PRIMARY": "/p.sock"}),)]
+    ((configured, read),) = calls
+    assert configured == parse(["-v", "3"], {"CRI_PRIMARY": "/p.sock"})
+    Path(config.DEFAULT_FILE).write_text("stream-port = 7\n")
+    assert read() == parse(["-v", "3"], {"CRI_PRIMARY": "/p.sock", "CRIPROXY_STREAM_PORT": "7"})
 
 
 def test_without_arguments_main_takes_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
