@@ -157,3 +157,9 @@ def test_logtostderr_is_glogs_lines_on_standard_error(start: StartInJournal, jou
     proxy.signal(signal.SIGTERM)
     assert proxy.wait() == 0
     assert not journald.has_more()
+
+
+def test_a_command_line_that_is_refused_is_an_error_there(start: StartInJournal) -> None:
+    proxy = start("-nonsense")
+    assert proxy.wait() == 2
+    assert proxy.lines == ["<3>criproxy: unknown option: '-nonsense'"]
