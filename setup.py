@@ -29,6 +29,8 @@ setup(
     python_requires=">=3.9",
     install_requires=["configargparse", "grpcio>=1.30", "hpack>=3.0", "protobuf>=3.12"],
     extras_require={
+        # Built from source: it needs a compiler and libsystemd's headers. Without it the same is said to systemd.
+        "systemd": ["systemd-python"],
         "test": [
             "container-runtime-interface-api==2.0.1; python_version >= '3.10'",
             "container-runtime-interface-api==1.0.0; python_version < '3.10'",

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Optional, Sequence
 
 from criproxy import config
+from criproxy.report import journal
 
 _DAEMON = "criproxy.daemon:run"
 _COMMANDS = {
@@ -23,15 +24,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in _COMMANDS:
         return _run(_COMMANDS[words[0]], words[1:])
+
+    def read() -> config.Config:
+        return config.parse(words, os.environ)
+
     try:
-        configured = config.parse(words, os.environ)
+        configured = read()
     except config.ConfigError as error:
-        print(f"criproxy: {error}", file=sys.stderr)
+        # Nothing says yet where to log to. Of a line with a priority in front the journal knows how serious it is.
+        print(f"{'<3>' if journal.is_stderr(os.environ) else ''}criproxy: {error}", file=sys.stderr)
         return 2
-    return _run(_DAEMON, configured)
+    return _run(_DAEMON, configured, read)
 
 
-def _run(where: str, argument: Any) -> int:
+def _run(where: str, *arguments: Any) -> int:
     module, _, function = where.partition(":")
-    status: int = getattr(import_module(module), function)(argument)
+    status: int = getattr(import_module(module), function)(*arguments)
     return status

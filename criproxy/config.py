@@ -1,21 +1,24 @@
-"""Options, from the command line, the environment and a file, validated into one frozen object.
+"""Options, from the command line, the environment and files, validated into one frozen object.
 
 The command line is the one of the Go program of the same name, whose flags have one dash or two, and which takes the
 word after a flag as its value whatever that word looks like. `_spelled_out` turns it into ``--name=value``; from there
 on everything is configargparse's: command line before environment before file before default.
+
+The daemon reads all of it again at SIGHUP: the same words give what the files say by then.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import textwrap
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Sequence, TextIO, Tuple
 
 import configargparse  # type: ignore[import-untyped]
 
-from criproxy import __version__
+from criproxy import __version__, environment
 
 DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
 """Read if it exists and no other file is named."""
@@ -27,6 +30,11 @@ _LARGEST_MESSAGE = 2**32 - 1
 """bytes: a gRPC message's length is a number of 32 bits."""
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+}
+"""As Go's flags have them (strconv.ParseBool)."""
 
 
 class ConfigError(Exception):
@@ -61,18 +69,19 @@ class Config:
     max_message_size: int
     """Bytes."""
     verbosity: int
+    log_to_stderr: bool
+    """Whether the log goes to standard error even where that is the journal."""
     warnings: Tuple[str, ...]
     """What is accepted and yet will not do what it looks like, one line each, to be logged at start."""
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     """Reads the words after the program's name. Raises ConfigError; --help and --version print and raise SystemExit."""
-    words, warnings = _spelled_out(argv)
-    variables = _variables(environ)
-    values = {option.name: _read(option, text) for option, text in zip(_OPTIONS, _texts(words, variables))}
+    given = _given(argv, environ)
+    values = {option.name: _read(option, text, given) for option, text in zip(_OPTIONS, _texts(given))}
     runtimes: Tuple[Runtime, ...] = values["connect"]
     listen: str = values["listen"]
-    _refuse_a_loop(listen, runtimes)
+    refuse_a_loop(listen, runtimes)
     return Config(
         runtimes,
         listen,
@@ -82,16 +91,49 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         fan_out_timeout=values["fan-out-timeout"],
         max_message_size=values["max-message-size"],
         verbosity=values["verbosity"],
-        warnings=(*warnings, *_unknown(variables), *_doubts(runtimes)),
+        log_to_stderr=values["log-to-stderr"],
+        warnings=(*given.warnings, *_unknown(given.variables), *_doubts(runtimes)),
     )
 
 
-def _texts(words: List[str], variables: Mapping[str, str]) -> List[str]:
+@dataclass(frozen=True)
+class _Given:
+    """What the options are made of."""
+
+    own: List[str]
+    """The command line, as ``--name=value``."""
+    opts: List[str]
+    """The words of CRIPROXY_OPTS, which stand before it."""
+    variables: Dict[str, str]
+    places: Dict[str, str]
+    """Where a variable that is not the process's own is set, with its name: what is wrong there is to be found."""
+    warnings: List[str]
+
+    def place(self, option: _Option) -> str:
+        """Where the option's value has been given, if the option's name is not all there is to say."""
+        word = f"--{option.name}="
+        if any(own.startswith(word) for own in self.own):
+            return ""
+        if any(opt.startswith(word) for opt in self.opts):
+            return self.places[_OPTS]
+        return self.places.get(_variable(option.name), "")
+
+
+def _given(argv: Sequence[str], environ: Mapping[str, str]) -> _Given:
+    own, warnings = _spelled_out(argv)
+    path, assigned, more = _environment_file(own)
+    variables, places = _variables(environ, path, assigned)
+    opts, without_effect = _words_of_opts(variables.get(_OPTS, ""), places)
+    return _Given(own, opts, variables, places, [*warnings, *more, *without_effect])
+
+
+def _texts(given: _Given) -> List[str]:
     """The options' values as they were given, in the order of `_OPTIONS`."""
-    named = any(word.startswith("--config=") for word in words) or _variable("config") in variables
+    words = [*given.opts, *given.own]
+    named = any(word.startswith("--config=") for word in words) or _variable("config") in given.variables
     parser = _parser([] if named else [DEFAULT_FILE])
     try:
-        found = vars(parser.parse_args(words, env_vars=variables))
+        found = vars(parser.parse_args(words, env_vars=given.variables))
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from error
     if named and not found["config"]:
@@ -99,14 +141,16 @@ def _texts(words: List[str], variables: Mapping[str, str]) -> List[str]:
     return [found[option.name] for option in _OPTIONS]
 
 
-def _read(option: _Option, text: str) -> Any:
+def _read(option: _Option, text: str, given: _Given) -> Any:
     try:
         return option.read(text)
     except ValueError as error:
-        raise ConfigError(f"{option.name}: {error}") from error
+        place = given.place(option)
+        raise ConfigError(f"{place}{': ' if place else ''}{option.name}: {error}") from error
 
 
-def _refuse_a_loop(listen: str, runtimes: Sequence[Runtime]) -> None:
+def refuse_a_loop(listen: str, runtimes: Sequence[Runtime]) -> None:
+    """Raises ConfigError if a runtime's socket is the one that kubelet connects to."""
     for runtime in runtimes:
         if os.path.realpath(runtime.path) == os.path.realpath(listen):
             raise ConfigError(f"listen: {listen!r} is the socket of a runtime, too")
@@ -170,7 +214,7 @@ def _path(text: str, whole: str = "") -> str:
 
 
 def _unknown(variables: Mapping[str, str]) -> Iterator[str]:
-    known = {_variable(option.name) for option in _OPTIONS} | {_variable("config")}
+    known = {_variable(option.name) for option in _OPTIONS} | {_variable("config"), _OPTS}
     for name in sorted(variables):
         if name.startswith(_variable("")) and name not in known:
             yield f"the environment variable {name!r} is none of an option"
@@ -225,6 +269,12 @@ def _size(text: str) -> int:
     return size
 
 
+def _boolean(text: str) -> bool:
+    if text not in _BOOLEANS:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return _BOOLEANS[text]
+
+
 def _url(text: str) -> str:
     if text and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
         raise ValueError(f"{text!r} is not an address like http://HOST:PORT")
@@ -246,6 +296,8 @@ class _Option:
     help: str
     go: str = ""
     """How the Go program calls it, if otherwise."""
+    alone: str = ""
+    """The value that it has on a command line without one; empty if it takes the next word."""
 
 
 _OPTIONS = (
@@ -287,10 +339,23 @@ _OPTIONS = (
         " lists",
         go="v",
     ),
+    _Option(
+        "log-to-stderr",
+        _boolean,
+        "false",
+        "BOOL",
+        "whether to write to standard error, one line a record, even where that is the journal; true where no =BOOL"
+        " follows",
+        go="logtostderr",
+        alone="true",
+    ),
 )
 
+_OPTS = "CRIPROXY_OPTS"
+_NOT_IN_OPTS = ("help", "version", "environment-file")
+"""They mean something to whoever types the command line, and would make the daemon print and end at a reload."""
+
 _WITHOUT_EFFECT = {
-    "logtostderr": False,
     "alsologtostderr": False,
     "stderrthreshold": True,
     "log_dir": True,
@@ -305,8 +370,10 @@ takes a value, which a flag that takes none can have after a ``=`` all the same.
 _EPILOG = f"""\
 Each option NAME can also be given by the environment variable CRIPROXY_NAME, in capitals and with _ for -, and as a
 line NAME = VALUE in the configuration file. The command line goes before the environment, and that before the file.
-An empty variable counts as not set. One dash does for two. TIME: seconds, or with ms, s or m. BYTES: a number, or
-with k, M, G, Ki, Mi or Gi.
+An empty variable counts as not set. CRIPROXY_OPTS holds words that stand before the command line's own. One dash does
+for two. TIME: seconds, or with ms, s or m. BYTES: a number, or with k, M, G, Ki, Mi or Gi.
+
+SIGHUP makes the daemon read all of it again, files and all.
 
 Accepted without effect, for the Go program's command lines:
 {textwrap.fill(", ".join("-" + name for name in _WITHOUT_EFFECT), 118, break_on_hyphens=False)}
@@ -327,24 +394,74 @@ def _variable(option: str) -> str:
     return "CRIPROXY_" + option.upper().replace("-", "_")
 
 
-def _variables(environ: Mapping[str, str]) -> Dict[str, str]:
-    """The environment without empty variables, and with CRI_PRIMARY and CRI_OTHER put together.
+def _environment_file(words: Sequence[str]) -> Tuple[str, Dict[str, environment.Assignment], List[str]]:
+    """The environment file that the words name, its variables, and a warning for each line that means nothing.
 
-    They are what /etc/default/criproxy has always held. CRI_OTHER alone is refused like any ``connect`` without a
+    One that is not there is empty, like systemd's ``EnvironmentFile=-``: a node may do without.
+    """
+    named = [word.partition("=")[2] for word in words if word.startswith("--environment-file=")]
+    if not named:
+        return "", {}, []
+    path = named[-1]
+    try:
+        with open(path, encoding="utf-8") as file:
+            assigned, skipped = environment.read(file.read())
+    except FileNotFoundError:
+        if not path:
+            raise ConfigError("environment-file: the file's name is empty") from None
+        return path, {}, []
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or not what such a file can have
+        raise ConfigError(f"{path}: {error}") from error
+    warnings = [f"{path}, line {line}: no NAME=value; it is skipped" for line in skipped]
+    for name, (_, line) in assigned.items():
+        if not name.startswith(("CRIPROXY_", "CRI_")):
+            warnings.append(f"{path}, line {line}: {name!r} means nothing to criproxy")
+    return path, assigned, warnings
+
+
+def _variables(
+    environ: Mapping[str, str], path: str, assigned: Mapping[str, environment.Assignment]
+) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """The variables that are not empty, with CRI_PRIMARY and CRI_OTHER put together, and the places of some.
+
+    Those two are what /etc/default/criproxy has always held. CRI_OTHER alone is refused like any ``connect`` without a
     primary: to fall back on dockershim's socket would leave a node of today without a runtime.
     """
     variables = {name: value for name, value in environ.items() if value}
-    parts = [variables[name] for name in ("CRI_PRIMARY", "CRI_OTHER") if name in variables]
-    if parts:
-        variables.setdefault(_variable("connect"), ",".join(parts))
-    return variables
+    places = {_OPTS: _OPTS}
+    for name, (value, line) in assigned.items():
+        if value and name not in variables:
+            variables[name] = value
+            places[name] = f"{path}, line {line}: {name}"
+    parts = [name for name in ("CRI_PRIMARY", "CRI_OTHER") if name in variables]
+    connect = _variable("connect")
+    if parts and connect not in variables:
+        variables[connect] = ",".join(variables[name] for name in parts)
+        places[connect] = " and ".join(places[name] for name in parts if name in places)
+    return variables, places
+
+
+def _words_of_opts(opts: str, places: Mapping[str, str]) -> Tuple[List[str], List[str]]:
+    """The words of CRIPROXY_OPTS as `_spelled_out` gives them."""
+    try:
+        words, warnings = _spelled_out(shlex.split(opts))
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"{places[_OPTS]}: {error}") from error
+    for word in words:
+        name = word[2:].partition("=")[0]
+        if name in _NOT_IN_OPTS:
+            raise ConfigError(f"{places[_OPTS]}: --{name} can only stand on the command line")
+    return words, warnings
 
 
 def _spelled_out(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
     """Go's command line as ``--name=value`` words, and a warning for each flag without effect."""
     names = {"h": "help", **{option.go: option.name for option in _OPTIONS if option.go}}
-    takes_value = {"help": False, "version": False, "config": True, **_WITHOUT_EFFECT}
-    takes_value.update({option.name: True for option in _OPTIONS})
+    takes_value = {"help": False, "version": False, "config": True, "environment-file": True, **_WITHOUT_EFFECT}
+    takes_value.update({option.name: not option.alone for option in _OPTIONS})
+    alone = {option.name: option.alone for option in _OPTIONS if option.alone}
     words: List[str] = []
     warnings: Dict[str, None] = {}
     rest = iter(argv)
@@ -362,6 +479,8 @@ def _spelled_out(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
                 raise ConfigError(f"{word!r} needs a value") from None
         if name in _WITHOUT_EFFECT:
             warnings[f"the option -{name} has no effect"] = None
+        elif name in alone:
+            words.append(f"--{name}{value or '=' + alone[name]}")
         elif value and not takes_value[name]:
             raise ConfigError(f"{word!r}: --{name} takes no value")
         else:
@@ -427,6 +546,12 @@ def _parser(default_files: List[str]) -> _Parser:
         is_config_file=True,
         env_var=_variable("config"),
         help=f"the configuration file (default: {DEFAULT_FILE}, if it exists)",
+    )
+    parser.add_argument(
+        "--environment-file",
+        metavar="FILE",
+        help="a file of variables that count like those of the environment, which goes before it, as systemd reads"
+        " them; one that does not exist is empty (default: none)",
     )
     parser.add_argument("--version", action="version", version=f"criproxy {__version__}")
     return parser

@@ -131,7 +131,7 @@ def main(argv: Sequence[str]) -> int:
     except (ConfigError, OSError) as error:
         parser.error(str(error))
     processes = _Processes(options.dir)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last is a configuration to read for criproxy
         signal.signal(number, processes.stop)
     try:
         _require_free(config.listen)

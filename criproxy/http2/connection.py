@@ -379,6 +379,10 @@ class Connection:
         """Sends a PING with these 8 bytes; the answer is a `PingAcknowledged`."""
         self._out.append(frames.frame(frames.PING, 0, 0, payload))
 
+    def announce_going_away(self) -> None:
+        """Sends a GOAWAY after which the peer opens no streams; those it has opened meanwhile are taken."""
+        self._out.append(frames.goaway(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR, ""))
+
     def go_away(self, code: ErrorCode = ErrorCode.NO_ERROR, text: str = "") -> None:
         """Sends GOAWAY: streams that the peer has open go on unless ``code`` is an error, new ones are ignored."""
         self.going_away = self._takes_no_streams = True

@@ -26,11 +26,13 @@ from criproxy.http2.connection import (
 )
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block, block_of
+from criproxy.relay import facts
 from criproxy.relay.grpc import CONTENT_TYPE, Code, Reader, RpcError, prefix, status_of
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Router, Transform
 from criproxy.relay.transport import Transport
 from criproxy.report.log import Log
+from criproxy.report.record import Fields
 
 RETRY_INTERVAL = 0.25
 """Between two attempts to find a runtime that is not there, seconds."""
@@ -40,6 +42,7 @@ STREAM_WINDOW = 1024 * 1024
 """What a runtime may send of one answer before kubelet has taken it, bytes."""
 _SILENCE = 1.0
 """How long a PING may remain unanswered before the runtime counts as not there, seconds."""
+_SILENT = "it does not answer"
 _REMEMBERED_WAYS = 1024
 _PROBE_LIMIT = 64 * 1024
 _PING = b"criproxy"
@@ -147,6 +150,8 @@ class Link:
             self.connection.reset(leg.stream_id, ErrorCode(code))
             self.transport.flush_soon()
             self._open_waiting()
+            if self.connection.going_away:
+                self.drain()
         else:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not leg)
 
@@ -165,6 +170,13 @@ class Link:
     def _on_silence(self) -> None:
         self.silent = True
         self.backend.on_silence(self)
+
+    def go_away(self) -> None:
+        """Takes no more calls, and closes the connection as soon as no call is on it."""
+        self.connection.go_away()
+        self.transport.flush_soon()
+        self._open_waiting()
+        self.drain()
 
     def drain(self) -> None:
         """Closes the connection as soon as no call is on it."""
@@ -303,8 +315,11 @@ class Backend:
     def __init__(self, loop: Loop, log: Log, names: Names, path: str, on_change: Callable[[Backend], None]) -> None:
         self.loop = loop
         self.names = names
+        self.primary = not names.runtime
         self.path = path
         self.link: Optional[Link] = None
+        self.known = False
+        """Whether it has been found out if the runtime is there."""
         self.reason = "not connected yet"
         self.complaints: Set[str] = set()
         """What has been warned of since the runtime was last found, so as not to say it each second."""
@@ -312,6 +327,7 @@ class Backend:
         self._on_change = on_change
         self._next: Optional[Link] = None
         self._found = 0.0
+        self._description = ""
         self._draining: Set[Link] = set()
         self._timer: Optional[Timer] = None
         self._handshake: Optional[Timer] = None
@@ -322,6 +338,13 @@ class Backend:
         return f'runtime "{self.names.runtime}"' if self.names.runtime else "the primary runtime"
 
     @property
+    def state(self) -> str:
+        """Who is there, or why nobody is, in a few words."""
+        if self.link is None:
+            return f"not there: {self.reason}" if self.known else self.reason
+        return f"not there: {_SILENT}" if self.link.silent else self._description
+
+    @property
     def available(self) -> Optional[Link]:
         """The connection to the runtime if it is there and answers."""
         link = self.link
@@ -329,11 +352,14 @@ class Backend:
 
     def error(self) -> RpcError:
         """What a call for the runtime ends with while it is not there."""
-        reason = self.reason if self.link is None else "it does not answer"
+        reason = self.reason if self.link is None else _SILENT
         return RpcError(Code.UNAVAILABLE, f"criproxy: {self} ({self.path}) is not available: {reason}")
 
     def wait(self, waiter: Waiter, seconds: float) -> None:
         """Tells the waiter as soon as the runtime is there, or that it has not come within so many seconds."""
+        if self._stopped:
+            waiter.on_unavailable(self.error())
+            return
 
         def give_up() -> None:
             self._waiters.pop(waiter, None)
@@ -347,11 +373,14 @@ class Backend:
         if timer is not None:
             timer.cancel()
 
+    def _facts(self) -> Fields:
+        return (facts.of_runtime(self.names),)
+
     def complain(self, about: str, text: str) -> None:
         """A warning, once until the runtime is found anew or is `well` again."""
         if about not in self.complaints:
             self.complaints.add(about)
-            self._log.warning(text)
+            self._log.warning(text, self._facts)
 
     def well(self, about: str) -> None:
         """What has been complained of works: the next time is news again."""
@@ -379,13 +408,38 @@ class Backend:
 
     def stop(self) -> None:
         """Closes the connections and makes no new ones."""
+        self._stop_looking()
+        for link in (self.link, *self._draining):
+            if link is not None:
+                link.transport.close("criproxy stops")
+
+    def retire(self) -> None:
+        """The runtime is not one of ours any more: what it has been asked it may answer, more it is not asked."""
+        self.reason = "it is not configured any more"
+        self._stop_looking()
+        waiters, self._waiters = self._waiters, {}
+        for waiter, timer in waiters.items():
+            timer.cancel()
+            waiter.on_unavailable(self.error())
+        link, self.link = self.link, None
+        if link is not None:
+            self._draining.add(link)
+            link.go_away()
+
+    def _stop_looking(self) -> None:
         self._stopped = True
         for timer in (self._timer, self._handshake):
             if timer is not None:
                 timer.cancel()
-        for link in (self.link, self._next, *self._draining):
+        if self._next is not None:
+            self._next.transport.close("it is not looked for any more")
+
+    def rename(self, names: Names) -> None:
+        """The runtime's names in another set of runtimes, which has a router of its own."""
+        self.names = names
+        for link in (self.link, *self._draining):
             if link is not None:
-                link.transport.close("criproxy stops")
+                link.ways.clear()
 
     def _probe(self, link: Link) -> None:
         probes: List[_Probe] = []
@@ -426,11 +480,13 @@ class Backend:
         link.versions = versions
         self._next = None
         self.link = link
+        self.known = True
         self._found = self.loop.time()
         self.complaints.clear()
         name = next(probe.name for probe in probes if probe.supported)
         spoken = ", ".join(version.spoken for version in Version if version in versions)
-        self._log.info(f"connected to {self} ({self.path}): {name}, CRI {spoken}")
+        self._description = f"{name} ({spoken})"
+        self._log.info(f"connected to {self} ({self.path}): {name}, CRI {spoken}", self._facts)
         self._on_change(self)
         self._tell_waiters(link)
 
@@ -442,6 +498,7 @@ class Backend:
 
     def _absent(self, reason: str, again_on: Optional[Link] = None) -> None:
         """The runtime is not there: says so if that is news, and tries again."""
+        self.known = True
         self.reason = reason
         self.complain(f"absent: {reason}", f"{self} ({self.path}) is not there: {reason}; looking for it")
         again = self.connect if again_on is None else lambda: self._probe_again(again_on)
@@ -455,11 +512,14 @@ class Backend:
     def on_silence(self, link: Link) -> None:
         """A runtime that is connected does not answer."""
         if link is self.link:
-            self._log.warning(f"{self} ({self.path}) does not answer; it counts as not there until it does")
+            self._log.warning(
+                f"{self} ({self.path}) does not answer; it counts as not there until it does", self._facts
+            )
+            self._on_change(self)
 
     def on_heard(self) -> None:
         """A runtime that had been silent has answered: it is there again for those who did not find it."""
-        self._log.info(f"{self} ({self.path}) answers again")
+        self._log.info(f"{self} ({self.path}) answers again", self._facts)
         self._on_change(self)
 
     def on_going_away(self, link: Link) -> None:
@@ -492,7 +552,7 @@ class Backend:
         self.reason = reason
         if self._stopped:
             return
-        self._log.warning(f"{self} ({self.path}) has gone: {reason}")
+        self._log.warning(f"{self} ({self.path}) has gone: {reason}", self._facts)
         self._on_change(self)
         # One that answers and hangs up each time must not keep us busy.
         pause = self._found + RETRY_INTERVAL - self.loop.time()

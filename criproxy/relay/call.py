@@ -11,12 +11,14 @@ receiver has taken (`on_taken`, `on_sent`), so whoever is slow slows its sender 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.identity import Names
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block
+from criproxy.relay import facts
 from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
 from criproxy.relay.grpc import (
     OK_TRAILERS,
@@ -34,6 +36,7 @@ from criproxy.relay.grpc import (
     with_timeout,
 )
 from criproxy.relay.plan import Plan, Transform
+from criproxy.report.record import Fields
 
 if TYPE_CHECKING:
     from criproxy.relay.frontend import FrontConnection
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 class Origin:
     """Where a call has come from: kubelet's connection, the stream there, the request's head, and when (seconds)."""
 
-    __slots__ = ("block", "front", "plan", "started", "stream")
+    __slots__ = ("asked", "block", "front", "plan", "started", "stream")
 
     def __init__(self, front: FrontConnection, stream: int, block: Block, plan: Plan) -> None:
         self.front = front
@@ -50,6 +53,8 @@ class Origin:
         self.block = block
         self.plan = plan
         self.started = front.proxy.loop.time()
+        self.asked = b""
+        """The request's message as kubelet has sent it, when it is there."""
 
 
 class Call:
@@ -65,6 +70,7 @@ class Call:
         self.block = origin.block
         self.plan = origin.plan
         self.started = origin.started
+        self.asked = origin.asked
         self.headers_sent = False
         self.complete = complete
         """Whether kubelet has sent all of its request."""
@@ -160,7 +166,9 @@ class Call:
         """Shows a message of the answer, if it is to be shown."""
         row = self.plan.method
         if row is not None and self.proxy.log.enabled(row.loud):
-            self.proxy.log.leave(self.plan.path, row.rpc.response, body)
+            # Nothing but success follows the answer of a method that has one.
+            code = None if row.rpc.server_streaming else Code.OK
+            self.proxy.log.leave(self.plan.path, row.rpc.response, body, lambda: self._facts(code, body))
 
     def log_trailers(self, block: Block) -> None:
         """Says that the call has failed, if it has."""
@@ -170,7 +178,15 @@ class Call:
 
     def log_failure(self, code: int, text: str) -> None:
         """Says that the call has failed."""
-        self.proxy.log.fail(self.plan.path, code, text)
+        self.proxy.log.fail(self.plan.path, code, text, lambda: self._facts(code))
+
+    def runtimes(self) -> Sequence[Names]:
+        """Those that have been asked."""
+        return ()
+
+    def _facts(self, code: Optional[int], answer: Optional[bytes] = None) -> Fields:
+        seconds = self.proxy.loop.time() - self.started
+        return facts.of_call(self.plan, self.runtimes(), self.asked, answer) + facts.of_end(code, seconds)
 
 
 class SingleCall(Call):
@@ -190,13 +206,17 @@ class SingleCall(Call):
         self._unsent = 0
         self._owed = 0
 
+    def runtimes(self) -> Sequence[Names]:
+        """The one that it is for."""
+        return (self.backend.names,)
+
     def start(self, body: bytes) -> None:
         """Sends the request, as soon as its runtime is there."""
         self._body = body
         link = self.backend.available
         if link is not None:
             self._send(link)
-        elif self.backend is self.proxy.primary:
+        elif self.backend.primary:
             self._waited = True
             self.backend.wait(self, self.patience())
         else:
@@ -209,7 +229,7 @@ class SingleCall(Call):
     def on_unavailable(self, error: RpcError) -> None:
         """The runtime is not there."""
         row = self.plan.method
-        if row is not None and row.empty_if_absent and self.backend is not self.proxy.primary:
+        if row is not None and row.empty_if_absent and not self.backend.primary:
             self.answer_empty()
             return
         self.fail(error)

@@ -15,10 +15,11 @@ timeout is left out with a warning.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.identity import Names
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block
 from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
@@ -47,13 +48,14 @@ REJOIN_INTERVAL = 1.0
 class Branch:
     """One runtime's part in a call: the leg that is its stream there."""
 
-    def __init__(self, call: FanOut, backend: Backend) -> None:
+    def __init__(self, call: FanOut, backend: Backend, done: bool = False) -> None:
         self.call = call
         self.backend = backend
+        self.primary = backend.primary
         self.link: Optional[Link] = None
         self.stream_id = 0
         self.headers: Optional[Block] = None
-        self.done = False
+        self.done = done
         self.heard = False
         """Whether it has said anything since this was last looked at."""
         self.bodies: List[bytes] = []
@@ -66,11 +68,6 @@ class Branch:
         self._waited = False
         self._reader = Reader(call.proxy.config.max_message_size)
         self._change: Optional[Transform] = None
-
-    @property
-    def primary(self) -> bool:
-        """Whether this is the primary runtime's part."""
-        return self.backend is self.call.proxy.primary
 
     def start(self) -> None:
         """Asks the runtime, or waits for it if it is the primary."""
@@ -197,6 +194,10 @@ class FanOut(Call):
         self._body = b""
         self._timer: Optional[Timer] = None
         self._over = False
+
+    def runtimes(self) -> Sequence[Names]:
+        """All that have a part in it."""
+        return [branch.backend.names for branch in self.branches]
 
     def start(self, body: bytes) -> None:
         """Asks all runtimes at once."""
@@ -464,6 +465,18 @@ class Blend(_Streaming):
         if error is None or (error.code is not Code.UNIMPLEMENTED and branch.backend.available is not None):
             self.proxy.loop.call_later(REJOIN_INTERVAL, lambda: self.join(branch.backend))
 
+    def follow(self, backends: Sequence[Backend]) -> None:
+        """The runtimes are these now. Those that are new to the stream join it when they are there."""
+        if self.branches[0].backend is not backends[0]:
+            self.fail(RpcError(Code.UNAVAILABLE, "criproxy: another runtime is the primary one now"))
+            return
+        kept = {branch.backend: branch for branch in self.branches}
+        self.branches = [
+            kept.pop(backend) if backend in kept else Branch(self, backend, done=True) for backend in backends
+        ]
+        for branch in kept.values():
+            branch.cancel()
+
     def join(self, backend: Backend) -> None:
         """A runtime is there (again): its events belong to the stream."""
         if self._over or backend.available is None:
@@ -478,8 +491,7 @@ class Broadcast(FanOut):
     """A call for its effect on all runtimes that are there; the primary is waited for, lest nobody have heard of it."""
 
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        primary = origin.front.proxy.primary
-        there = [backend for backend in backends if backend is primary or backend.available is not None]
+        there = [backend for backend in backends if backend.primary or backend.available is not None]
         super().__init__(origin, there)
         self._errors: Dict[Branch, RpcError] = {}
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Dict, List, Optional, Union
+from functools import partial
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Union
 
+from criproxy.cri.identity import Names
 from criproxy.cri.methods import Method, To
-from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived, Sent, StreamReset
+from criproxy.http2.connection import (
+    Connection,
+    DataReceived,
+    Event,
+    HeadersReceived,
+    PingAcknowledged,
+    Sent,
+    StreamReset,
+)
 from criproxy.http2.headers import Block, spelling
+from criproxy.relay import facts
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
 from criproxy.relay.fan import Blend, Broadcast, Chain, Gather
 from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
-from criproxy.relay.loop import Loop
-from criproxy.relay.plan import Plan, plan_of
+from criproxy.relay.loop import Loop, Timer
+from criproxy.relay.plan import Plan, Route, plan_of
 from criproxy.relay.transport import Transport
 
 if TYPE_CHECKING:
@@ -29,6 +40,9 @@ _BATCH = 64
 """Connections accepted in one round of the loop."""
 _PAUSE = 1.0
 """How long no connection is accepted when there are no descriptors left, seconds."""
+_PING = b"goodbye!"
+_HEARING_TIME = 1.0
+"""How long a client may take to hear that we go away, and again to hang up, seconds."""
 _VOLATILE = spelling(TIMEOUT)
 
 
@@ -77,12 +91,22 @@ class Incoming(Origin):
     def _start(self, body: bytes) -> None:
         row, proxy = self.plan.method, self.front.proxy
         assert row is not None  # a call of a method without a row is a PassThrough from its head on
-        if proxy.log.enabled(row.loud):
-            proxy.log.enter(self.plan.path, row.rpc.request, body)
-        route = proxy.router.route(row, body)
+        self.asked = body
+        route = self._logged_route(row, body) if proxy.log.enabled(row.loud) else proxy.router.route(row, body)
         call = self._call(row, [proxy.backend_of(names) for names in route.targets])
         self.front.calls[self.stream] = call
         call.start(route.body)
+
+    def _logged_route(self, row: Method, body: bytes) -> Route:
+        """Logs the request, which may turn out to be for nobody."""
+        targets: Sequence[Names] = ()
+        try:
+            route = self.front.proxy.router.route(row, body)
+            targets = route.targets
+            return route
+        finally:
+            about = partial(facts.of_call, self.plan, targets, body)
+            self.front.proxy.log.enter(self.plan.path, row.rpc.request, body, about)
 
     def _call(self, row: Method, backends: List[Backend]) -> Call:
         if row.to is To.EVENTS:
@@ -111,6 +135,10 @@ class FrontConnection:
         self.proxy = proxy
         self.calls: Dict[int, Union[Call, Incoming]] = {}
         self.connection = Connection(False, STREAM_WINDOW, MAX_STREAMS, _VOLATILE)
+        self._hearing: Optional[Timer] = None
+        self._parting = False
+        """We have said that we go away, and which call was the last."""
+        self._lingering: Optional[Timer] = None
         self.transport = Transport(proxy.loop, sock, self.connection, self._on_events, self._on_closed)
 
     def consumed(self, stream_id: int, size: int) -> None:
@@ -125,14 +153,37 @@ class FrontConnection:
             self._close_if_done()
 
     def drain(self) -> None:
-        """Takes no new calls; closes when those that are under way are over."""
+        """Takes no new calls; the connection ends when those that are under way are over.
+
+        RFC 9113, section 6.8: a call that is on its way to us while we say so would be lost. So kubelet is told first
+        that there will be no more, and when it has heard that (or does not answer) which was the last. Then it is
+        kubelet that hangs up: if it were us, what it has yet to write would fail, and gRPC's library in C then takes
+        the answers that it has yet to read for lost.
+        """
+        self.proxy.end_lasting(self)
+        self.connection.announce_going_away()
+        self.connection.ping(_PING)
+        self.transport.flush_soon()
+        self._hearing = self.proxy.loop.call_later(_HEARING_TIME, self._go_away)
+
+    def _go_away(self) -> None:
+        if self._hearing is None or self.transport.closed:
+            return
+        self._hearing.cancel()
+        self._hearing = None
+        self._parting = True
         self.connection.go_away()
         self.transport.flush_soon()
+        self.proxy.end_lasting(self)
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if not self.calls and not self.connection.open_streams:
+        if self.calls or self.connection.open_streams:
+            return
+        if not self._parting:
             self.transport.close_when_flushed()
+        elif self._lingering is None:
+            self._lingering = self.proxy.loop.call_later(_HEARING_TIME, self.transport.close_when_flushed)
 
     def _on_events(self, events: List[Event]) -> None:
         calls = self.calls
@@ -157,6 +208,9 @@ class FrontConnection:
                 call = calls.pop(event.stream_id, None)
                 if call is not None:
                     call.cancel()
+            elif isinstance(event, PingAcknowledged):
+                # What has come together with it is a call like any other: it may have been written before.
+                self.proxy.loop.call_later(0, self._go_away)
         if self.connection.going_away:
             self._close_if_done()
 
@@ -177,6 +231,8 @@ class FrontConnection:
 
     def _on_closed(self, reason: str) -> None:
         del reason  # A client that has gone is no news.
+        if self._lingering is not None:
+            self._lingering.cancel()
         calls, self.calls = self.calls, {}
         for call in calls.values():
             call.cancel()
@@ -190,11 +246,17 @@ class Listener:
         self._proxy = proxy
         self._sock = sock
         self._loop: Loop = proxy.loop
+        self.is_open = False
         sock.setblocking(False)
-        self._watch()
+
+    def open(self) -> None:
+        """Takes connections from now on; until then they wait in the socket's queue."""
+        if not self.is_open:
+            self.is_open = True
+            self._watch()
 
     def close(self) -> None:
-        """Takes no more connections."""
+        """Takes no more connections. Those that wait go with the socket, unless somebody else has it, too."""
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
 

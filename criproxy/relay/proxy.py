@@ -15,40 +15,110 @@ from criproxy.relay.loop import Loop
 from criproxy.relay.plan import Router
 from criproxy.report.log import Log
 
+SETTLING_TIME = 1.0
+"""How long connections wait for it to be known of each runtime whether it is there, seconds."""
+
 
 class Proxy:
     """The relay between one listening socket and the runtimes of a configuration.
 
-    ``stream_url`` gives what is put before a streaming URL that is a path alone.
+    ``stream_url`` gives what is put before a streaming URL that is a path alone; ``on_change`` is called whenever what
+    `state` and `ready` say may be something else.
     """
 
-    def __init__(self, config: Config, loop: Loop, log: Log, stream_url: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        loop: Loop,
+        log: Log,
+        stream_url: Callable[[Config], str],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
         self.loop = loop
         self.log = log
         self.fronts: Set[FrontConnection] = set()
         self.lasting: Set[Blend] = set()
         """Calls that do not end by themselves."""
+        self._stream_url = stream_url
+        self._tell_change = on_change
         self._listener: Optional[Listener] = None
         self._drained: Optional[Callable[[], None]] = None
-        primary, *alternatives = config.runtimes
+        self._backends: Dict[Names, Backend] = {}
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Makes a router for the configuration's runtimes, and a backend of each that has none yet."""
+        there = {(backend.names.runtime, backend.path): backend for backend in self._backends.values()}
+        primary, *alternatives = self.config.runtimes
         runtimes = Runtimes(runtime.id for runtime in alternatives)
-        self.router = Router(runtimes, stream_url)
-        self._backends: Dict[Names, Backend] = {
-            names: Backend(loop, log, names, runtime.path, self._on_change)
-            for names, runtime in zip((runtimes.primary, *runtimes.alternatives), (primary, *alternatives))
-        }
+        self.router = Router(runtimes, lambda: self._stream_url(self.config))
+        self._backends = {}
+        for names, runtime in zip((runtimes.primary, *runtimes.alternatives), (primary, *alternatives)):
+            backend = there.get((runtime.id, runtime.path))
+            if backend is None:
+                backend = Backend(self.loop, self.log, names, runtime.path, self._on_change)
+            else:
+                backend.rename(names)
+            self._backends[names] = backend
         self.primary = self._backends[runtimes.primary]
 
     def backend_of(self, names: Names) -> Backend:
         """The runtime that has these names."""
         return self._backends[names]
 
+    @property
+    def ready(self) -> bool:
+        """Whether connections are taken, and it is known whether the primary runtime is there."""
+        return self._listener is not None and self._listener.is_open and self.primary.known
+
+    @property
+    def state(self) -> str:
+        """Each runtime's state, in one line."""
+        return "; ".join(
+            f"{backend.names.runtime or 'primary'} {backend.path}: {backend.state}"
+            for backend in self._backends.values()
+        )
+
     def start(self, sock: socket.socket) -> None:
-        """Looks for the runtimes, and takes connections on a listening socket."""
+        """Looks for the runtimes, and takes connections on a listening socket.
+
+        Whoever connects before each runtime is found, or found not to be there, waits in the socket's queue for a
+        while: a list without the pods of a runtime that we have only not asked yet would make kubelet think that they
+        are gone.
+        """
+        self._listener = Listener(self, sock)
+        self.loop.call_later(SETTLING_TIME, self._open)
         for backend in self._backends.values():
             backend.connect()
-        self._listener = Listener(self, sock)
+
+    def _open(self) -> None:
+        if self._listener is not None and not self._listener.is_open:
+            self._listener.open()
+            self._tell_change()
+
+    def reload(self, config: Config) -> None:
+        """Takes another configuration. Runtimes that are in both are not touched, nor are their calls.
+
+        A runtime that is not in it any more may answer what it has been asked. Endless streams go on without it; if
+        it was the primary one they end, since all that kubelet gets there follows from what that has said.
+        """
+        before = self.config.runtimes
+        self.config = config
+        if config.runtimes == before:
+            return
+        old = list(self._backends.values())
+        self._arrange()
+        backends = list(self._backends.values())
+        for call in list(self.lasting):
+            call.follow(backends)
+        for backend in old:
+            if backend not in backends:
+                backend.retire()
+        for backend in backends:
+            if backend not in old:
+                backend.connect()
+        self._tell_change()
 
     def drain(self, seconds: float, done: Callable[[], None]) -> None:
         """Takes no more connections and calls; ``done`` is called when those under way are over, or after a time."""
@@ -56,13 +126,17 @@ class Proxy:
             return
         self._listener.close()
         self._listener = None
-        for call in list(self.lasting):
-            call.fail(RpcError(Code.UNAVAILABLE, "criproxy: criproxy is being stopped"))
         self._drained = done
         self.loop.call_later(seconds, self._give_up)
         for front in list(self.fronts):
             front.drain()
         self._finish_if_drained()
+
+    def end_lasting(self, front: FrontConnection) -> None:
+        """Ends the calls of a connection that would not end by themselves."""
+        for call in list(self.lasting):
+            if call.front is front:
+                call.fail(RpcError(Code.UNAVAILABLE, "criproxy: criproxy is being stopped"))
 
     def forget(self, front: FrontConnection) -> None:
         """A connection of kubelet's is gone."""
@@ -91,3 +165,6 @@ class Proxy:
         """A runtime is there, or is not there any more."""
         for call in list(self.lasting):
             call.join(backend)
+        if all(each.known for each in self._backends.values()):
+            self._open()
+        self._tell_change()

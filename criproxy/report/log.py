@@ -1,30 +1,20 @@
-"""The log: glog's lines on standard error, which is the journal under systemd.
+"""The log: what is said of the proxy and of its calls, in records for standard error or the journal.
 
 Verbosity, by which a caller decides whether to log a call: 2 calls that fail, 3 also requests and answers of calls
 that change something, 4 also status, 5 also lists.
 
 The daemon has one thread, and kubelet waits for it: the log must never be what it waits for. So what cannot be written
-at once is lost, and the next record that can be says how many were; a standard error that nobody reads any more costs
-the log and nothing else.
+at once is lost, and the next record that can be says how many were; a log that nobody reads any more costs the log and
+nothing else.
 """
 
 from __future__ import annotations
 
-import os
-import select
-import sys
-import time
-from typing import Optional, TextIO
+from typing import Callable, Optional
 
+from criproxy.report.record import ERROR, INFO, REFUSAL, WARNING, Fields, Level, Output
+from criproxy.report.stream import Stream
 from criproxy.report.yaml import dump, escape
-
-LIMIT = 64 * 1024
-"""bytes: the most that a record has."""
-_NOTE = 64
-"""bytes: as many as the note needs that says how many are left out."""
-
-_AT_ONCE = 4096
-"""bytes: as many as poll(2) promises room for in a pipe (PIPE_BUF), so that writing them does not wait."""
 
 _CODES = (
     "OK",
@@ -45,95 +35,73 @@ _CODES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
+_OF_THE_NODE = {"UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+"""The statuses that say that something on this node does not work. The others are the caller's, and kubelet gets some
+of them all day long: it asks for what is gone, and tries what exists."""
+
+Facts = Callable[[], Fields]
+"""Finds out a record's fields; called only for an output that has them."""
+
+
+def _no_facts() -> Fields:
+    return ()
 
 
 class Log:
-    """Writes records to a stream (``sys.stderr`` if none is given; nowhere if that is closed).
+    """Writes records to an output (standard error if none is given).
 
     Texts are one line, whatever is in them: control characters come out escaped, so nobody can make a record that we
     did not.
     """
 
-    def __init__(self, verbosity: int, stream: Optional[TextIO] = None) -> None:
-        self._verbosity = verbosity
-        self._stream: Optional[TextIO] = sys.stderr if stream is None else stream
+    def __init__(self, verbosity: int, output: Optional[Output] = None) -> None:
+        self.verbosity = verbosity
+        self.output: Output = Stream() if output is None else output
         self._lost = 0
-        self._torn = False
-        self._fd: Optional[int] = None
-        self._poll = select.poll()
-        try:
-            self._fd = self._stream.fileno() if self._stream is not None else None
-        except (OSError, ValueError):  # a stream without a file, as tests have
-            return
-        if self._fd is not None:
-            self._poll.register(self._fd, select.POLLOUT)
 
     def enabled(self, level: int) -> bool:
         """Whether what belongs to this verbosity is to be logged."""
-        return level <= self._verbosity
+        return level <= self.verbosity
 
-    def info(self, text: str) -> None:
+    def info(self, text: str, facts: Facts = _no_facts) -> None:
         """Logs a line, at any verbosity."""
-        self._record("I", escape(text))
+        self._record(INFO, escape(text), facts)
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, facts: Facts = _no_facts) -> None:
         """Logs a line about something that is not as it should be, at any verbosity."""
-        self._record("W", escape(text))
+        self._record(WARNING, escape(text), facts)
 
-    def error(self, text: str) -> None:
+    def error(self, text: str, facts: Facts = _no_facts) -> None:
         """Logs a line about something that failed, at any verbosity."""
-        self._record("E", escape(text))
+        self._record(ERROR, escape(text), facts)
 
-    def enter(self, path: str, message: str, body: bytes) -> None:
+    def enter(self, path: str, message: str, body: bytes, facts: Facts = _no_facts) -> None:
         """Logs a call's request: ``body`` is the serialized CRI message called ``message``."""
-        self._record("I", f"ENTER: {escape(path)}():\n{dump(message, body)}")
+        self._record(INFO, f"ENTER: {escape(path)}():\n{dump(message, body)}", facts)
 
-    def leave(self, path: str, message: str, body: bytes) -> None:
+    def leave(self, path: str, message: str, body: bytes, facts: Facts = _no_facts) -> None:
         """Logs a call's answer, likewise."""
-        self._record("I", f"LEAVE: {escape(path)}():\n{dump(message, body)}")
+        self._record(INFO, f"LEAVE: {escape(path)}():\n{dump(message, body)}", facts)
 
-    def fail(self, path: str, code: int, text: str) -> None:
+    def fail(self, path: str, code: int, text: str, facts: Facts = _no_facts) -> None:
         """Logs, from verbosity 2 on, that a call ends with this gRPC status."""
         if self.enabled(2):
-            name = _CODES[code] if 0 <= code < len(_CODES) else str(code)
-            self._record("E", f"FAIL: {escape(path)}(): {name}: {escape(text)}")
+            name = code_name(code)
+            level = ERROR if name in _OF_THE_NODE else REFUSAL
+            self._record(level, f"FAIL: {escape(path)}(): {name}: {escape(text)}", facts)
 
-    def _record(self, letter: str, text: str) -> None:
+    def _record(self, level: Level, text: str, facts: Facts) -> None:
+        output = self.output
         if self._lost:
-            said = self._write(_line("W", f"{self._lost} records are lost: standard error did not take them"))
+            said = output.write(WARNING, f"{self._lost} records are lost: {output.name} did not take them", ())
             if not said:
                 self._lost += 1
                 return
             self._lost = 0
-        if not self._write(_line(letter, text)):
+        if not output.write(level, text, facts() if output.has_fields else ()):
             self._lost += 1
 
-    def _write(self, record: bytes) -> bool:
-        """Writes a record, says whether it is written whole. Never waits, never raises OSError."""
-        if self._stream is None:
-            return True
-        if self._torn:
-            record = b"\n" + record
-        written = 0
-        try:
-            if self._fd is None:
-                self._stream.write(record.decode())
-                self._stream.flush()
-                return True
-            while written < len(record) and self._poll.poll(0):
-                written += os.write(self._fd, record[written : written + _AT_ONCE])
-        except (OSError, ValueError):  # ValueError: the stream is closed
-            pass
-        if written:
-            self._torn = written < len(record)
-        return written == len(record)
 
-
-def _line(letter: str, text: str) -> bytes:
-    now = time.time()
-    stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now))
-    record = f"{letter}{stamp}.{int(now % 1 * 1e6):06d} {os.getpid():7d} criproxy] {text}".encode(errors="replace")
-    if len(record) >= LIMIT:
-        kept = record[: LIMIT - _NOTE].decode(errors="ignore").encode()
-        record = kept + b" ... (%d bytes left out)" % (len(record) - len(kept))
-    return record if record.endswith(b"\n") else record + b"\n"
+def code_name(code: int) -> str:
+    """What gRPC calls a status; the number of one that it does not have."""
+    return _CODES[code] if 0 <= code < len(_CODES) else str(code)

@@ -22,6 +22,7 @@ from criproxy.cri import messages, schema
 
 PATIENCE = 20.0
 """How long a test waits for what must happen, seconds. The machines are slow and shared."""
+MODULE = ("-m", "criproxy")
 NO_LIMIT = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -195,12 +196,17 @@ class Client:
 
 
 class Proxy:
-    """The proxy's process. What it writes is collected in ``lines``."""
+    """The proxy's process. What it writes is collected in ``lines``.
 
-    def __init__(self, connect: str, listen: str, *options: str) -> None:
-        command = [sys.executable, "-m", "criproxy", "-connect", connect, "-listen", listen, *options]
+    ``launcher`` is what runs the program with the arguments that follow, ``how`` goes to Popen. With an empty
+    ``connect`` it is configured elsewhere, to listen at the path that is given.
+    """
+
+    def __init__(self, connect: str, listen: str, *options: str, launcher: Sequence[str] = MODULE, **how: Any) -> None:
+        words = ("-connect", connect, "-listen", listen) if connect else ()
+        command = [sys.executable, *launcher, *words, *options]
         self.path = listen
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", **how)
         self.lines: List[str] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -25,6 +25,7 @@ OPTIONS = {
     "fan-out-timeout": ("1", "2", "3"),
     "max-message-size": ("1", "2", "3"),
     "verbosity": ("1", "2", "3"),
+    "log-to-stderr": ("True", "False", "True"),
 }
 """Every option, with a value for the command line, one for the environment and one for the file."""
 
@@ -76,6 +77,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         fan_out_timeout=5.0,
         max_message_size=64 * 1024 * 1024,
         verbosity=0,
+        log_to_stderr=False,
         warnings=(),
     )
 
@@ -89,6 +91,8 @@ def test_the_command_line_of_the_go_programs_unit_is_accepted() -> None:
     )
     assert configured.listen == "/run/c.sock"
     assert configured.verbosity == 3
+    assert configured.log_to_stderr
+    assert configured.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -127,9 +131,8 @@ def test_a_value_may_begin_with_a_dash() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["-logtostderr"],
-        ["-logtostderr=false"],
-        ["--alsologtostderr"],
+        ["-alsologtostderr"],
+        ["--alsologtostderr=false"],
         ["-stderrthreshold", "INFO"],
         ["-stderrthreshold=INFO"],
         ["-log_dir", "/var/log"],
@@ -144,6 +147,22 @@ def test_a_flag_without_effect_is_accepted_with_one_warning(words: List[str]) ->
     name = words[0].lstrip("-").partition("=")[0]
     assert configured.verbosity == 1
     assert configured.warnings == (f"the option -{name} has no effect",)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ([], False),
+        (["-logtostderr"], True),
+        (["--log-to-stderr"], True),
+        (["-logtostderr=true"], True),
+        (["-logtostderr", "-logtostderr=F"], False),
+        (["-logtostderr=0"], False),
+    ],
+)
+def test_logtostderr_is_a_switch_that_takes_no_other_word(words: List[str], wanted: bool) -> None:
+    configured = parse([*words, "-v", "1"], {})
+    assert (configured.log_to_stderr, configured.verbosity) == (wanted, 1)
 
 
 @pytest.mark.parametrize(
@@ -303,13 +322,14 @@ def test_the_socket_may_be_written_as_grpc_does() -> None:
         ("fan-out-timeout", ["", "0", "0ms", "-1", "x", "nan", "inf"]),
         ("max-message-size", ["", "0", "0Mi", "-1", "x", "1.5Mi", "4Gi", "5G", "1m", "1KiB", "9" * 5000]),
         ("verbosity", ["", "-1", "x", "3.0", "0x3", "2147483648"]),
+        ("log-to-stderr", ["yes", "2", "tRue"]),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(
     option: str, values: List[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for value in values:
-        line = refused([f"--{option}", value], capsys)
+        line = refused([f"--{option}={value}"], capsys)
         assert line.startswith(f"criproxy: {option}: {value!r}"), value
 
 
@@ -323,11 +343,12 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(o
     file.write_text(f"{option} = {third}\n")
     from_file = [f"--config={file}"]
     environ = {variable(option): second}
-    assert value_of(parse([*from_file, f"--{option}", first], environ), option) == first
+    assert value_of(parse([*from_file, f"--{option}={first}"], environ), option) == first
     assert value_of(parse([f"-{option}={first}", *from_file], environ), option) == first
     assert value_of(parse(from_file, environ), option) == second
     assert value_of(parse(from_file, {}), option) == third
-    assert value_of(parse([], {}), option) not in (first, second, third)
+    if option != "log-to-stderr":  # which has but two values
+        assert value_of(parse([], {}), option) not in (first, second, third)
 
 
 @pytest.mark.parametrize(("name", "option"), [("v", "verbosity"), ("streamPort", "stream-port")])
@@ -457,6 +478,112 @@ def test_a_default_file_that_cannot_be_read_is_refused(capsys: pytest.CaptureFix
     assert config.DEFAULT_FILE in refused([], capsys)
 
 
+# The environment file.
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / "default"
+
+
+def from_file(file: Path, text: str, *words: str, **environ: str) -> Config:
+    """What an environment file with this text makes of a command line and an environment."""
+    file.write_text(text)
+    return parse([f"--environment-file={file}", *words], environ)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_environment_goes_before_the_environment_file_and_that_before_the_file(
+    option: str, tmp_path: Path, env_file: Path
+) -> None:
+    first, second, third = OPTIONS[option]
+    name = variable(option)
+    (tmp_path / "c.conf").write_text(f"{option} = {third}\n")
+    text = f"CRIPROXY_CONFIG={tmp_path}/c.conf\n{name}={second}\n"
+    assert value_of(from_file(env_file, text, **{name: first}), option) == first
+    assert value_of(from_file(env_file, text, **{name: ""}), option) == second
+    assert value_of(from_file(env_file, text, f"--{option}={first}"), option) == first
+    assert value_of(from_file(env_file, text), option) == second
+
+
+def test_the_variables_of_etc_default_are_the_parts_of_connect_in_the_environment_file_too(env_file: Path) -> None:
+    text = "CRI_PRIMARY=/a.sock\nCRI_OTHER=alt.test:/b.sock\n"
+    assert from_file(env_file, text).runtimes == (PRIMARY, ALTERNATIVE)
+    assert from_file(env_file, text, CRI_PRIMARY="/c.sock").runtimes == (Runtime("", "/c.sock"), ALTERNATIVE)
+    assert from_file(env_file, text, "-connect", "/c.sock").runtimes == (Runtime("", "/c.sock"),)
+
+
+@pytest.mark.parametrize("opts", ["-v 2 -listen '/x y.sock'", "--verbosity=2 --listen=/x\\ y.sock"])
+def test_the_words_in_criproxy_opts_stand_before_those_of_the_command_line(opts: str, env_file: Path) -> None:
+    text = f'CRIPROXY_VERBOSITY=1\nCRIPROXY_OPTS="{opts}"\n'.replace("\\", "\\\\")
+    assert from_file(env_file, text).verbosity == 2
+    assert from_file(env_file, text).listen == "/x y.sock"
+    assert from_file(env_file, text, "-v", "3").verbosity == 3
+    assert parse(["-streamPort", "1"], {"CRIPROXY_OPTS": "-v 2 -streamPort 2"}).stream_port == 1
+    assert parse([], {"CRIPROXY_OPTS": "-v 2"}).verbosity == 2
+
+
+def test_a_flag_without_effect_in_criproxy_opts_gets_its_warning(env_file: Path) -> None:
+    assert from_file(env_file, "CRIPROXY_OPTS=-vmodule x").warnings == ("the option -vmodule has no effect",)
+
+
+def test_an_environment_file_that_is_not_there_is_empty(env_file: Path) -> None:
+    assert parse(["--environment-file", str(env_file)], {}) == parse([], {})
+    assert parse(["--environment-file", "/etc/hosts/no", "--environment-file", str(env_file)], {}) == parse([], {})
+
+
+def test_lines_that_mean_nothing_are_skipped_with_a_warning(env_file: Path) -> None:
+    configured = from_file(env_file, "# GOGC=1\nGOGC=50\n\nexport CRI_PRIMARY=/x.sock\nnonsense\nCRIPROXY_X=1\n")
+    assert configured.runtimes == parse([], {}).runtimes
+    assert sorted(configured.warnings) == [
+        f"{env_file}, line 2: 'GOGC' means nothing to criproxy",
+        f"{env_file}, line 4: no NAME=value; it is skipped",
+        f"{env_file}, line 5: no NAME=value; it is skipped",
+        "the environment variable 'CRIPROXY_X' is none of an option",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("\nCRIPROXY_VERBOSITY=x", "line 2: CRIPROXY_VERBOSITY: verbosity: 'x'"),
+        ("CRI_PRIMARY=/a\nCRI_OTHER=/b", "line 1: CRI_PRIMARY and {0}, line 2: CRI_OTHER: connect: there are two"),
+        ("CRIPROXY_CONNECT=a:/b", "line 1: CRIPROXY_CONNECT: connect: 'a:/b' has no primary"),
+        ("# one\nCRIPROXY_OPTS=-v x", "line 2: CRIPROXY_OPTS: verbosity: 'x'"),
+        ("CRIPROXY_OPTS=-nonsense", "line 1: CRIPROXY_OPTS: unknown option: '-nonsense'"),
+        ("CRIPROXY_OPTS=word", "line 1: CRIPROXY_OPTS: unexpected argument: 'word'"),
+        ("CRIPROXY_OPTS=-connect 'x", "line 1: CRIPROXY_OPTS: No closing quotation"),
+        ("CRIPROXY_OPTS=--help", "line 1: CRIPROXY_OPTS: --help can only stand on the command line"),
+        ("CRIPROXY_OPTS=-version", "line 1: CRIPROXY_OPTS: --version can only"),
+        ("CRIPROXY_OPTS=--environment-file=/x", "line 1: CRIPROXY_OPTS: --environment-file can only"),
+        ("\n\nCRI_OTHER='a:/b", "line 3: CRI_OTHER: the quote is not closed"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_file_is_named_with_its_line(
+    text: str, named: str, env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_text(text)
+    line = refused(["--environment-file", str(env_file)], capsys)
+    assert line.startswith(f"criproxy: {env_file}: {named}" if ": the quote" in named else f"criproxy: {env_file}, ")
+    assert named.format(env_file) in line
+
+
+def test_what_is_wrong_elsewhere_is_not_blamed_on_the_environment_file(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_text("CRIPROXY_VERBOSITY=1\nCRIPROXY_OPTS=-v 2\n")
+    assert refused(["--environment-file", str(env_file), "-v", "x"], capsys).startswith("criproxy: verbosity: 'x'")
+
+
+def test_an_environment_file_that_cannot_be_read_is_refused(
+    tmp_path: Path, env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_bytes(b"CRI_PRIMARY=\xff\n")
+    for path in (tmp_path, env_file):
+        assert str(path) in refused(["--environment-file", str(path)], capsys)
+    assert "environment-file: the file's name is empty" in refused(["--environment-file="], capsys)
+
+
 # The program.
 
 
@@ -468,7 +595,7 @@ def test_help_has_the_options_their_defaults_the_commands_and_the_exit_status(
             cli.main([word])
         assert exit.value.code == 0
     text = capsys.readouterr().out
-    for option in OPTIONS:
+    for option in (*OPTIONS, "environment-file"):
         assert f"--{option} " in text
     for default in ("/var/run/dockershim.sock", "/run/criproxy.sock", "11250", "5s", "64Mi", "0", "none"):
         assert f"(default: {default})" in " ".join(text.split())
@@ -500,8 +627,8 @@ def module(name: str, function: str, status: int, monkeypatch: pytest.MonkeyPatc
     calls: List[Any] = []
     made = ModuleType(name)
 
-    def called(argument: Any) -> int:
-        calls.append(argument)
+    def called(*arguments: Any) -> int:
+        calls.append(arguments)
         return status
 
     setattr(made, function, called)
@@ -518,21 +645,26 @@ def test_a_command_gets_the_words_after_its_name_and_gives_the_exit_status(
 ) -> None:
     calls = module(name, "main", 7, monkeypatch)
     assert cli.main([command, "-v", "show", "--help"]) == 7
-    assert calls == [["-v", "show", "--help"]]
+    assert calls == [(["-v", "show", "--help"],)]
 
 
-def test_the_daemon_gets_its_configuration_and_gives_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_daemon_gets_its_configuration_and_a_way_to_read_it_again_and_gives_the_exit_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls = module("criproxy.daemon", "run", 1, monkeypatch)
     monkeypatch.setenv("CRI_PRIMARY", "/p.sock")
     assert cli.main(["-v", "3"]) == 1
-    assert calls == [parse(["-v", "3"], {"CRI_PRIMARY": "/p.sock"})]
+    ((configured, read),) = calls
+    assert configured == parse(["-v", "3"], {"CRI_PRIMARY": "/p.sock"})
+    Path(config.DEFAULT_FILE).write_text("stream-port = 7\n")
+    assert read() == parse(["-v", "3"], {"CRI_PRIMARY": "/p.sock", "CRIPROXY_STREAM_PORT": "7"})
 
 
 def test_without_arguments_main_takes_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = module("criproxy.show", "main", 0, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["criproxy", "show", "--all"])
     assert cli.main() == 0
-    assert calls == [["--all"]]
+    assert calls == [(["--all"],)]
 
 
 def test_the_process_ends_with_the_exit_status_and_one_line() -> None:

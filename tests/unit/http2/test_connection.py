@@ -603,6 +603,20 @@ def test_h2_understands_our_goaway() -> None:
     assert (event.last_stream_id, event.error_code, event.additional_data) == (1, 0, b"bye")
 
 
+def test_calls_that_cross_the_announcement_of_our_goaway_are_taken() -> None:
+    connection = server()
+    connection.receive(headers(1, REQUEST, True))
+    connection.announce_going_away()
+    (announced,) = sent(connection)
+    assert (announced.kind, announced.payload) == (GOAWAY, number(2**31 - 1) + number(0))
+    events = connection.receive(headers(3, REQUEST, True))
+    assert [event.stream_id for event in of_kind(events, HeadersReceived)] == [3]
+    connection.go_away()
+    (final,) = sent(connection)
+    assert final.payload == number(3) + number(0)
+    assert not of_kind(connection.receive(headers(5, REQUEST, True)), HeadersReceived)
+
+
 def test_after_our_goaway_calls_under_way_go_on_and_new_ones_are_ignored() -> None:
     connection = server()
     connection.receive(headers(1, REQUEST))

@@ -15,6 +15,7 @@ from criproxy.relay.grpc import OK_TRAILERS, RESPONSE_HEADERS, prefix
 from criproxy.relay.loop import Loop
 from criproxy.relay.transport import Transport
 from criproxy.report.log import Log
+from criproxy.report.stream import Stream
 
 LAST_STREAM = 2**31 - 1
 
@@ -65,7 +66,7 @@ def test_a_connection_that_has_had_all_its_streams_is_replaced() -> None:
         listener.listen()
         loop.watch(listener.fileno(), lambda events: serve(loop, listener))
         guard = loop.call_later(20, loop.stop)
-        backend = Backend(loop, Log(0, io.StringIO()), Runtimes([]).primary, path, on_change)
+        backend = Backend(loop, Log(0, Stream(io.StringIO())), Runtimes([]).primary, path, on_change)
         backend.connect()
         loop.run()
         assert links == [backend.available]

@@ -16,8 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criproxy.cri.messages import api
-from criproxy.report import log as module
-from criproxy.report.log import LIMIT, Log
+from criproxy.report import log as log_module
+from criproxy.report import stream as module
+from criproxy.report.log import Log
+from criproxy.report.record import LIMIT
+from criproxy.report.stream import Stream
 
 PATH = "/runtime.v1.RuntimeService/StopContainer"
 HEADER = re.compile(r"([IWE])\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ criproxy\] ")
@@ -26,7 +29,7 @@ LOST = "2 records are lost: standard error did not take them"
 
 def logged(say: Callable[[Log], None], verbosity: int = 5) -> str:
     stream = io.StringIO()
-    say(Log(verbosity, stream))
+    say(Log(verbosity, Stream(stream)))
     return stream.getvalue()
 
 
@@ -80,7 +83,7 @@ def test_informations_warnings_and_errors_are_logged_at_any_verbosity(letter: st
     ("verbosity", "levels"), [(0, []), (2, [2]), (3, [2, 3]), (5, [2, 3, 4, 5]), (9, [2, 3, 4, 5])]
 )
 def test_a_verbosity_enables_the_levels_up_to_it(verbosity: int, levels: List[int]) -> None:
-    log = Log(verbosity, io.StringIO())
+    log = Log(verbosity, Stream(io.StringIO()))
     assert [level for level in (2, 3, 4, 5) if log.enabled(level)] == levels
 
 
@@ -110,7 +113,7 @@ def test_a_failed_call_is_not_logged_below_verbosity_2() -> None:
 
 def test_the_codes_are_grpcs() -> None:
     grpc = pytest.importorskip("grpc")
-    assert dict(enumerate(module._CODES)) == {code.value[0]: code.name for code in grpc.StatusCode}
+    assert dict(enumerate(log_module._CODES)) == {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 @pytest.mark.parametrize("say", [Log.info, Log.warning, Log.error])
@@ -177,7 +180,7 @@ def test_a_record_is_one_write() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs, ours.makefile("w") as stream:
         theirs.settimeout(10)
-        log = Log(3, stream)
+        log = Log(3, Stream(stream))
         body = api()["StopContainerRequest"](container_id="c1", timeout=30).SerializeToString()
         log.enter("/x", "StopContainerRequest", body)
         log.info("second")
@@ -189,7 +192,7 @@ def test_a_record_is_one_write() -> None:
 
 def test_a_long_record_arrives_whole(pipe: Pipe) -> None:
     read, stream = pipe
-    Log(0, stream).info("x" * 50_000)
+    Log(0, Stream(stream)).info("x" * 50_000)
     assert HEADER.sub("", drained(read)) == "x" * 50_000 + "\n"
 
 
@@ -210,7 +213,7 @@ def test_a_reader_that_is_gone_is_no_error_and_one_that_comes_hears_of_it(pipe: 
     gone, write = os.pipe()
     os.close(gone)
     with os.fdopen(write, "w") as broken:
-        log = Log(0, broken)
+        log = Log(0, Stream(broken))
         log.info("nobody reads this")
         log.info("nor this")
         os.dup2(stream.fileno(), write)
@@ -221,17 +224,17 @@ def test_a_reader_that_is_gone_is_no_error_and_one_that_comes_hears_of_it(pipe: 
 @pytest.mark.parametrize("make", [io.StringIO, lambda: os.fdopen(os.dup(1), "w")])
 def test_a_closed_stream_is_no_error(make: Callable[[], TextIO]) -> None:
     stream = make()
-    log = Log(0, stream)
+    log = Log(0, Stream(stream))
     stream.close()
     log.info("nowhere")
-    late = Log(0, stream)
+    late = Log(0, Stream(stream))
     late.info("nowhere either")
     assert stream.closed
 
 
 def test_a_full_pipe_makes_nobody_wait_and_the_next_record_says_what_is_lost(pipe: Pipe) -> None:
     read, stream = pipe
-    log = Log(0, stream)
+    log = Log(0, Stream(stream))
     fill(pipe)
     log.info("lost")
     log.info("lost, too")
@@ -243,7 +246,7 @@ def test_a_full_pipe_makes_nobody_wait_and_the_next_record_says_what_is_lost(pip
 
 def test_a_record_that_is_torn_does_not_run_into_the_next(pipe: Pipe) -> None:
     read, stream = pipe
-    log = Log(0, stream)
+    log = Log(0, Stream(stream))
     fill(pipe)
     os.read(read, PAGE)
     log.info("x" * 2 * PAGE)
@@ -257,7 +260,7 @@ def test_a_record_that_is_torn_does_not_run_into_the_next(pipe: Pipe) -> None:
 
 def test_a_write_that_is_refused_halfway_tears_a_record(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     read, stream = pipe
-    log = Log(0, stream)
+    log = Log(0, Stream(stream))
     write = os.write
     takes = [10, 0]
 
