@@ -44,6 +44,14 @@ bench: venv ## compare speed and size with what else there is (root: installs it
 	tests/bench/install
 	$(BIN)/python -m tests.bench $(BENCH)
 
+.PHONY: deps
+deps: ## install what `make deb` needs (root)
+	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf python3-pip python3-setuptools python3-stdeb
+
+.PHONY: deb
+deb: ## build both Debian packages into dist/ (Debian 12 or 13, any user)
+	.ci/deb
+
 .PHONY: clean
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist run *.egg-info .pytest_cache .mypy_cache .ruff_cache
