@@ -46,10 +46,11 @@ bench: venv ## compare speed and size with what else there is (root: installs it
 
 .PHONY: deps
 deps: ## install what `make deb` needs (root)
-	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf python3-pip python3-setuptools python3-stdeb
+	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf \
+	  python3-all python3-pip python3-setuptools python3-stdeb
 
 .PHONY: deb
-deb: ## build both Debian packages into dist/ (Debian 12 or 13, any user)
+deb: deps ## build both Debian packages into dist/ (Debian 12 or 13; any user, once the above is there)
 	.ci/deb
 
 .PHONY: clean
