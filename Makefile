@@ -25,8 +25,8 @@ run: venv ## the proxy before two runtimes in memory; ONCE=1: show and end; CONN
 
 .PHONY: check
 check: venv ## ruff and mypy
-	$(BIN)/ruff check --config .ci/ruff.toml criproxy tests setup.py
-	$(BIN)/ruff format --check --config .ci/ruff.toml criproxy tests setup.py
+	$(BIN)/ruff check --config .ci/ruff.toml criproxy tests setup.py debian/nodeps/assemble
+	$(BIN)/ruff format --check --config .ci/ruff.toml criproxy tests setup.py debian/nodeps/assemble
 	$(BIN)/mypy --config-file .ci/mypy.ini criproxy
 
 .PHONY: test
@@ -38,6 +38,10 @@ test-containerd: venv ## the life of a pod on two real containerd instances (roo
 	@test "$$(id -u)" = 0 || { echo "make test-containerd needs root: it starts containers" >&2; exit 1; }
 	.ci/apt containerd runc containernetworking-plugins busybox-static
 	$(BIN)/python -m pytest tests/containerd
+
+.PHONY: test-deb
+test-deb: venv deb ## the Debian packages: what is in them, and that a second build is the same
+	$(BIN)/python -m pytest tests/deb
 
 .PHONY: bench
 bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--quick for a smoke run
