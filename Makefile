@@ -25,8 +25,8 @@ run: venv ## the proxy before two runtimes in memory; ONCE=1: show and end; CONN
 
 .PHONY: check
 check: venv ## ruff and mypy
-	$(BIN)/ruff check --config .ci/ruff.toml criproxy tests setup.py
-	$(BIN)/ruff format --check --config .ci/ruff.toml criproxy tests setup.py
+	$(BIN)/ruff check --config .ci/ruff.toml criproxy tests setup.py debian/nodeps/assemble
+	$(BIN)/ruff format --check --config .ci/ruff.toml criproxy tests setup.py debian/nodeps/assemble
 	$(BIN)/mypy --config-file .ci/mypy.ini criproxy
 
 .PHONY: test
@@ -39,10 +39,23 @@ test-containerd: venv ## the life of a pod on two real containerd instances (roo
 	.ci/apt containerd runc containernetworking-plugins busybox-static
 	$(BIN)/python -m pytest tests/containerd
 
+.PHONY: test-deb
+test-deb: venv deb ## the Debian packages: what is in them, and that a second build is the same
+	$(BIN)/python -m pytest tests/deb
+
 .PHONY: bench
 bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--quick for a smoke run
 	tests/bench/install
 	$(BIN)/python -m tests.bench $(BENCH)
+
+.PHONY: deps
+deps: ## install what `make deb` needs (root)
+	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf \
+	  python3-all python3-pip python3-setuptools python3-stdeb
+
+.PHONY: deb
+deb: deps ## build both Debian packages into dist/ (Debian 12 or 13; any user, once the above is there)
+	.ci/deb
 
 .PHONY: clean
 clean: ## remove what the targets made
