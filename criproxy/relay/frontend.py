@@ -60,7 +60,8 @@ class Incoming(Origin):
         """Collects the one message that a request to a known method is."""
         try:
             # All of a small request is in one frame, as a rule: nothing to collect then.
-            if end and self._reader is None and is_one_message(data):
+            limit = self.front.proxy.config.max_message_size
+            if end and self._reader is None and len(data) - PREFIX_SIZE <= limit and is_one_message(data):
                 self._start(data[PREFIX_SIZE:])
             else:
                 self._collect(data, size, end)

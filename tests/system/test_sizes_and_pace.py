@@ -51,10 +51,11 @@ class TestMessages:
         assert code is TOO_LARGE
         assert "--max-message-size" in text
 
+    @pytest.mark.parametrize("size", [101_000, 5 * MIB])
     def test_larger_than_the_limit_are_refused_from_kubelet(
-        self, name: str, small: Client, primary: Runtime, other: Runtime
+        self, name: str, size: int, small: Client, primary: Runtime, other: Runtime
     ) -> None:
-        code, text = small.fail("ExecSync", container_id=name, cmd=["x" * 5 * MIB])
+        code, text = small.fail("ExecSync", container_id=name, cmd=["x" * size])
         assert code is TOO_LARGE
         assert "--max-message-size" in text
         assert not primary.called("ExecSync")
