@@ -13,6 +13,7 @@ from criproxy.report import journal
 _DAEMON = "criproxy.daemon:run"
 _COMMANDS = {
     "show": "criproxy.show:main",
+    "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",
     "demo-runtime": "criproxy.demo.server:main",
 }

@@ -159,7 +159,8 @@ def refuse_a_loop(listen: str, runtimes: Sequence[Runtime]) -> None:
 # Values.
 
 
-def _runtimes(text: str) -> Tuple[Runtime, ...]:
+def runtimes_of(text: str) -> Tuple[Runtime, ...]:
+    """The runtimes of a ``connect``, the primary first. Raises ValueError with a text that names what cannot be."""
     runtimes = [_runtime(entry) for entry in text.split(",")]
     seen: Dict[str, Runtime] = {}
     for runtime in runtimes:
@@ -303,7 +304,7 @@ class _Option:
 _OPTIONS = (
     _Option(
         "connect",
-        _runtimes,
+        runtimes_of,
         "/var/run/dockershim.sock",
         "[ID:]PATH,...",
         "the runtimes' sockets: one without an id, which is the primary, and any number with one; unix:// may stand"
@@ -380,6 +381,7 @@ Accepted without effect, for the Go program's command lines:
 
 commands:
   criproxy show          what the runtimes on this node have to say (criproxy show --help)
+  criproxy node          put criproxy between this node's kubelet and its runtimes, or take it away again
   criproxy demo          a proxy with two made-up runtimes, to see it work
   criproxy demo-runtime  one made-up runtime on a socket
 

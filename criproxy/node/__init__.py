@@ -1,0 +1,9 @@
+"""Turning a node over to criproxy, and back.
+
+- ``syntax.py``, ``units.py``: what systemd makes of unit files, drop-ins and environment files;
+- ``kubelet.py``: what this node's kubelet is started with, and which runtime it uses;
+- ``plan.py``: which files the node is to have, worked out from that, without touching anything;
+- ``ledger.py``: changes that are registered before they are made, so that they can be undone;
+- ``turn.py``: the change itself and the way back, in the order that keeps kubelet served;
+- ``command.py``: ``criproxy node``.
+"""
