@@ -43,6 +43,12 @@ test-containerd: venv ## the life of a pod on two real containerd instances (roo
 test-deb: venv deb ## the Debian packages: what is in them, and that a second build is the same
 	$(BIN)/python -m pytest tests/deb
 
+.PHONY: test-node
+test-node: venv deb ## the packages on booted nodes: Debian 11, 12 and 13, as kubeadm, kubeadm-dind-cluster and kind lay them out (root)
+	@test "$$(id -u)" = 0 || { echo "make test-node needs root: it boots nodes" >&2; exit 1; }
+	.ci/apt debootstrap
+	$(BIN)/python -m pytest tests/node
+
 .PHONY: bench
 bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--quick for a smoke run
 	tests/bench/install

@@ -29,6 +29,19 @@ class Cgroup:
         if not self._roots["cgroup"] and self._roots["cgroup2"]:
             self._shelter = _Shelter(self._roots["cgroup2"][0], name)
 
+    def make(self) -> List[Path]:
+        """Makes it at once; gives its directory in each hierarchy."""
+        made = [root / self.path[1:] for roots in self._roots.values() for root in roots]
+        for path in made:
+            path.mkdir()
+            inherits = path / "cgroup.clone_children"
+            if inherits.exists() and (path / "cpuset.cpus").exists():
+                # In version 1 a cpuset begins without anything that a process could run on.
+                inherits.write_text("1")
+                for name in ("cpuset.cpus", "cpuset.mems"):
+                    (path / name).write_text((path.parent / name).read_text())
+        return made
+
     def tree(self) -> List[Path]:
         """It and what is in it, in all hierarchies, the innermost first."""
         tops = [f"{root}{self.path}" for roots in self._roots.values() for root in roots]

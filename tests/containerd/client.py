@@ -5,32 +5,39 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Sequence, Tuple
 
 import grpc
 
 from .service import PATIENCE
 
 # Whoever restarts is found again at once, and not when a second has passed.
-_OPTIONS = [
+_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
-]
+)
 
 
 class Client:
     """Calls of one version of the CRI on one socket.
 
     Each method of both services is a method of this; its arguments are the fields of the request. A unary one gives
-    the answer, a streaming one the stream, and both raise grpc.RpcError. ``api``: the version's messages.
+    the answer, a streaming one the stream, and both raise grpc.RpcError. ``api``: the version's messages; ``options``:
+    the channel's.
     """
 
-    def __init__(self, path: Path, version: str = "v1", timeout: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        version: str = "v1",
+        timeout: float = PATIENCE,
+        options: Sequence[Tuple[str, Any]] = _OPTIONS,
+    ) -> None:
         self.api: ModuleType = import_module(f"cri_api.{version}.api_pb2")
         services: ModuleType = import_module(f"cri_api.{version}.api_pb2_grpc")
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(f"unix:{path}", _OPTIONS)
+        self._channel = grpc.insecure_channel(f"unix:{path}", options)
         self._stubs = [services.RuntimeServiceStub(self._channel), services.ImageServiceStub(self._channel)]
 
     def __enter__(self) -> Client:

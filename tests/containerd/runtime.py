@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
+from pathlib import Path
 from typing import Sequence
 
 from .client import Client
@@ -56,6 +57,11 @@ state = "{folder}/state"
 """
 
 
+def config(folder: Path, socket: Path) -> str:
+    """containerd's configuration, with all that it keeps in one folder."""
+    return _CONFIG.format(folder=folder, socket=socket, pause=PAUSE)
+
+
 class Containerd(Service):
     """A containerd on a socket of its own. Its pods get addresses of ``network`` (like ``192.0.2.0/24``)."""
 
@@ -65,10 +71,10 @@ class Containerd(Service):
         self.network = network
         self._node = node
         (self.folder / "cni").mkdir(parents=True)
-        config = self.folder / "config.toml"
-        config.write_text(_CONFIG.format(folder=self.folder, socket=self.socket, pause=PAUSE))
+        file = self.folder / "config.toml"
+        file.write_text(config(self.folder, self.socket))
         (self.folder / "cni/net.conflist").write_text(json.dumps(self._cni()))
-        super().__init__(f"containerd {name}", node.enter("containerd", "--config", str(config)))
+        super().__init__(f"containerd {name}", node.enter("containerd", "--config", str(file)))
 
     def _cni(self) -> object:
         # A pair of interfaces and a route: what asks least of the kernel.

@@ -1,0 +1,58 @@
+"""Nodes of each layout, from which nothing remains."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Callable, Generator, Iterator, List
+
+import pytest
+
+from . import debs
+from .layouts import FULL, KUBEADM, NODEPS, Layout
+from .node import Node
+
+Boot = Callable[..., Node]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Shows with a failure what the node has logged, and lets the rest of that node's life be skipped."""
+    report = (yield).get_result()
+    for node in getattr(item, "funcargs", {}).values():
+        if report.failed and isinstance(node, Node):
+            node.broken = node.broken or item.name
+            report.sections.extend(
+                (f"journal of {unit}", node.journal(unit))
+                for unit in ("criproxy.service", "dockershim.service", "kubelet.service", "containerd.service")
+            )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages() -> None:
+    """The packages under test must have been built."""
+    if os.geteuid():
+        pytest.exit("tests/node needs root: it boots nodes", returncode=1)
+    for package in (FULL, NODEPS):
+        if len(list(debs.DIST.glob(f"{package}_*.deb"))) != 1:
+            pytest.exit(f"there is not just one {package}_*.deb in dist: make clean deb", returncode=1)
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Boot]:
+    """Boots nodes that stop with the test."""
+    nodes: List[Node] = []
+
+    def boot(layout: Layout, **options: Any) -> Node:
+        nodes.append(Node(layout, tmp_path, **options))
+        return nodes[-1]
+
+    yield boot
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture
+def node(boot: Boot) -> Node:
+    """A kubeadm node of today."""
+    return boot(KUBEADM)

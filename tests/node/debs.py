@@ -1,0 +1,74 @@
+"""Debian packages: those under test, later versions of them, and small ones made by hand."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Callable, Mapping, Tuple
+
+DIST = Path(__file__).parents[2] / "dist"
+
+File = Tuple[str, int]
+"""A text and a mode."""
+
+
+def built(package: str) -> Path:
+    """The package as `make deb` has built it."""
+    (found,) = DIST.glob(f"{package}_*.deb")
+    return found
+
+
+def later(deb: Path, folder: Path) -> Path:
+    """The same package in a later version."""
+
+    def change(content: Path) -> None:
+        control = content / "DEBIAN/control"
+        control.write_text(re.sub(r"^(Version: .*)$", r"\1+later", control.read_text(), flags=re.M))
+
+    return _repacked(deb, folder / f"later-{deb.name}", change)
+
+
+def make(folder: Path, package: str, version: str, files: Mapping[str, File], scripts: Mapping[str, str]) -> Path:
+    """A package with these files, of which those in /etc are configuration files. ``scripts``: the maintainer's."""
+    fields = {
+        "Package": package,
+        "Version": version,
+        "Architecture": "all",
+        "Maintainer": "Nobody <nobody@example.com>",
+        "Description": "stand-in",
+    }
+    with tempfile.TemporaryDirectory() as content:
+        for path, (text, mode) in files.items():
+            _write(Path(content + path), text, mode)
+        control = Path(content, "DEBIAN")
+        _write(control / "control", "".join(f"{name}: {value}\n" for name, value in fields.items()), 0o644)
+        _write(control / "conffiles", "".join(f"{path}\n" for path in files if path.startswith("/etc/")), 0o644)
+        for name, text in scripts.items():
+            _write(control / name, text, 0o755)
+        return _packed(Path(content), folder / f"{package}_{version}_all.deb")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _repacked(deb: Path, target: Path, change: Callable[[Path], None]) -> Path:
+    content = Path(tempfile.mkdtemp())
+    try:
+        subprocess.run(["dpkg-deb", "--raw-extract", str(deb), str(content)], check=True)
+        change(content)
+        return _packed(content, target)
+    finally:
+        shutil.rmtree(content)
+
+
+def _packed(content: Path, target: Path) -> Path:
+    content.chmod(0o755)
+    command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(content), str(target)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return target

@@ -1,0 +1,215 @@
+"""A Kubernetes node of some layout: what it was before criproxy came, and what can be seen and done on it."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+
+from tests.containerd.client import Client
+from tests.containerd.images import Image
+from tests.containerd.kubelet import TARGET_RUNTIME
+from tests.containerd.runtime import PAUSE, config
+from tests.containerd.service import eventually
+
+from . import debs
+from .files import Files
+from .layouts import CONTAINERD, Layout
+from .machine import Machine
+from .roots import root
+
+SOCKET = "/run/criproxy.sock"
+DROP_IN = "/etc/systemd/system/kubelet.service.d/99-criproxy.conf"
+_PLACE = "/run/debs"
+"""Where packages are put on a node."""
+# Else channels to the same address share one. How long it takes until somebody answers is as in other clients.
+_OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+_STAND_IN = Path(__file__).with_name("stand-in")
+_POSTINST = """\
+#!/bin/sh
+set -e
+[ "$1" = configure ] || exit 0
+systemctl --quiet enable kubelet.service
+[ ! -d /run/systemd/system ] || { systemctl daemon-reload && systemctl restart kubelet.service; }
+"""
+
+
+class Node(Machine):
+    """A machine with containerd, on which kubelet runs as the layout says (or not, without ``kubelet``)."""
+
+    def __init__(self, layout: Layout, folder: Path, kubelet: bool = True) -> None:
+        super().__init__(root(layout.suite, layout.packages))
+        self.layout = layout
+        self.folder = folder
+        """On the host, for packages."""
+        self.broken = ""
+        """The step of its life that failed, after which no other makes sense."""
+        try:
+            self._start_containerd()
+            if kubelet:
+                self.add_kubelet()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_containerd(self) -> None:
+        text = config(Path("/var/lib/containerd"), Path(CONTAINERD))
+        self.write("/etc/containerd/config.toml", text)
+        self.run("systemctl", "--quiet", "enable", "--now", "containerd")
+        busybox = root(self.layout.suite, self.layout.packages) / "bin/busybox"
+        pause = Image(busybox, ["sh", "sleep"], ["sh", "-c", "trap exit TERM; sleep 86400 & wait"])
+        pause.save(self.path("/run/pause.tar"), [PAUSE])
+        self.run("ctr", "--namespace", "k8s.io", "images", "import", "--no-unpack", "/run/pause.tar")
+
+    # kubelet.
+
+    def add_kubelet(self) -> None:
+        """Brings kubelet, as a package where it is one, and starts it."""
+        self.add_files()
+        if self.layout.packaged:
+            self.dpkg("--install", self.kubelet_deb())
+            for path in self.layout.packaged.keys() & self.layout.files.keys():
+                self.write(path, self.layout.files[path])
+        else:
+            self.write(self.layout.program[0], self._stand_in(), 0o755)
+        self.run("systemctl", "daemon-reload")
+        self.run("systemctl", "--quiet", "enable", "kubelet")
+        self.run("systemctl", "restart", "kubelet")
+
+    def add_files(self) -> None:
+        """Lays what kubelet is going to find."""
+        for path, text in self.layout.files.items():
+            if path not in self.layout.packaged:
+                self.write(path, text)
+
+    def _stand_in(self) -> str:
+        return _STAND_IN.read_text().replace("=VERSION\n", f"={self.layout.version}\n")
+
+    def kubelet_deb(self, release: str = "1.1", changed: Mapping[str, str] = {}) -> Path:
+        """kubelet's package. ``changed``: files of it that are others than the layout's."""
+        files = {path: (text, 0o644) for path, text in {**self.layout.packaged, **changed}.items()}
+        files[self.layout.program[0]] = (self._stand_in(), 0o755)
+        version = f"{self.layout.version}-{release}"
+        return debs.make(self.folder, "kubelet", version, files, {"postinst": _POSTINST})
+
+    @property
+    def own_command(self) -> Tuple[str, ...]:
+        """What kubelet is started with without criproxy."""
+        return (*self.layout.program, *self.layout.flags)
+
+    @property
+    def turned_command(self) -> Tuple[str, ...]:
+        """What it is started with behind criproxy."""
+        return (*self.own_command, *self.layout.added)
+
+    @property
+    def kubelet(self) -> int:
+        """kubelet's process id on the node; 0 if it does not run."""
+        return int(self.show("kubelet.service", "MainPID"))
+
+    @property
+    def kubelet_command(self) -> Tuple[str, ...]:
+        """The command line of the kubelet that runs."""
+        record = self.path(f"/run/kubelet/{self.kubelet}")
+        assert eventually(record.exists, bool), f"kubelet does not run:\n{self.journal('kubelet.service')}"
+        return _words(record)
+
+    @property
+    def dockershim_command(self) -> Tuple[str, ...]:
+        """The command line of the dockershim that runs."""
+        record = self.path(f"/run/dockershim/{self.show('dockershim.service', 'MainPID')}")
+        assert eventually(record.exists, bool), f"dockershim does not run:\n{self.journal('dockershim.service')}"
+        return _words(record)
+
+    # systemd.
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", "--property", name, "--value", unit).strip()
+
+    def state(self, unit: str) -> str:
+        """``active``, ``inactive``, ``failed``, …"""
+        return self.show(unit, "ActiveState")
+
+    def journal(self, unit: str) -> str:
+        """What a unit has logged last, and systemd about it."""
+        return self.run("journalctl", "--no-pager", "--lines=12", "--unit", unit)
+
+    # dpkg.
+
+    def bring(self, package: Path) -> str:
+        """Brings a package to the node; gives its place there."""
+        self.path(_PLACE).mkdir(exist_ok=True)
+        shutil.copy(package, self.path(_PLACE))
+        return f"{_PLACE}/{package.name}"
+
+    def dpkg(self, action: str, *packages: Union[Path, str]) -> str:
+        """Runs ``dpkg``, which must succeed, on packages by their names or from our files; gives its output."""
+        return self.run("dpkg", action, *self._named(packages))
+
+    def refused(self, action: str, *packages: Union[Path, str]) -> str:
+        """Runs ``dpkg``, which must not succeed; gives its output."""
+        done = self.attempt("dpkg", action, *self._named(packages))
+        assert done.returncode, f"dpkg {action} should have failed:\n{done.stdout}"
+        return done.stdout
+
+    def _named(self, packages: Sequence[Union[Path, str]]) -> List[str]:
+        return [self.bring(package) if isinstance(package, Path) else package for package in packages]
+
+    def answer(self) -> None:
+        """Tells debconf the layout's answers."""
+        kinds = {"criproxy/primary_cri": "select", "criproxy/other_cri": "string"}
+        package = self.layout.package
+        lines = [f"{package} {name} {kinds[name]} {value}\n" for name, value in self.layout.answers.items()]
+        self.run("debconf-set-selections", stdin="".join(lines))
+
+    def install(self) -> str:
+        """Installs the package that is for this layout."""
+        self.answer()
+        return self.dpkg("--install", debs.built(self.layout.package))
+
+    def status(self, package: str) -> str:
+        """What dpkg knows of a package: ``installed``, ``config-files``, …, or ``not-installed``."""
+        known = self.attempt("dpkg-query", "--show", "--showformat=${db:Status-Status}", package)
+        return "not-installed" if known.returncode else known.stdout.strip()
+
+    # Pods.
+
+    @contextmanager
+    def client(self, socket: str = SOCKET, version: str = "v1") -> Iterator[Client]:
+        """A client of a CRI socket."""
+        with Client(self.path(socket), version, options=_OWN_CONNECTION) as client:
+            yield client
+
+    def containerd(self) -> Any:
+        """A client of containerd itself. Debian 11's speaks an older CRI only."""
+        return self.client(CONTAINERD, "v1alpha2" if self.layout.suite == "bullseye" else "v1")
+
+    def run_pod(self) -> str:
+        """Makes a pod's sandbox on containerd, through the proxy; gives its id on containerd."""
+        with self.client() as client:
+            annotations = {TARGET_RUNTIME: self.layout.containerd} if self.layout.containerd else {}
+            config: Dict[str, Any] = {
+                "metadata": {"name": "pod", "uid": str(uuid.uuid4()), "namespace": "default"},
+                "annotations": annotations,
+                "linux": {"security_context": {"namespace_options": {"network": client.api.NODE}}},
+            }
+            return str(client.RunPodSandbox(config=config).pod_sandbox_id).rpartition("__")[2]
+
+    def pods(self) -> List[str]:
+        """The pods that containerd itself has running."""
+        with self.containerd() as client:
+            ready = client.api.SANDBOX_READY
+            return [pod.id for pod in client.ListPodSandbox().items if pod.state == ready]
+
+    # Files.
+
+    def files(self) -> Files:
+        """All that is kept on the node."""
+        return Files.of(self.path("/"))
+
+
+def _words(record: Path) -> Tuple[str, ...]:
+    return tuple(record.read_text().split("\0")[:-1])
