@@ -25,6 +25,8 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["criproxy", "criproxy.*"]),
     package_data={"criproxy": ["py.typed"], "criproxy.cri": ["api.proto"]},
+    # What `criproxy node apply` makes this node's unit of; debian/ ships them, too.
+    data_files=[("lib/systemd/system", ["lib/systemd/system/criproxy.service", "lib/systemd/system/criproxy.socket"])],
     entry_points={"console_scripts": ["criproxy = criproxy.cli:main"]},
     python_requires=">=3.9",
     install_requires=["configargparse", "grpcio>=1.30", "hpack>=3.0", "protobuf>=3.12"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -258,12 +259,13 @@ def _service(tree: Tree, primary: str, shim: bool) -> str:
 
 
 def _is_packaged(tree: Tree, name: str) -> bool:
-    return any(tree.exists(f"{folder}/{name}") for folder in units.SEARCHED[2:])
+    return any(tree.exists(f"{folder}/{name}") for folder in units.PACKAGED)
 
 
 def _program() -> str:
-    """Where this program is, for a node that it was not installed on by a package."""
-    return shutil.which("criproxy") or f"{sys.executable} -m criproxy"
+    """What starts this program, on a node that it was not installed on by a package."""
+    called = sys.argv[0] if os.path.basename(sys.argv[0]) == "criproxy" else shutil.which("criproxy")
+    return os.path.abspath(called) if called else f"{sys.executable} -m criproxy"
 
 
 _FIRST_DEFAULTS = """\

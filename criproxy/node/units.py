@@ -12,13 +12,9 @@ from criproxy.node.tree import Tree
 
 ADMIN = "/etc/systemd/system"
 """Where an administrator's units are, and those that are generated here."""
-SEARCHED = (
-    ADMIN,
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
+PACKAGED = ("/usr/lib/systemd/system", "/lib/systemd/system")
+"""Where those are that packages bring."""
+SEARCHED = (ADMIN, "/run/systemd/system", "/usr/local/lib/systemd/system", *PACKAGED)
 """Where units and drop-ins are looked for; of two files of one name the first counts (systemd.unit(5))."""
 _NOWHERE = "/dev/null"
 
