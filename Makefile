@@ -46,7 +46,8 @@ test-deb: venv deb ## the Debian packages: what is in them, and that a second bu
 .PHONY: test-node
 test-node: venv deb ## the packages on booted nodes: Debian 11, 12 and 13, as kubeadm, kubeadm-dind-cluster and kind lay them out (root)
 	@test "$$(id -u)" = 0 || { echo "make test-node needs root: it boots nodes" >&2; exit 1; }
-	.ci/apt debootstrap
+	.ci/apt debootstrap debian-archive-keyring
+	$(BIN)/python -m tests.node.roots
 	$(BIN)/python -m pytest tests/node
 
 .PHONY: bench

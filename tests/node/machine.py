@@ -14,11 +14,12 @@ from tests.containerd.service import ENVIRONMENT, PATIENCE, eventually
 _BOOT = Path(__file__).with_name("boot")
 _TIME = 240.0
 """How long a command may take on a busy machine, seconds."""
-# Whoever waits for the end of its input ends when we do, however we end: nothing of a node outlives the tests.
+# Whoever waits for the end of its input ends when we do, however we end: nothing of a node outlives the tests. The init
+# is killed and not its parent, which then reaps it.
 _KEEPER = """
 unshare --mount --uts --ipc --net --pid --fork --kill-child --propagation private "$@" < /dev/null & echo $!
 cat > /dev/null
-kill -KILL $!
+kill -KILL $(cat /proc/$!/task/$!/children) || kill -KILL $!
 wait
 """
 # Joins the node's cgroups, too, so that nothing of the node is counted elsewhere.

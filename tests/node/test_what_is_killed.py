@@ -6,11 +6,14 @@ import itertools
 from pathlib import Path
 from typing import List
 
+import pytest
+
 from . import debs
 from .files import Files
 from .layouts import FULL
 from .node import Node
 
+pytestmark = pytest.mark.timeout(600)
 # Stands before systemctl on the path, and at the N-th call kills dpkg and all that it has started, as a power failure
 # does: before or after what was asked for.
 _KILLER = """\
