@@ -88,9 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     wishes.add_argument(
         "--attach-detach",
         choices=(plan.AUTO, "keep", "off"),
-        default=plan.AUTO,
         help="off: start kubelet with --enable-controller-attach-detach=false, as Virtlet's volumes need it; auto: if"
-        " one of the runtimes is virtlet.cloud (default: %(default)s)",
+        " one of the runtimes is virtlet.cloud; keep: never (default: what was said the last time, or else auto)",
     )
     actions.add_parser("plan", parents=[wishes], help="show what would be changed")
     apply = actions.add_parser("apply", parents=[wishes], help="turn the node over")

@@ -60,8 +60,8 @@ class Wishes:
     """A name of `RUNTIMES`, "auto" (what kubelet uses now), or a socket's path."""
     other: Optional[str] = None
     """The alternative runtimes, as in ``CRI_OTHER``."""
-    attach_detach: str = AUTO
-    """``--enable-controller-attach-detach=false``: "off" sets it, "keep" does not, "auto" does for Virtlet."""
+    attach_detach: Optional[str] = None
+    """``--enable-controller-attach-detach=false``: "off" sets it, "keep" does not, "auto" (usual) does for Virtlet."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _checked(primary: str, other: str) -> Tuple[Runtime, ...]:
 
 
 def _gives_up_attach(wishes: Wishes, others: Tuple[Runtime, ...]) -> bool:
-    if wishes.attach_detach == AUTO:
+    if wishes.attach_detach in (None, AUTO):
         return any(runtime.id == _VIRTLET for runtime in others)
     return wishes.attach_detach == "off"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import Callable, Iterator, List, Sequence, Tuple
 
 from criproxy.node import kubelet as kubelets
@@ -22,6 +23,8 @@ from criproxy.node.tree import Tree
 
 _WRITTEN = f"{FOLDER}/primary"
 """The primary runtime that was last worked out, so that another in the defaults is seen to be the operator's choice."""
+_SWITCH = f"{FOLDER}/attach-detach"
+"""What was last asked for of ``--enable-controller-attach-detach``: it holds for upgrades, too."""
 _GO_LEFTOVERS = f"{units.ADMIN}/{DOCKERSHIM}.d"
 
 
@@ -44,7 +47,11 @@ class Node:
     def plan(self, wishes: Wishes) -> Plan:
         """What `apply` would make. Raises NodeError."""
         written = (self._tree.text(_WRITTEN) or "").strip()
-        return plans.make(self._tree, kubelets.find(self._tree, self._ask), wishes, written)
+        return plans.make(self._tree, kubelets.find(self._tree, self._ask), self._completed(wishes), written)
+
+    def _completed(self, wishes: Wishes) -> Wishes:
+        """With what was asked for the last time where nothing is said now."""
+        return replace(wishes, attach_detach=wishes.attach_detach or (self._tree.text(_SWITCH) or "").strip() or None)
 
     def differences(self, plan: Plan) -> Iterator[str]:
         """The lines of a unified diff from what there is to what is planned."""
@@ -72,6 +79,8 @@ class Node:
             plan = self.plan(wishes)
             first = f"{units.ADMIN}/{SERVICE}" not in ledger.entries
             try:
+                if wishes.attach_detach is not None:
+                    ledger.keep(_SWITCH, wishes.attach_detach + "\n")
                 self._make(plan, ledger)
             except (NodeError, OSError) as error:
                 self._roll_back(ledger, first)
@@ -195,8 +204,9 @@ class Node:
                 self._release_kubelet(ledger)
                 self._stop_services(ledger, list(ledger.enabled))
                 self._undo(ledger, list(ledger.entries))
-                with suppress(FileNotFoundError):
-                    os.unlink(self._tree.host(_WRITTEN))
+                for path in (_WRITTEN, _SWITCH):
+                    with suppress(FileNotFoundError):
+                        os.unlink(self._tree.host(path))
                 ledger.finish_undoing()
             except OSError as error:
                 raise NodeError(f"{_text(error)}; mend that and do it again: what is left is registered") from error

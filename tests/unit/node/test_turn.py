@@ -98,6 +98,15 @@ class TestThereAndBack:
         assert "ExecStart=/opt/kubelet --a --container-runtime-endpoint" in kubeadm.text(DROP_IN)
         assert steps(kubeadm)[-1] == "restart kubelet.service"
 
+    def test_what_was_said_of_attach_and_detach_holds_for_upgrades(self, kubeadm: Lab) -> None:
+        kubeadm.node.apply(Wishes(attach_detach="keep"))
+        kubeadm.node.apply(Wishes())
+        assert "--enable-controller-attach-detach" not in kubeadm.text(DROP_IN)
+        kubeadm.node.apply(Wishes(attach_detach="auto"))
+        assert "--enable-controller-attach-detach=false" in kubeadm.text(DROP_IN)
+        kubeadm.node.revert()
+        assert not (kubeadm.root / "var/lib/criproxy").exists()
+
     def test_what_was_chosen_is_not_worked_out_later(self, kubeadm: Lab) -> None:
         kubeadm.node.apply(Wishes(primary="crio"))
         kubeadm.node.apply(Wishes())
