@@ -61,14 +61,14 @@ class Ledger:
         """Directories that we have made, in that order."""
         self.enabled: List[str] = []
         """Units that we have enabled."""
-        self.restart_owed = False
-        """Whether kubelet may run on other flags than its unit has by now."""
+        self.owed: List[str] = []
+        """Units to restart: what runs of them may be older than their files."""
         self._run: List[Tuple[str, Optional[Before], Optional[Entry]]] = []
         self._run_folders: List[str] = []
         text = tree.text(_FILE)
         if text is not None:
             self._read(text)
-        self._owed_before = self.restart_owed
+        self._owed_before = list(self.owed)
 
     def _read(self, text: str) -> None:
         try:
@@ -77,14 +77,14 @@ class Ledger:
                 before = Before(**entry["before"]) if entry["before"] is not None else None
                 self.entries[entry["path"]] = Entry(entry["path"], before, entry["after"])
             self.folders, self.enabled = list(found["folders"]), list(found["enabled"])
-            self.restart_owed = bool(found["restart_owed"])
+            self.owed = list(found["owed"])
         except (ValueError, KeyError, TypeError) as error:
             raise NodeError(f"{_FILE} is damaged ({error}): what was changed on this node cannot be told") from error
 
     @property
     def empty(self) -> bool:
         """Whether nothing is registered."""
-        return not (self.entries or self.folders or self.enabled or self.restart_owed)
+        return not (self.entries or self.folders or self.enabled or self.owed)
 
     def write(self, path: str, text: str, foreign: bool = False) -> bool:
         """Registers and makes a change; says whether anything changed.
@@ -138,7 +138,7 @@ class Ledger:
         self._run.clear()
         self._remove_folders(self._run_folders)
         self.folders = [folder for folder in self.folders if folder not in self._run_folders]
-        self.restart_owed = self._owed_before
+        self.owed = self._owed_before
         if self.empty:
             self._unlink_itself()
         else:
@@ -155,10 +155,16 @@ class Ledger:
         self.enabled = [name for name in self.enabled if name not in names]
         self.save()
 
-    def owe_restart(self, owed: bool) -> None:
-        """To be called before kubelet's flags are changed while it runs, and when it has been restarted."""
-        if owed != self.restart_owed:
-            self.restart_owed = owed
+    def owe(self, unit: str) -> None:
+        """To be called before a file of a unit that runs is changed."""
+        if unit not in self.owed:
+            self.owed.append(unit)
+            self.save()
+
+    def settle(self, unit: str) -> None:
+        """The unit has been restarted, or need not be."""
+        if unit in self.owed:
+            self.owed.remove(unit)
             self.save()
 
     def undo(self, path: str) -> Optional[str]:
@@ -183,6 +189,7 @@ class Ledger:
         """Removes the directories that we have made, as far as nobody uses them, and the ledger itself."""
         self._remove_folders(self.folders)
         self.folders.clear()
+        self.owed.clear()
         self._unlink_itself()
 
     def _remove_folders(self, folders: List[str]) -> None:
@@ -205,7 +212,7 @@ class Ledger:
             "files": [asdict(entry) for entry in self.entries.values()],
             "folders": self.folders,
             "enabled": self.enabled,
-            "restart_owed": self.restart_owed,
+            "owed": self.owed,
         }
         os.makedirs(self._tree.host(FOLDER), 0o755, exist_ok=True)
         self._replace(_FILE, (json.dumps(found, indent=1) + "\n").encode(), 0o600)

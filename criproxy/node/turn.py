@@ -25,7 +25,8 @@ _WRITTEN = f"{FOLDER}/primary"
 """The primary runtime that was last worked out, so that another in the defaults is seen to be the operator's choice."""
 _SWITCH = f"{FOLDER}/attach-detach"
 """What was last asked for of ``--enable-controller-attach-detach``: it holds for upgrades, too."""
-_GO_LEFTOVERS = f"{units.ADMIN}/{DOCKERSHIM}.d"
+_SHIM = f"{units.ADMIN}/{DOCKERSHIM}"
+_GO_LEFTOVERS = f"{_SHIM}.d"
 
 
 class Node:
@@ -88,7 +89,7 @@ class Node:
 
     def _make(self, plan: Plan, ledger: Ledger) -> None:
         turned = DROP_IN in ledger.entries
-        changed = self._write_units(plan, ledger)
+        new_shim = self._write_units(plan, ledger)
         if not plan.primary:
             self._say("there is no kubelet yet; what there is to do for it is done when it comes")
             return
@@ -97,27 +98,43 @@ class Node:
             ledger.register_enabled(name)
         self._manager.do("enable", *names)
         if self._manager.running:
-            self._start(plan, f"{units.ADMIN}/{DOCKERSHIM}" in changed)
+            self._start(plan, ledger, new_shim)
         if plan.kubelet is not None:
             self._patch(plan, ledger, turned)
         if not plan.shim and DOCKERSHIM in ledger.enabled:
             self._drop_dockershim(ledger)
 
-    def _write_units(self, plan: Plan, ledger: Ledger) -> List[str]:
-        """Writes what criproxy needs; gives the paths of the units that are others now."""
+    def _write_units(self, plan: Plan, ledger: Ledger) -> bool:
+        """Writes what criproxy needs; says whether a dockershim that runs has to be restarted."""
         if ledger.keep(DEFAULTS, plan.defaults):
             self._say(f"wrote {DEFAULTS}")
         ledger.keep(_WRITTEN, f"{plan.primary if plan.worked_out else ''}\n")
-        changed = []
+        new_shim = False
         for path, text in plan.units:
-            if ledger.write(path, text, self._is_leftover(path, ledger)):
+            if path == _SHIM:
+                new_shim = self._write_for(DOCKERSHIM, path, text, ledger)
+            elif ledger.write(path, text, self._is_leftover(path, ledger)):
                 self._say(f"wrote {path}")
-                changed.append(path)
         if plan.shim:
             self._clear_leftovers(ledger)
         if self._manager.running:
             self._manager.do("daemon-reload")
-        return changed
+        return new_shim
+
+    def _write_for(self, unit: str, path: str, text: str, ledger: Ledger) -> bool:
+        """Writes a file of a unit's; says whether the unit has to be restarted if it runs.
+
+        That is registered before: an earlier run may have been stopped between the one and the other.
+        """
+        owed = unit in ledger.owed
+        if self._manager.is_running(unit):
+            ledger.owe(unit)
+        changed = ledger.write(path, text, self._is_leftover(path, ledger))
+        if changed:
+            self._say(f"wrote {path}")
+        elif not owed:
+            ledger.settle(unit)
+        return changed or owed
 
     def _is_leftover(self, path: str, ledger: Ledger) -> bool:
         text = self._tree.text(path)
@@ -130,13 +147,14 @@ class Node:
                 ledger.take_away(f"{_GO_LEFTOVERS}/{name}")
                 self._say(f"set aside {_GO_LEFTOVERS}/{name}, which the Go package has left")
 
-    def _start(self, plan: Plan, new_shim: bool) -> None:
+    def _start(self, plan: Plan, ledger: Ledger, new_shim: bool) -> None:
         # A socket unit cannot take its place while the service is there without it, as the Go package's is.
         if self._manager.is_running(SERVICE) and not self._manager.is_running(SOCKET_UNIT):
             self._manager.do("stop", SERVICE)
         if plan.shim:
             # One that runs as it should has calls under way.
             self._manager.do("restart" if new_shim else "start", DOCKERSHIM)
+            ledger.settle(DOCKERSHIM)
         self._manager.do("start", SOCKET_UNIT)
         self._manager.do("restart", SERVICE)
         self._say("criproxy is ready")
@@ -152,24 +170,21 @@ class Node:
                     f"the primary runtime ({plan.primary}) does not answer through criproxy, so kubelet is left alone:"
                     f" {error}; start that runtime or name another (--primary, criproxy/primary_cri)"
                 ) from error
-        owed = ledger.restart_owed
-        ledger.owe_restart(runs)
-        changed = ledger.write(DROP_IN, plan.drop_in, self._is_leftover(DROP_IN, ledger))
+        changed = self._write_for(UNIT, DROP_IN, plan.drop_in, ledger)
         self._check_patch()
-        if changed:
-            self._say(f"wrote {DROP_IN}")
-        if self._manager.running and (changed or owed):
+        if self._manager.running and changed:
             self._manager.do("daemon-reload")
             if runs:
                 self._restarted = True
                 self._manager.do("restart", UNIT)
                 self._say("restarted kubelet, on criproxy from now on")
-        ledger.owe_restart(False)
+        ledger.settle(UNIT)
 
     def _drop_dockershim(self, ledger: Ledger) -> None:
         """The primary runtime was Docker, and is another now."""
         self._stop_services(ledger, [DOCKERSHIM])
-        self._undo(ledger, [f"{units.ADMIN}/{DOCKERSHIM}"])
+        ledger.settle(DOCKERSHIM)
+        self._undo(ledger, [_SHIM])
 
     def _check_patch(self) -> None:
         unit = units.load(self._tree, UNIT)
@@ -212,15 +227,16 @@ class Node:
                 raise NodeError(f"{_text(error)}; mend that and do it again: what is left is registered") from error
 
     def _release_kubelet(self, ledger: Ledger) -> None:
-        if DROP_IN not in ledger.entries and not ledger.restart_owed:
+        if DROP_IN not in ledger.entries and UNIT not in ledger.owed:
             return
         runs = self._manager.is_running(UNIT)
-        ledger.owe_restart(runs)
+        if runs:
+            ledger.owe(UNIT)
         self._undo(ledger, [path for path in (DROP_IN,) if path in ledger.entries])
         if runs:
             self._try("restart", UNIT)
             self._say("restarted kubelet, on its own flags from now on")
-        ledger.owe_restart(False)
+        ledger.settle(UNIT)
 
     def _stop_services(self, ledger: Ledger, names: Sequence[str]) -> None:
         if not names:

@@ -10,7 +10,7 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 import h2.config
 import h2.connection
@@ -77,7 +77,8 @@ def _call(path: str) -> bool:
     connection.initiate_connection()
     connection.send_headers(1, _REQUEST)
     connection.send_data(1, _EMPTY, end_stream=True)
-    decoder, fields, goes_away = hpack.Decoder(), {}, False
+    fields: Dict[str, str] = {}
+    decoder, goes_away = hpack.Decoder(), False
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(PATIENCE)
         sock.connect(path)
@@ -85,7 +86,7 @@ def _call(path: str) -> bool:
             sock.sendall(connection.data_to_send())
         for kind, payload in _frames(sock):
             if kind == _HEADERS:
-                fields.update(decoder.decode(payload))
+                fields.update({str(name): str(value) for name, value in decoder.decode(payload)})
             if kind == _GOAWAY:
                 goes_away = not int.from_bytes(payload[:4], "big")
             if "grpc-status" in fields:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator, List
+from typing import Any, Callable, Generator, Iterator
 
 import pytest
 
 from . import debs
-from .layouts import FULL, KUBEADM, NODEPS, Layout
+from .layouts import FULL, KUBEADM, NODEPS
 from .node import Node
 
 Boot = Callable[..., Node]
@@ -41,15 +42,8 @@ def packages() -> None:
 @pytest.fixture
 def boot(tmp_path: Path) -> Iterator[Boot]:
     """Boots nodes that stop with the test."""
-    nodes: List[Node] = []
-
-    def boot(layout: Layout, **options: Any) -> Node:
-        nodes.append(Node(layout, tmp_path, **options))
-        return nodes[-1]
-
-    yield boot
-    for node in nodes:
-        node.stop()
+    with ExitStack() as nodes:
+        yield lambda layout, **options: nodes.enter_context(Node(layout, tmp_path, **options))
 
 
 @pytest.fixture

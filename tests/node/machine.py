@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import List, Mapping, Optional
+from typing import List, Mapping, Optional, TypeVar
 
 from tests.containerd.cgroup import Cgroup
 from tests.containerd.service import ENVIRONMENT, PATIENCE, eventually
+
+Self = TypeVar("Self", bound="Machine")
 
 _BOOT = Path(__file__).with_name("boot")
 _TIME = 240.0
@@ -39,7 +41,9 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="criproxy-node-"))
-        self._cgroup = Cgroup(self._folder.name)
+        self.name = self._folder.name
+        """What its cgroups and its folder on this machine are called."""
+        self._cgroup = Cgroup(self.name)
         self._places = self._cgroup.make()
         self._keeper = subprocess.Popen(
             ["sh", "-c", _KEEPER, "sh", str(_BOOT), str(root), str(self._folder), *map(str, self._places)],
@@ -108,6 +112,12 @@ class Machine:
         places = [leaf if leaf.exists() else leaf.parent for leaf in leaves]
         flags = ["--mount", "--uts", "--ipc", "--net", "--cgroup", "--pid", "--root", "--wd"]
         return ["sh", "-c", _ENTER, "sh", " ".join(map(str, places)), f"--target={self._init}", *flags, "--", *command]
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Ends all that is on the node, and leaves nothing of it."""

@@ -26,7 +26,7 @@ def _place(node: Node, layout: Layout) -> str:
 
 @pytest.mark.parametrize("layout", [KUBEADM, KIND], ids=str)
 def test_an_image_gets_files_and_its_nodes_are_turned_over(boot: Boot, layout: Layout) -> None:
-    node: Node = boot(layout)
+    node = boot(layout)
     before, kubelet = node.files(), node.kubelet
     _dpkg(node, "--install", _place(node, layout))
     assert node.kubelet == kubelet
@@ -47,7 +47,7 @@ def test_an_image_gets_files_and_its_nodes_are_turned_over(boot: Boot, layout: L
 
 
 def test_an_image_without_kubelet_gets_files_and_gives_them_back(boot: Boot) -> None:
-    node: Node = boot(KIND, kubelet=False)
+    node = boot(KIND, kubelet=False)
     before = node.files()
     _dpkg(node, "--install", _place(node, KIND))
     _dpkg(node, "--purge", KIND.package)

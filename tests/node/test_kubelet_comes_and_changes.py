@@ -13,7 +13,7 @@ _DROP_IN = "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf"
 
 
 def test_kubelet_that_comes_after_criproxy_is_turned_to_it(boot: Boot) -> None:
-    node: Node = boot(KUBEADM, kubelet=False)
+    node = boot(KUBEADM, kubelet=False)
     before = node.files()
     node.dpkg("--install", debs.built(NODEPS))
     assert not node.path(DROP_IN).exists()
@@ -28,7 +28,7 @@ def test_kubelet_that_comes_after_criproxy_is_turned_to_it(boot: Boot) -> None:
 
 
 def test_both_can_come_in_one_go(boot: Boot) -> None:
-    node: Node = boot(KUBEADM, kubelet=False)
+    node = boot(KUBEADM, kubelet=False)
     node.add_files()
     node.dpkg("--install", debs.built(FULL), node.kubelet_deb())
     assert node.kubelet_command[-len(KUBEADM.added) :] == KUBEADM.added
@@ -36,7 +36,7 @@ def test_both_can_come_in_one_go(boot: Boot) -> None:
 
 
 def test_criproxy_that_never_sees_a_kubelet_leaves_nothing(boot: Boot) -> None:
-    node: Node = boot(KUBEADM, kubelet=False)
+    node = boot(KUBEADM, kubelet=False)
     before = node.files()
     node.dpkg("--install", debs.built(NODEPS))
     node.dpkg("--purge", NODEPS)
@@ -68,7 +68,7 @@ def test_an_upgrade_of_kubelet_that_changes_its_command_is_followed(node: Node) 
 
 
 def test_an_upgrade_of_kubelet_to_one_without_an_old_flag_is_followed(boot: Boot) -> None:
-    node: Node = boot(replace(KUBEADM, version="1.26.15", added=("--container-runtime=remote", *KUBEADM.added)))
+    node = boot(replace(KUBEADM, version="1.26.15", added=("--container-runtime=remote", *KUBEADM.added)))
     node.install()
     assert node.kubelet_command == node.turned_command
     node.layout = KUBEADM

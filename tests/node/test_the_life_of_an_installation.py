@@ -20,9 +20,8 @@ _UNITS = ("criproxy.service", "criproxy.socket")
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node of each layout."""
     layout: Layout = request.param
-    node = Node(layout, tmp_path_factory.mktemp(layout.name))
-    yield node
-    node.stop()
+    with Node(layout, tmp_path_factory.mktemp(layout.name)) as node:
+        yield node
 
 
 @pytest.fixture(scope="class")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import List
 
 import pytest
 
 from . import debs
+from .conftest import Boot
 from .files import Files
 from .layouts import FULL, KUBEADM, KUBEADM_1_11
 from .node import DROP_IN, Node
@@ -27,7 +28,7 @@ def _refused(node: Node) -> str:
     return text
 
 
-def _generated(now: Files, before: Files) -> Tuple[str, ...]:
+def _generated(now: Files, before: Files) -> List[str]:
     """What the package itself does not bring, but `criproxy node apply` makes."""
     return [path for path in now.changes(before) if path.startswith(_OURS) or path == "/etc/default/criproxy"]
 
@@ -118,8 +119,8 @@ def test_a_full_disk_is_named(node: Node, folder: str) -> None:
     assert node.files().changes(before).keys() <= {"/var/lib/criproxy"}, node.files().changes(before)
 
 
-def test_docker_that_kubelet_cannot_give_away_is_explained(boot) -> None:  # type: ignore[no-untyped-def]
-    node: Node = boot(KUBEADM_1_11)
+def test_a_runtime_that_is_not_on_the_node_can_be_put_right_and_tried_again(boot: Boot) -> None:
+    node = boot(KUBEADM_1_11)
     node.run("debconf-set-selections", stdin="criproxy criproxy/primary_cri select crio\n")
     text = _refused(node)
     assert "/run/crio/crio.sock" in text
