@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from typing import Sequence
 
 from criproxy.node import kubelet, plan
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs ``criproxy node``; gives the exit status."""
     options = _parser().parse_args(argv)
     tree = Tree(os.path.abspath(options.root))
-    node = Node(tree, Systemd(tree), kubelet.asker(tree), _reach, print)
+    node = Node(tree, Systemd(tree), kubelet.asker(tree), _reach, partial(print, flush=True))
     try:
         return _run(options, node)
     except NodeError as error:
