@@ -149,7 +149,7 @@ def endpoint(tree: Tree, kubelet: Kubelet) -> str:
     flags = kubelet.values(_READ)
     if flags.get("container-runtime-endpoint"):
         return flags["container-runtime-endpoint"]
-    files = [flags[name] for name in ("config",) if name in flags]
+    files = [flags["config"]] if "config" in flags else []
     if "config-dir" in flags:  # files there go before the one, and the later before the earlier
         files += tree.glob(f"{flags['config-dir']}/*.conf")
     for path in (*reversed(files), _INSTANCE_CONFIG):

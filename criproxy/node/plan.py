@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Tuple
 
 from criproxy.config import Runtime, runtimes_of
 from criproxy.node import syntax, units
-from criproxy.node.kubelet import DOCKERSHIM_FLAGS, DROP_IN, Kubelet, NodeError, Version, endpoint
+from criproxy.node.kubelet import DOCKERSHIM_FLAGS, DROP_IN, UNIT, Kubelet, NodeError, Version, endpoint
 from criproxy.node.tree import Tree
 
 SOCKET = "/run/criproxy.sock"
@@ -102,8 +102,8 @@ def make(tree: Tree, kubelet: Optional[Kubelet], wishes: Wishes, written: str = 
     others = _checked(primary or RUNTIMES["containerd"].path, other)
     shim = primary in _spellings(RUNTIMES["dockershim"].path) and kubelet is not None
     made = [(f"{units.ADMIN}/{SERVICE}", _service(tree, primary, shim))]
-    if units.template(tree, SOCKET_UNIT) and not _is_packaged(tree, SOCKET_UNIT):
-        made.append((f"{units.ADMIN}/{SOCKET_UNIT}", units.template(tree, SOCKET_UNIT) or ""))
+    if not _is_packaged(tree, SOCKET_UNIT):
+        made.append((f"{units.ADMIN}/{SOCKET_UNIT}", _template(tree, SOCKET_UNIT)))
     if shim and kubelet is not None:
         made.append((f"{units.ADMIN}/{DOCKERSHIM}", _dockershim(kubelet)))
     drop_in = "" if kubelet is None else _drop_in(kubelet, flags(kubelet.version, _gives_up_attach(wishes, others)))
@@ -244,10 +244,8 @@ def _dockershim(kubelet: Kubelet) -> str:
 
 def _service(tree: Tree, primary: str, shim: bool) -> str:
     """The service that criproxy brings with it, with its place in this node's order."""
-    text = units.template(tree, SERVICE)
-    if text is None:
-        raise NodeError(f"{SERVICE} is missing: it is a part of criproxy's installation; install criproxy again")
-    lines = ["Before=kubelet.service"]
+    text = _template(tree, SERVICE)
+    lines = [f"Before={UNIT}"]
     runtime = next((known.unit for known in RUNTIMES.values() if primary in _spellings(known.path)), "")
     if runtime and (runtime != DOCKERSHIM or shim):
         lines.append(f"After={runtime}")
@@ -256,6 +254,13 @@ def _service(tree: Tree, primary: str, shim: bool) -> str:
     if not _is_packaged(tree, SERVICE):
         text = text.replace("/usr/bin/criproxy", _program())
     return _GENERATED + text.replace("\n\n[Service]", "\n".join(("", *lines, "", "[Service]")), 1)
+
+
+def _template(tree: Tree, name: str) -> str:
+    text = units.template(tree, name)
+    if text is None:
+        raise NodeError(f"{name} is missing: it is a part of criproxy's installation; install criproxy again")
+    return text
 
 
 def _is_packaged(tree: Tree, name: str) -> bool:
