@@ -35,7 +35,14 @@ class Kind(Enum):
     REPO_DIGEST = "an image by name@digest, or a bare digest"
     URL = "where to stream from"
     API_VERSION = "the CRI's version"
-    METRIC = "a metric, of which the first runtime's description counts"
+    METRIC = "a metric"
+
+
+class Merge(Enum):
+    """What becomes of the answers of several runtimes."""
+
+    CONCATENATED = "all that each of them lists"
+    ONE_OF_A_METRIC = "of each metric the first description"
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Method:
     """The path of an image without which the call is refused."""
     empty_if_absent: bool = False
     """Whether an alternative runtime that is not there has an empty answer, rather than none."""
+    merge: Merge = Merge.CONCATENATED
     rpc: Rpc = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,8 +142,8 @@ def _of_image(name: str, loud: int, takes: Fields = (), gives: Fields = (), empt
     return Method(name, To.IMAGE, loud, "image.image", takes, gives, empty_if_absent=empty_if_absent)
 
 
-def _list(name: str, gives: Fields, narrowed_by: Fields = ()) -> Method:
-    return Method(name, To.EVERYONE, Loud.LISTS, "", narrowed_by, gives, narrowed_by)
+def _list(name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Merge.CONCATENATED) -> Method:
+    return Method(name, To.EVERYONE, Loud.LISTS, "", narrowed_by, gives, narrowed_by, merge=merge)
 
 
 def _image_list(name: str) -> Method:
@@ -201,7 +209,7 @@ _ROWS: List[Method] = [
     _of_pod("PodSandboxStats", Loud.STATUS, gives=within("stats", _POD_STATS)),
     _list("ListPodSandboxStats", within("stats", _POD_STATS), _BY_ID),
     _list("StreamPodSandboxStats", within("pod_sandbox_stats", _POD_STATS), _BY_ID),
-    _list("ListMetricDescriptors", (Named("descriptors.name", Kind.METRIC),)),
+    _list("ListMetricDescriptors", (Named("descriptors.name", Kind.METRIC),), merge=Merge.ONE_OF_A_METRIC),
     _list("ListPodSandboxMetrics", within("pod_metrics", _POD_METRICS)),
     _list("StreamPodSandboxMetrics", within("pod_sandbox_metrics", _POD_METRICS)),
     _of_container("CheckpointContainer", Loud.CHANGES),

@@ -2,11 +2,9 @@
 
 Each runtime has a `Branch`; what becomes of the branches is up to the call:
 
-- `Gather` (a list): the messages of all, one after the other, are one message, since to concatenate two serialized
-  protobuf messages is to merge them;
-- `Chain` (a list as a stream): the messages of one runtime after those of the other;
-- `Blend` (events): the messages of all as they come, without end;
-- `Broadcast`: only whether it worked counts.
+- `Broadcast`: only whether it worked counts;
+- `Gather` and `Chain` (lists.py): a list, in one message or as a stream;
+- `Blend` (events.py): the messages of all as they come, without end.
 
 The primary runtime is treated as in a call for it alone: it is waited for, its failure is the call's, its headers
 and trailers are the answer's. An alternative runtime that is not there, fails, or takes longer than the fan-out
@@ -25,7 +23,6 @@ from criproxy.http2.headers import Block
 from criproxy.relay.backend import STREAM_WINDOW, Backend, Link
 from criproxy.relay.call import Call, Origin
 from criproxy.relay.grpc import (
-    OK_TRAILERS,
     RESPONSE_HEADERS,
     Code,
     Reader,
@@ -35,14 +32,10 @@ from criproxy.relay.grpc import (
     prefix,
     status_of,
     text_of,
-    too_large,
     trailers_of,
 )
 from criproxy.relay.loop import Timer
-from criproxy.relay.plan import Transform, without_known_metrics
-
-REJOIN_INTERVAL = 1.0
-"""Between two attempts to get a runtime's events, seconds."""
+from criproxy.relay.plan import Transform
 
 
 class Branch:
@@ -317,49 +310,7 @@ class FanOut(Call):
         raise NotImplementedError
 
 
-class Gather(FanOut):
-    """A list of all runtimes in one message."""
-
-    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        super().__init__(origin, backends)
-        self._of_metrics = self.plan.method is not None and self.plan.method.name == "ListMetricDescriptors"
-
-    def on_message(self, branch: Branch, body: bytes) -> None:
-        """Kept until all are there."""
-        if branch.bodies:
-            raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
-        if self._of_metrics:
-            without_known_metrics([body])  # the primary's has not been looked into yet
-        branch.bodies.append(body)
-
-    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
-        """Answers when the last one is there."""
-        if error is None and not branch.bodies:
-            # To take it for an empty list would mean to kubelet that all is gone.
-            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
-        if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
-            self._answer()
-
-    def _answer(self) -> None:
-        bodies = [body for branch in self.branches for body in branch.bodies]
-        row = self.plan.method
-        if self._of_metrics:
-            bodies = without_known_metrics(bodies)
-        size = sum(map(len, bodies))
-        limit = self.proxy.config.max_message_size
-        if size > limit:
-            self.fail(too_large(size, limit))
-            return
-        headers = self.branches[0].headers
-        self.send_headers(RESPONSE_HEADERS if headers is None else headers.wire)
-        for data in (prefix(size), *bodies):
-            self.send_data(data)
-        if row is not None and self.proxy.log.enabled(row.loud):
-            self.log_answer(b"".join(bodies))
-        self.finish(OK_TRAILERS if self.trailers is None else self.trailers.wire)
-
-
-class _Streaming(FanOut):
+class Streaming(FanOut):
     """Passes messages on as they come; kubelet's pace is the runtimes'."""
 
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
@@ -384,107 +335,6 @@ class _Streaming(FanOut):
         """As long as not too much waits for kubelet."""
         if self._unsent <= STREAM_WINDOW:
             super().return_owed()
-
-
-class Chain(_Streaming):
-    """The Stream… lists: the answers of the runtimes one after the other, in their order."""
-
-    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        super().__init__(origin, backends)
-        self._turn = 0
-
-    def holds(self, branch: Branch) -> bool:
-        """Until all before it are done. Its window bounds what it can send meanwhile."""
-        return self.branches[self._turn] is not branch
-
-    def _on_timeout(self) -> None:
-        """A runtime that has said nothing for so long is left out; one whose turn has not come is given time."""
-        for branch in self.branches:
-            # While we owe it some of its window it is kubelet that is waited for.
-            if not (branch.done or branch.primary or branch.heard or branch.owed or self._over):
-                self._time_out(branch)
-            branch.heard = bool(branch.held)
-        if not self._over:
-            self._timer = self.proxy.loop.call_later(self.proxy.config.fan_out_timeout, self._on_timeout)
-
-    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
-        """The turn is the next one's."""
-        if self.counts(branch, error, trailers):
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Gives the turn to the first that is not done, with what it has sent meanwhile."""
-        while not self._over:
-            branch = self.branches[self._turn]
-            held, branch.held = branch.held, []
-            for data, size in held:
-                branch.take(data, size)
-            if self._over or not branch.done or branch.held:
-                return
-            if self._turn == len(self.branches) - 1:
-                break
-            self._turn += 1
-        if self._over:
-            return
-        if self.trailers is not None:
-            self.finish_as(self.branches[0], self.trailers)
-
-
-class Blend(_Streaming):
-    """Events: the streams of all runtimes in one, as long as the primary's lives.
-
-    An alternative runtime's stream that ends is asked for anew, and one that comes later joins.
-    """
-
-    lasting = True
-
-    def start(self, body: bytes) -> None:
-        """Asks all runtimes; there is no timeout, since nothing may happen for long."""
-        self._body = body
-        self.proxy.lasting.add(self)
-        for branch in list(self.branches):
-            if not self._over:
-                branch.start()
-
-    def _stop(self) -> None:
-        self.proxy.lasting.discard(self)
-        super()._stop()
-
-    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
-        """The primary's end is the end."""
-        if self._over:
-            return
-        if branch.primary:
-            if error is None and trailers is not None:
-                self.finish_as(branch, trailers)
-            else:
-                self.fail_as(branch, error or RpcError(Code.INTERNAL, "criproxy: no end"), trailers)
-            return
-        if error is not None:
-            self.leave_out(branch, error)
-        if error is None or (error.code is not Code.UNIMPLEMENTED and branch.backend.available is not None):
-            self.proxy.loop.call_later(REJOIN_INTERVAL, lambda: self.join(branch.backend))
-
-    def follow(self, backends: Sequence[Backend]) -> None:
-        """The runtimes are these now. Those that are new to the stream join it when they are there."""
-        if self.branches[0].backend is not backends[0]:
-            self.fail(RpcError(Code.UNAVAILABLE, "criproxy: another runtime is the primary one now"))
-            return
-        kept = {branch.backend: branch for branch in self.branches}
-        self.branches = [
-            kept.pop(backend) if backend in kept else Branch(self, backend, done=True) for backend in backends
-        ]
-        for branch in kept.values():
-            branch.cancel()
-
-    def join(self, backend: Backend) -> None:
-        """A runtime is there (again): its events belong to the stream."""
-        if self._over or backend.available is None:
-            return
-        for index, branch in enumerate(self.branches):
-            if branch.backend is backend and branch.done and not branch.primary:
-                self.branches[index] = fresh = Branch(self, backend)
-                fresh.start()
 
 
 class Broadcast(FanOut):

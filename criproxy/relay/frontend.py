@@ -23,8 +23,10 @@ from criproxy.http2.headers import Block, spelling
 from criproxy.relay import facts
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
-from criproxy.relay.fan import Blend, Broadcast, Chain, Gather
+from criproxy.relay.events import Blend
+from criproxy.relay.fan import Broadcast
 from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
+from criproxy.relay.lists import Chain, Gather
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Route, plan_of
 from criproxy.relay.transport import Transport

@@ -231,21 +231,5 @@ def _walker(message: str, change: Walk) -> Transform:
     return apply
 
 
-def without_known_metrics(bodies: Sequence[bytes]) -> List[bytes]:
-    """Answers to ListMetricDescriptors of which each metric's description stands in the first that has it."""
-    known: Set[bytes] = set()
-    out: List[bytes] = []
-    for body in bodies:
-        answer: Any = VIEWS["ListMetricDescriptorsResponse"].FromString(body)
-        fresh = [descriptor for descriptor in answer.descriptors if descriptor.name not in known]
-        known.update(descriptor.name for descriptor in fresh)
-        if len(fresh) < len(answer.descriptors):
-            kept = type(answer)()
-            kept.descriptors.extend(fresh)
-            body = kept.SerializeToString()
-        out.append(body)
-    return out
-
-
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from typing import Callable, Dict, Optional, Set
 from criproxy.config import Config
 from criproxy.cri.identity import Names, Runtimes
 from criproxy.relay.backend import Backend
-from criproxy.relay.fan import Blend
+from criproxy.relay.events import Blend
 from criproxy.relay.frontend import FrontConnection, Listener
 from criproxy.relay.grpc import Code, RpcError
 from criproxy.relay.loop import Loop

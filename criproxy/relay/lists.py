@@ -1,0 +1,102 @@
+"""Lists of all runtimes: `Gather` makes one message of their answers, `Chain` one stream.
+
+To concatenate serialized protobuf messages is to merge them, so that as a rule nothing is parsed for it; where what
+several runtimes list is one thing (the row's `Merge`), the answers are looked into.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+from criproxy.cri.merge import merge_of
+from criproxy.http2.headers import Block
+from criproxy.relay.backend import Backend
+from criproxy.relay.call import Origin
+from criproxy.relay.fan import Branch, FanOut, Streaming
+from criproxy.relay.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, RpcError, prefix, too_large
+
+
+class Gather(FanOut):
+    """A list of all runtimes in one message."""
+
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
+        self._merge = None if self.plan.method is None else merge_of(self.plan.method)
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Kept until all are there."""
+        if branch.bodies:
+            raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+        if self._merge is not None:
+            self._merge([body])  # the primary's has not been looked into yet
+        branch.bodies.append(body)
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """Answers when the last one is there."""
+        if error is None and not branch.bodies:
+            # To take it for an empty list would mean to kubelet that all is gone.
+            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
+        if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
+            self._answer()
+
+    def _answer(self) -> None:
+        bodies = [body for branch in self.branches for body in branch.bodies]
+        row = self.plan.method
+        if self._merge is not None:
+            bodies = self._merge(bodies)
+        size = sum(map(len, bodies))
+        limit = self.proxy.config.max_message_size
+        if size > limit:
+            self.fail(too_large(size, limit))
+            return
+        headers = self.branches[0].headers
+        self.send_headers(RESPONSE_HEADERS if headers is None else headers.wire)
+        for data in (prefix(size), *bodies):
+            self.send_data(data)
+        if row is not None and self.proxy.log.enabled(row.loud):
+            self.log_answer(b"".join(bodies))
+        self.finish(OK_TRAILERS if self.trailers is None else self.trailers.wire)
+
+
+class Chain(Streaming):
+    """The Stream… lists: the answers of the runtimes one after the other, in their order."""
+
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
+        self._turn = 0
+
+    def holds(self, branch: Branch) -> bool:
+        """Until all before it are done. Its window bounds what it can send meanwhile."""
+        return self.branches[self._turn] is not branch
+
+    def _on_timeout(self) -> None:
+        """A runtime that has said nothing for so long is left out; one whose turn has not come is given time."""
+        for branch in self.branches:
+            # While we owe it some of its window it is kubelet that is waited for.
+            if not (branch.done or branch.primary or branch.heard or branch.owed or self._over):
+                self._time_out(branch)
+            branch.heard = bool(branch.held)
+        if not self._over:
+            self._timer = self.proxy.loop.call_later(self.proxy.config.fan_out_timeout, self._on_timeout)
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """The turn is the next one's."""
+        if self.counts(branch, error, trailers):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Gives the turn to the first that is not done, with what it has sent meanwhile."""
+        while not self._over:
+            branch = self.branches[self._turn]
+            held, branch.held = branch.held, []
+            for data, size in held:
+                branch.take(data, size)
+            if self._over or not branch.done or branch.held:
+                return
+            if self._turn == len(self.branches) - 1:
+                break
+            self._turn += 1
+        if self._over:
+            return
+        if self.trailers is not None:
+            self.finish_as(self.branches[0], self.trailers)
