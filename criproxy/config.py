@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Seque
 import configargparse  # type: ignore[import-untyped]
 
 from criproxy import __version__, environment
+from criproxy.cri.identity import Handler, is_label
 
 DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
 """Read if it exists and no other file is named."""
@@ -58,6 +59,10 @@ class Config:
     """The primary first, then the others in the order in which they were given."""
     listen: str
     """The unix socket kubelet connects to."""
+    handlers: Tuple[Handler, ...]
+    """Runtime handlers by which pods ask for an alternative runtime, beside the runtimes' ids."""
+    image_prefix_required: bool
+    """Whether an image of an alternative runtime must bear that one's name, whatever else a request says."""
     stream_url: str
     """Where the primary's streaming server is, ``scheme://host[:port]``; empty if not given."""
     stream_port: int
@@ -80,11 +85,15 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     given = _given(argv, environ)
     values = {option.name: _read(option, text, given) for option, text in zip(_OPTIONS, _texts(given))}
     runtimes: Tuple[Runtime, ...] = values["connect"]
+    handlers: Tuple[Handler, ...] = values["handler"]
     listen: str = values["listen"]
     refuse_a_loop(listen, runtimes)
+    _refuse_strangers(handlers, runtimes)
     return Config(
         runtimes,
         listen,
+        handlers,
+        image_prefix_required=values["image-prefix"],
         stream_url=values["stream-url"],
         stream_port=values["stream-port"],
         connection_timeout=values["connection-timeout"],
@@ -156,6 +165,16 @@ def refuse_a_loop(listen: str, runtimes: Sequence[Runtime]) -> None:
             raise ConfigError(f"listen: {listen!r} is the socket of a runtime, too")
 
 
+def _refuse_strangers(handlers: Sequence[Handler], runtimes: Sequence[Runtime]) -> None:
+    """Raises ConfigError if a handler is of no runtime, or would take what another runtime's id asks for."""
+    ids = {runtime.id for runtime in runtimes[1:]}
+    for handler in handlers:
+        if handler.runtime not in ids:
+            raise ConfigError(f"handler: {handler.name!r} is for the runtime {handler.runtime!r}, which there is not")
+        if handler.name in ids and handler.name != handler.runtime:
+            raise ConfigError(f"handler: {handler.name!r} is the id of a runtime, and would ask for another one")
+
+
 # Values.
 
 
@@ -212,6 +231,22 @@ def _path(text: str, whole: str = "") -> str:
     if size > _LONGEST_PATH:
         raise ValueError(f"{path!r} has {size} bytes, a unix socket's path can have {_LONGEST_PATH}")
     return path
+
+
+def handlers_of(text: str) -> Tuple[Handler, ...]:
+    """The runtime handlers of a ``handler``. Raises ValueError with a text that names what cannot be."""
+    handlers: Dict[str, Handler] = {}
+    for entry in filter(None, text.split(",")):
+        name, _, target = entry.partition("=")
+        runtime, colon, inner = target.partition(":")
+        if not is_label(name):
+            raise ValueError(f"{entry!r}: {name!r} is no handler of a RuntimeClass: small letters, digits and '-'")
+        if not runtime or (colon and not inner) or not inner.isprintable() or " " in inner:
+            raise ValueError(f"{entry!r} is not NAME=ID or NAME=ID:HANDLER")
+        if name in handlers:
+            raise ValueError(f"there are two handlers {name!r}")
+        handlers[name] = Handler(name, runtime, inner)
+    return tuple(handlers.values())
 
 
 def _unknown(variables: Mapping[str, str]) -> Iterator[str]:
@@ -276,6 +311,12 @@ def _boolean(text: str) -> bool:
     return _BOOLEANS[text]
 
 
+def _required(text: str) -> bool:
+    if text not in ("optional", "required"):
+        raise ValueError(f"{text!r} is neither optional nor required")
+    return text == "required"
+
+
 def _url(text: str) -> str:
     if text and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
         raise ValueError(f"{text!r} is not an address like http://HOST:PORT")
@@ -299,6 +340,8 @@ class _Option:
     """How the Go program calls it, if otherwise."""
     alone: str = ""
     """The value that it has on a command line without one; empty if it takes the next word."""
+    several: bool = False
+    """Whether one given several times on a command line has all its values, joined with commas."""
 
 
 _OPTIONS = (
@@ -312,6 +355,23 @@ _OPTIONS = (
         " them, and they before the file",
     ),
     _Option("listen", _path, "/run/criproxy.sock", "PATH", "the socket for kubelet"),
+    _Option(
+        "handler",
+        handlers_of,
+        "",
+        "NAME=ID[:HANDLER],...",
+        "runtime handlers (of a RuntimeClass) that ask for the alternative runtime ID, which sees HANDLER, or none; a"
+        " runtime's id is one without being named here. May be given several times",
+        several=True,
+    ),
+    _Option(
+        "image-prefix",
+        _required,
+        "optional",
+        "optional|required",
+        "whether an image of an alternative runtime needs the runtime's id in front even where the request says"
+        " otherwise whose it is: by its runtime handler, an annotation, or its pod",
+    ),
     _Option(
         "stream-port",
         _port,
@@ -487,7 +547,19 @@ def _spelled_out(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
             raise ConfigError(f"{word!r}: --{name} takes no value")
         else:
             words.append(f"--{name}{value or ''}")
-    return words, list(warnings)
+    return _joined(words), list(warnings)
+
+
+def _joined(words: Sequence[str]) -> List[str]:
+    """The words, with one for all of an option that may be given several times."""
+    several = {f"--{option.name}" for option in _OPTIONS if option.several}
+    values: Dict[str, List[str]] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in several:
+            values.setdefault(name, []).append(value)
+    rest = [word for word in words if word.partition("=")[0] not in several]
+    return [*rest, *(f"{name}={','.join(given)}" for name, given in values.items())]
 
 
 class _File(configargparse.ConfigFileParser):  # type: ignore[misc]

@@ -2,16 +2,40 @@
 
 An id is ``RUNTIME__ID``, an image ``RUNTIME/IMAGE``; a bare digest (``sha256:…``) says what an image is, not where
 it came from, and stays as it is. What bears no runtime's name is the primary's.
+
+A runtime handler, by which a pod's RuntimeClass asks for a runtime, has a name of kubelet's and one of the runtime's
+own, which may be none: `Handler`.
 """
 
 from __future__ import annotations
 
-from typing import Iterable, Tuple
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 TARGET_RUNTIME = b"kubernetes.io/target-runtime"
 """The annotation by which a pod asks for a runtime."""
 
 _DIGESTS = (b"sha256:", b"sha384:", b"sha512:")
+_LABEL = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_label(name: str) -> bool:
+    """Whether this can be the handler of a RuntimeClass: a DNS label (RFC 1123)."""
+    return _LABEL.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What a pod that asks for the runtime handler ``name`` gets."""
+
+    name: str
+    """As RuntimeClass.handler has it."""
+    runtime: str
+    """The id of the runtime that it is of."""
+    inner: str
+    """The runtime's own name for it; empty for what the runtime does by default."""
 
 
 def is_digest(image: bytes) -> bool:
@@ -20,12 +44,22 @@ def is_digest(image: bytes) -> bool:
 
 
 class Names:
-    """The names of one runtime's things. ``runtime`` is its id, empty for the primary."""
+    """The names of one runtime's things. ``runtime`` is its id, empty for the primary.
 
-    __slots__ = ("_id", "_image", "runtime")
+    ``handlers`` are the names by which pods ask for it, with the runtime's own; of several for the same thing the
+    first is what kubelet sees.
+    """
 
-    def __init__(self, runtime: str) -> None:
+    __slots__ = ("_id", "_image", "_outer_handlers", "handlers", "runtime")
+
+    def __init__(self, runtime: str, handlers: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
         self.runtime = runtime
+        self.handlers = handlers
+        self._outer_handlers: Dict[bytes, bytes] = {}
+        for outer, inner in handlers.items():
+            # The id of a runtime may be no label: it can be asked for, but not by a RuntimeClass.
+            if is_label(outer.decode()):
+                self._outer_handlers.setdefault(inner, outer)
         self._id = f"{runtime}__".encode() if runtime else b""
         self._image = f"{runtime}/".encode() if runtime else b""
 
@@ -57,12 +91,25 @@ class Names:
         """Kubelet's image as the runtime knows it."""
         return name[len(self._image) :] if name.startswith(self._image) else name
 
+    def outer_handler(self, name: bytes) -> bytes:
+        """A runtime's handler, which may be none, as kubelet knows it."""
+        return self._outer_handlers.get(name, name)
+
+    def inner_handler(self, name: bytes) -> bytes:
+        """Kubelet's handler as the runtime knows it."""
+        return self.handlers.get(name, name)
+
 
 class Runtimes:
-    """Tells whose an id or an image is. ``ids``: the alternative runtimes', in their order."""
+    """Tells whose an id, an image or a handler is. ``ids``: the alternative runtimes', in their order."""
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        self.alternatives: Tuple[Names, ...] = tuple(Names(runtime) for runtime in ids)
+    def __init__(self, ids: Iterable[str], handlers: Iterable[Handler] = ()) -> None:
+        of: Dict[str, Dict[bytes, bytes]] = {runtime: {} for runtime in ids}
+        for handler in handlers:
+            of[handler.runtime][handler.name.encode()] = handler.inner.encode()
+        for runtime, own in of.items():
+            own.setdefault(runtime.encode(), b"")
+        self.alternatives: Tuple[Names, ...] = tuple(Names(runtime, own) for runtime, own in of.items())
         self.primary = Names("")
 
     def of_id(self, name: bytes) -> Names:
@@ -85,3 +132,10 @@ class Runtimes:
             if names.runtime.encode() == target:
                 return names
         raise KeyError(target)
+
+    def of_handler(self, handler: bytes) -> Optional[Names]:
+        """The alternative runtime that a runtime handler asks for; None if it asks for none of them."""
+        for names in self.alternatives:
+            if handler in names.handlers:
+                return names
+        return None

@@ -51,7 +51,7 @@ class Proxy:
         """Makes a router for the configuration's runtimes, and a backend of each that has none yet."""
         there = {(backend.names.runtime, backend.path): backend for backend in self._backends.values()}
         primary, *alternatives = self.config.runtimes
-        runtimes = Runtimes(runtime.id for runtime in alternatives)
+        runtimes = Runtimes((runtime.id for runtime in alternatives), self.config.handlers)
         self.router = Router(runtimes, lambda: self._stream_url(self.config))
         self._backends = {}
         for names, runtime in zip((runtimes.primary, *runtimes.alternatives), (primary, *alternatives)):

@@ -71,6 +71,8 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
     assert parse([], {}) == Config(
         runtimes=(Runtime("", "/var/run/dockershim.sock"),),
         listen="/run/criproxy.sock",
+        handlers=(),
+        image_prefix_required=False,
         stream_url="",
         stream_port=11250,
         connection_timeout=5.0,
