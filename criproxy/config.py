@@ -24,6 +24,9 @@ from criproxy.cri.identity import Handler, is_label
 DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
 """Read if it exists and no other file is named."""
 
+REQUIRED = "required"
+"""Of ``image_prefix``."""
+
 _LONGEST_PATH = 107
 """bytes: ``sun_path`` of ``struct sockaddr_un`` has 108, with the zero at the end (unix(7))."""
 _LONGEST_TIMEOUT = 24 * 3600.0
@@ -61,8 +64,8 @@ class Config:
     """The unix socket kubelet connects to."""
     handlers: Tuple[Handler, ...]
     """Runtime handlers by which pods ask for an alternative runtime, beside the runtimes' ids."""
-    image_prefix_required: bool
-    """Whether an image of an alternative runtime must bear that one's name, whatever else a request says."""
+    image_prefix: str
+    """``required`` if an image is an alternative runtime's by its name alone, ``optional`` if by other marks, too."""
     stream_url: str
     """Where the primary's streaming server is, ``scheme://host[:port]``; empty if not given."""
     stream_port: int
@@ -93,7 +96,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         runtimes,
         listen,
         handlers,
-        image_prefix_required=values["image-prefix"],
+        image_prefix=values["image-prefix"],
         stream_url=values["stream-url"],
         stream_port=values["stream-port"],
         connection_timeout=values["connection-timeout"],
@@ -311,10 +314,10 @@ def _boolean(text: str) -> bool:
     return _BOOLEANS[text]
 
 
-def _required(text: str) -> bool:
-    if text not in ("optional", "required"):
+def _necessity(text: str) -> str:
+    if text not in ("optional", REQUIRED):
         raise ValueError(f"{text!r} is neither optional nor required")
-    return text == "required"
+    return text
 
 
 def _url(text: str) -> str:
@@ -366,7 +369,7 @@ _OPTIONS = (
     ),
     _Option(
         "image-prefix",
-        _required,
+        _necessity,
         "optional",
         "optional|required",
         "whether an image of an alternative runtime needs the runtime's id in front even where the request says"

@@ -91,6 +91,11 @@ class Names:
         """Kubelet's image as the runtime knows it."""
         return name[len(self._image) :] if name.startswith(self._image) else name
 
+    @property
+    def has_outer_handlers(self) -> bool:
+        """Whether there are handlers that kubelet knows by other names than the runtime (none being one)."""
+        return bool(self._outer_handlers)
+
     def outer_handler(self, name: bytes) -> bytes:
         """A runtime's handler, which may be none, as kubelet knows it."""
         return self._outer_handlers.get(name, name)

@@ -18,9 +18,9 @@ class To(Enum):
     """Whom a call is for."""
 
     PRIMARY = "the primary runtime"
-    TARGET = "the runtime that the annotations at this path choose"
+    TARGET = "the runtime that the marks choose, which must not differ"
     OWNER = "the runtime that the id at this path belongs to"
-    IMAGE = "the runtime that the image at this path belongs to"
+    IMAGE = "the runtime that the image at this path belongs to by its name, or else by the first mark"
     EVERYONE = "all runtimes, their answers in one"
     CONNECTED = "all runtimes that are there, for their effect"
     EVENTS = "all runtimes, their endless streams in one"
@@ -34,8 +34,18 @@ class Kind(Enum):
     OWN_IMAGE = "an image that must be of the runtime that the call is for, or a bare digest"
     REPO_DIGEST = "an image by name@digest, or a bare digest"
     URL = "where to stream from"
+    HANDLER = "a runtime handler; none where there is none"
+    POD_HANDLER = "the runtime handler of a pod, which is that of its runtime where there is none"
     API_VERSION = "the CRI's version"
     METRIC = "a metric"
+
+
+class Mark(Enum):
+    """What may say which runtime a request is for, where no id and no image does."""
+
+    HANDLER = "the runtime handler at this path"
+    ANNOTATIONS = "the target-runtime annotation among those at this path"
+    POD_UID = "the pod of the uid at this path: the runtime that it was started on"
 
 
 class Merge(Enum):
@@ -71,6 +81,10 @@ class Method:
     """The fields of the answer that name something."""
     narrowed_by: Fields = ()
     """Filters of a list: where one is set, only the runtime it names is asked."""
+    marks: Tuple[Tuple[str, Mark], ...] = ()
+    """Paths of what says which runtime the request is for, or, where an id says it, that its images are that one's."""
+    starts: str = ""
+    """The path of the uid of the pod that the call starts."""
     requires: str = ""
     """The path of an image without which the call is refused."""
     empty_if_absent: bool = False
@@ -100,14 +114,19 @@ def images(*paths: str) -> Fields:
     return tuple(Named(path, Kind.IMAGE) for path in paths)
 
 
+def handlers(*paths: str) -> Fields:
+    """Fields that hold a runtime handler."""
+    return tuple(Named(path, Kind.HANDLER) for path in paths)
+
+
 def within(path: str, fields: Iterable[Named]) -> Fields:
     """The same fields of a message that stands at ``path``."""
     return tuple(Named(f"{path}.{field.path}", field.kind) for field in fields)
 
 
 # The messages that several methods share.
-_SPEC = images("image", "user_specified_image", "image_ref")
-_OWN_SPEC = (Named("image", Kind.OWN_IMAGE), *images("user_specified_image", "image_ref"))
+_SPEC = (*images("image", "user_specified_image", "image_ref"), *handlers("runtime_handler"))
+_OWN_SPEC = (Named("image", Kind.OWN_IMAGE), *_SPEC[1:])
 _IMAGE = (
     *images("id", "repo_tags"),
     Named("repo_digests", Kind.REPO_DIGEST),
@@ -117,7 +136,7 @@ _MOUNTED = within("mounts.image", _SPEC)
 _CONTAINER = (*ids("id", "pod_sandbox_id"), *within("image", _SPEC), *images("image_id"))
 _CONTAINER_STATUS = (*ids("id"), *within("image", _SPEC), *images("image_id"), *_MOUNTED)
 _CONTAINER_STATS = ids("attributes.id")
-_POD = ids("id")
+_POD = (*ids("id"), Named("runtime_handler", Kind.POD_HANDLER))
 _POD_STATS = ids("attributes.id", "linux.containers.attributes.id", "windows.containers.attributes.id")
 _POD_METRICS = ids("pod_sandbox_id", "container_metrics.container_id")
 _SANDBOX_CONFIG = ids("linux.security_context.namespace_options.target_id")
@@ -127,6 +146,18 @@ _CONTAINER_CONFIG = (
     *ids("linux.security_context.namespace_options.target_id"),
 )
 _URL = (Named("url", Kind.URL),)
+_MARKS_OF_POD = (("config.annotations", Mark.ANNOTATIONS), ("runtime_handler", Mark.HANDLER))
+_MARKS_OF_IMAGE = (("image.runtime_handler", Mark.HANDLER), ("image.annotations", Mark.ANNOTATIONS))
+_MARKS_OF_PULL = (
+    *_MARKS_OF_IMAGE,
+    ("sandbox_config.annotations", Mark.ANNOTATIONS),
+    ("sandbox_config.metadata.uid", Mark.POD_UID),
+)
+_MARKS_OF_CONTAINER = (
+    ("config.image.runtime_handler", Mark.HANDLER),
+    ("config.image.annotations", Mark.ANNOTATIONS),
+    ("sandbox_config.annotations", Mark.ANNOTATIONS),
+)
 
 
 def _of_pod(name: str, loud: int, takes: Fields = (), gives: Fields = ()) -> Method:
@@ -137,9 +168,16 @@ def _of_container(name: str, loud: int, gives: Fields = ()) -> Method:
     return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives)
 
 
-def _of_image(name: str, loud: int, takes: Fields = (), gives: Fields = (), empty_if_absent: bool = False) -> Method:
+def _of_image(
+    name: str,
+    loud: int,
+    takes: Fields = (),
+    gives: Fields = (),
+    marks: Tuple[Tuple[str, Mark], ...] = _MARKS_OF_IMAGE,
+    empty_if_absent: bool = False,
+) -> Method:
     takes = (*within("image", _SPEC), *takes)
-    return Method(name, To.IMAGE, loud, "image.image", takes, gives, empty_if_absent=empty_if_absent)
+    return Method(name, To.IMAGE, loud, "image.image", takes, gives, marks=marks, empty_if_absent=empty_if_absent)
 
 
 def _list(name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Merge.CONCATENATED) -> Method:
@@ -164,9 +202,10 @@ _ROWS: List[Method] = [
         "RunPodSandbox",
         To.TARGET,
         Loud.CHANGES,
-        "config.annotations",
-        within("config", _SANDBOX_CONFIG),
-        ids("pod_sandbox_id"),
+        takes=(*within("config", _SANDBOX_CONFIG), *handlers("runtime_handler")),
+        gives=ids("pod_sandbox_id"),
+        marks=_MARKS_OF_POD,
+        starts="config.metadata.uid",
     ),
     _of_pod("StopPodSandbox", Loud.CHANGES),
     _of_pod("RemovePodSandbox", Loud.CHANGES),
@@ -189,6 +228,7 @@ _ROWS: List[Method] = [
             *within("sandbox_config", _SANDBOX_CONFIG),
         ),
         ids("container_id"),
+        marks=_MARKS_OF_CONTAINER,
         requires="config.image.image",
     ),
     _of_container("StartContainer", Loud.CHANGES),
@@ -218,9 +258,14 @@ _ROWS: List[Method] = [
         "RestorePod",
         To.TARGET,
         Loud.CHANGES,
-        "config.annotations",
-        (*within("config", _SANDBOX_CONFIG), *within("container_configs", _CONTAINER_CONFIG)),
-        ids("pod_sandbox_id", "restored_containers.container_id"),
+        takes=(
+            *within("config", _SANDBOX_CONFIG),
+            *handlers("runtime_handler"),
+            *within("container_configs", _CONTAINER_CONFIG),
+        ),
+        gives=ids("pod_sandbox_id", "restored_containers.container_id"),
+        marks=_MARKS_OF_POD,
+        starts="config.metadata.uid",
     ),
     Method(
         "GetContainerEvents",
@@ -235,7 +280,9 @@ _ROWS: List[Method] = [
     _image_list("ListImages"),
     _image_list("StreamImages"),
     _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), empty_if_absent=True),
-    _of_image("PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref")),
+    _of_image(
+        "PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref"), _MARKS_OF_PULL
+    ),
     _of_image("RemoveImage", Loud.CHANGES),
     _list("ImageFsInfo", ()),
 ]

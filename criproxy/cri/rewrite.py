@@ -17,9 +17,13 @@ def _paths_of_rows() -> Dict[str, List[str]]:
     for row in METHODS.values():
         for message, fields in ((row.rpc.request, row.takes), (row.rpc.response, row.gives)):
             paths.setdefault(message, []).extend(field.path for field in fields)
-        paths[row.rpc.request].extend(path for path in (row.by, row.requires) if path)
+        paths[row.rpc.request].extend(path for path in (row.by, row.requires, row.starts) if path)
+        paths[row.rpc.request].extend(path for path, _ in row.marks)
     return paths
 
+
+EVEN_UNSET = frozenset((Kind.POD_HANDLER,))
+"""Kinds of fields that are changed where they are empty, too."""
 
 VIEWS: Classes = cut("criproxy.identities", _paths_of_rows())
 """Every message that a row speaks of, with the fields that it names."""
@@ -28,7 +32,7 @@ VIEWS: Classes = cut("criproxy.identities", _paths_of_rows())
 def walk(message: str, fields: Fields, changes: Mapping[Kind, Change]) -> Walk:
     """A function that changes the fields of a parsed ``message`` in place.
 
-    Kinds without a change stay as they are, and so do fields that are not set.
+    Kinds without a change stay as they are, and so do fields that are not set but for those of `EVEN_UNSET`.
     """
     tree: Dict[str, Any] = {}
     for field in fields:
@@ -38,7 +42,7 @@ def walk(message: str, fields: Fields, changes: Mapping[Kind, Change]) -> Walk:
         *way, last = field.path.split(".")
         for part in way:
             at = at.setdefault(part, {})
-        at[last] = changes[field.kind]
+        at[last] = (changes[field.kind], field.kind in EVEN_UNSET)
     return _compile(message, tree)
 
 
@@ -66,11 +70,11 @@ def _body(message: str, tree: Mapping[str, Any], depth: int, indent: int, known:
             yield from _body(field.type, sub, depth + 1, indent + 1, known)
             continue
         change = f"change{len(known)}"
-        known[change] = sub
+        known[change], even_unset = sub
         if field.repeated:
             yield f"{pad}if {here}.{name}:"
             yield f"{pad}    {here}.{name}[:] = [{change}(value) for value in {here}.{name}]"
         else:
             yield f"{pad}value = {here}.{name}"
-            yield f"{pad}if value:"
+            yield f"{pad}if {even_unset} or value:"
             yield f"{pad}    {here}.{name} = {change}(value)"

@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 
 from criproxy.cri.identity import TARGET_RUNTIME, Names, Runtimes, is_digest
 from criproxy.cri.incremental import Incremental
-from criproxy.cri.methods import METHODS, Kind, Method, To
+from criproxy.cri.methods import METHODS, Kind, Mark, Method, To
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.versions import Version, conversion, path_of, split_path
 from criproxy.http2.headers import Head, encode
 from criproxy.relay.grpc import CONTENT_TYPE, Code, RpcError
+from criproxy.relay.pods import Pods
 
 Transform = Callable[[bytes], bytes]
 """Makes one message of another (serialized, both)."""
@@ -86,23 +87,33 @@ class Route(NamedTuple):
 class _Reading:
     """A method's row, made ready to read requests by."""
 
-    __slots__ = ("by", "filters", "narrow", "requires", "takers", "view")
+    __slots__ = ("by", "filters", "marks", "narrow", "requires", "starts", "takers", "view")
 
     def __init__(self, row: Method) -> None:
         self.view: Any = VIEWS[row.rpc.request]
         self.by: Callable[[Any], Any] = attrgetter(row.by) if row.by else bool
+        self.marks = [(attrgetter(path), mark) for path, mark in row.marks]
         self.requires: Optional[Callable[[Any], Any]] = attrgetter(row.requires) if row.requires else None
+        self.starts: Optional[Callable[[Any], Any]] = attrgetter(row.starts) if row.starts else None
         self.filters = [(attrgetter(field.path), field.kind) for field in row.narrowed_by]
         self.narrow = row.to is To.OWNER and [field.path for field in row.takes] == [row.by]
         """Whether the request names nothing but what says whom it is for."""
-        self.takers: Dict[Names, Walk] = {}
+        self.takers: Dict[Tuple[Names, bool], Walk] = {}
 
 
 class Router:
-    """Applies the methods' rows for a set of runtimes. ``stream_url`` gives the URL to put before a bare path."""
+    """Applies the methods' rows for a set of runtimes.
 
-    def __init__(self, runtimes: Runtimes, stream_url: Callable[[], str]) -> None:
+    ``stream_url`` gives the URL to put before a bare path. ``pods`` says which runtime a pod was started on, and is
+    told of those that are to be started. ``prefix_required``: whether an image's name alone says whose it is.
+    """
+
+    def __init__(
+        self, runtimes: Runtimes, stream_url: Callable[[], str], pods: Pods, prefix_required: bool = False
+    ) -> None:
         self.runtimes = runtimes
+        self._pods = pods
+        self._prefix_required = prefix_required
         self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.alternatives)
         self._stream_url = stream_url
         self._readings = {row.name: _Reading(row) for row in METHODS.values()}
@@ -121,10 +132,13 @@ class Router:
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {row.rpc.request}: {error}") from error
         if row.to is To.EVERYONE:
             return self._route_list(row, reading, request, body)
-        names = self._target(row, reading.by(request))
+        names, marked = self._target(row, reading, request)
         if reading.requires is not None and not reading.requires(request):
             raise RpcError(Code.INVALID_ARGUMENT, "criproxy: no image specified")
-        return Route((names,), self._renamed(row, reading, names, request, body))
+        if reading.starts is not None:
+            # Whether that works is not waited for: nobody asks for a pod that could not be started.
+            self._pods.note(reading.starts(request), names.runtime)
+        return Route((names,), self._renamed(row, reading, names, request, body, marked))
 
     def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()
@@ -139,49 +153,95 @@ class Router:
         names = owners.pop()
         return Route((names,), self._renamed(row, reading, names, request, body))
 
-    def _target(self, row: Method, value: Any) -> Names:
-        if row.to is To.OWNER:
-            return self.runtimes.of_id(value)
-        if row.to is To.IMAGE:
-            return self.runtimes.of_image(value)
-        for entry in value:
-            if entry.key == TARGET_RUNTIME:
-                try:
-                    return self.runtimes.of_target(entry.value)
-                except KeyError:
-                    raise RpcError(
-                        Code.INVALID_ARGUMENT, f'criproxy: unknown runtime: "{_text(entry.value)}"'
-                    ) from None
-        return self.runtimes.primary
+    def _target(self, row: Method, reading: _Reading, request: Any) -> Tuple[Names, bool]:
+        """Whom a call is for, and whether its request bears a mark that says so."""
+        if row.to is To.TARGET:
+            return self._target_of_pod(reading, request)
+        value = reading.by(request)
+        names = self.runtimes.of_id(value) if row.to is To.OWNER else self.runtimes.of_image(value)
+        if self._prefix_required or not reading.marks:
+            return names, False
+        if row.to is To.IMAGE and names.runtime:
+            return names, False
+        marked = next(filter(None, (self._marked(mark, get(request)) for get, mark in reading.marks)), None)
+        if row.to is To.IMAGE and marked is not None:
+            return marked, True
+        return names, marked is names
 
-    def _renamed(self, row: Method, reading: _Reading, names: Names, request: Any, body: bytes) -> bytes:
+    def _target_of_pod(self, reading: _Reading, request: Any) -> Tuple[Names, bool]:
+        chosen: Optional[Names] = None
+        for get, mark in reading.marks:
+            value = get(request)
+            names = self._marked(mark, value)
+            if names is None:
+                if mark is Mark.ANNOTATIONS and _target_runtime(value):
+                    raise _refused(f'unknown runtime: "{_text(_target_runtime(value))}"')
+            elif chosen is not None and names is not chosen:
+                raise _refused(
+                    f'the annotation {_text(TARGET_RUNTIME)} asks for the runtime "{chosen.runtime}", and the runtime'
+                    f' handler "{_text(value)}" for "{names.runtime}"'
+                )
+            else:
+                chosen = names
+        if chosen is None:
+            return self.runtimes.primary, False
+        return chosen, not self._prefix_required
+
+    def _marked(self, mark: Mark, value: Any) -> Optional[Names]:
+        """The alternative runtime that a mark names, if it names one."""
+        if mark is Mark.HANDLER:
+            return self.runtimes.of_handler(value)
+        target = self._pods.owner(value).encode() if mark is Mark.POD_UID else _target_runtime(value)
+        try:
+            return self.runtimes.of_target(target)
+        except KeyError:
+            return None
+
+    def _renamed(
+        self, row: Method, reading: _Reading, names: Names, request: Any, body: bytes, marked: bool = False
+    ) -> bytes:
         """The request as the runtime is to see it; the primary's things have no other names."""
         if reading.narrow and not names.runtime:
             return body
-        taker = reading.takers.get(names)
+        taker = reading.takers.get((names, marked))
         if taker is None:
-            taker = reading.takers[names] = walk(row.rpc.request, row.takes, self._inner(names))
+            changes = self._inner(names, marked)
+            taker = reading.takers[names, marked] = walk(row.rpc.request, row.takes, changes)
         taker(request)
         if not names.runtime:
             return body
         renamed: bytes = request.SerializeToString()
         return renamed
 
-    def _inner(self, names: Names) -> Dict[Kind, Change]:
-        """How a request's fields are renamed for this runtime. What is another runtime's cannot go there."""
+    def _inner(self, names: Names, marked: bool) -> Dict[Kind, Change]:
+        """How a request's fields are renamed for this runtime. What is another runtime's cannot go there.
+
+        ``marked``: whether an image without a prefix is the runtime's, because the request says whose it is.
+        """
 
         def inner_id(value: bytes) -> bytes:
             owner = self.runtimes.of_id(value)
             if owner is not names and owner is not self.runtimes.primary:
-                raise RpcError(Code.INVALID_ARGUMENT, f'criproxy: id "{_text(value)}" is for a wrong runtime')
+                raise _refused(f'id "{_text(value)}" is for a wrong runtime')
             return names.inner_id(value)
 
         def inner_own_image(value: bytes) -> bytes:
-            if not is_digest(value) and self.runtimes.of_image(value) is not names:
-                raise RpcError(Code.INVALID_ARGUMENT, f'criproxy: image "{_text(value)}" is for a wrong runtime')
+            owner = self.runtimes.of_image(value)
+            if owner is not names and not is_digest(value) and not (marked and owner is self.runtimes.primary):
+                raise _refused(f'image "{_text(value)}" is for a wrong runtime')
             return names.inner_image(value)
 
-        return {Kind.ID: inner_id, Kind.IMAGE: names.inner_image, Kind.OWN_IMAGE: inner_own_image}
+        def inner_handler(value: bytes) -> bytes:
+            owner = self.runtimes.of_handler(value)
+            # Where the image's name says otherwise, the handler is one that this runtime does not have.
+            return names.inner_handler(value) if owner is None or owner is names else b""
+
+        return {
+            Kind.ID: inner_id,
+            Kind.IMAGE: names.inner_image,
+            Kind.OWN_IMAGE: inner_own_image,
+            Kind.HANDLER: inner_handler,
+        }
 
     def request_conversion(self, row: Method, asked: Version, spoken: Version) -> Optional[Transform]:
         """What makes a request in the caller's version into one in the runtime's; None if nothing has to."""
@@ -200,6 +260,9 @@ class Router:
             changes[Kind.ID] = names.outer_id
             changes[Kind.IMAGE] = names.outer_image
             changes[Kind.REPO_DIGEST] = names.outer_repo_digest
+        if names.has_outer_handlers:
+            changes[Kind.HANDLER] = names.outer_handler
+            changes[Kind.POD_HANDLER] = names.outer_handler
         changes[Kind.API_VERSION] = lambda _: asked.spoken.encode()
         steps: List[Transform] = []
         convert = conversion(row.rpc.response, spoken, asked)
@@ -229,6 +292,19 @@ def _walker(message: str, change: Walk) -> Transform:
         return serialized
 
     return apply
+
+
+def _target_runtime(annotations: Any) -> bytes:
+    """What the target-runtime annotation says; nothing if there is none."""
+    for entry in annotations:
+        if entry.key == TARGET_RUNTIME:
+            target: bytes = entry.value
+            return target
+    return b""
+
+
+def _refused(text: str) -> RpcError:
+    return RpcError(Code.INVALID_ARGUMENT, f"criproxy: {text}")
 
 
 def _text(value: bytes) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from typing import Callable, Dict, Optional, Set
+from typing import Callable, Dict, Optional, Set, Tuple
 
-from criproxy.config import Config
+from criproxy.config import REQUIRED, Config
 from criproxy.cri.identity import Names, Runtimes
 from criproxy.relay.backend import Backend
 from criproxy.relay.events import Blend
@@ -13,6 +13,7 @@ from criproxy.relay.frontend import FrontConnection, Listener
 from criproxy.relay.grpc import Code, RpcError
 from criproxy.relay.loop import Loop
 from criproxy.relay.plan import Router
+from criproxy.relay.pods import Pods
 from criproxy.report.log import Log
 
 SETTLING_TIME = 1.0
@@ -45,6 +46,7 @@ class Proxy:
         self._listener: Optional[Listener] = None
         self._drained: Optional[Callable[[], None]] = None
         self._backends: Dict[Names, Backend] = {}
+        self._pods = Pods()
         self._arrange()
 
     def _arrange(self) -> None:
@@ -52,7 +54,9 @@ class Proxy:
         there = {(backend.names.runtime, backend.path): backend for backend in self._backends.values()}
         primary, *alternatives = self.config.runtimes
         runtimes = Runtimes((runtime.id for runtime in alternatives), self.config.handlers)
-        self.router = Router(runtimes, lambda: self._stream_url(self.config))
+        self.router = Router(
+            runtimes, lambda: self._stream_url(self.config), self._pods, self.config.image_prefix == REQUIRED
+        )
         self._backends = {}
         for names, runtime in zip((runtimes.primary, *runtimes.alternatives), (primary, *alternatives)):
             backend = there.get((runtime.id, runtime.path))
@@ -103,9 +107,8 @@ class Proxy:
         A runtime that is not in it any more may answer what it has been asked. Endless streams go on without it; if
         it was the primary one they end, since all that kubelet gets there follows from what that has said.
         """
-        before = self.config.runtimes
-        self.config = config
-        if config.runtimes == before:
+        before, self.config = self.config, config
+        if _naming(config) == _naming(before):
             return
         old = list(self._backends.values())
         self._arrange()
@@ -168,3 +171,8 @@ class Proxy:
         if all(each.known for each in self._backends.values()):
             self._open()
         self._tell_change()
+
+
+def _naming(config: Config) -> Tuple[object, ...]:
+    """What decides how things are called and whose they are."""
+    return config.runtimes, config.handlers, config.image_prefix

@@ -73,40 +73,62 @@ class Pod:
         return self.runtime.inner_id(self.container)
 
 
-def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", image: str = IMAGE) -> Pod:
-    """Makes a pod and starts its container. ``image``: the runtime's name of it."""
+@dataclass(frozen=True)
+class Sandbox:
+    """A pod without a container yet, as kubelet knows it."""
+
+    runtime: Runtime
+    id: str
+    config: Dict[str, Any]
+    """Its PodSandboxConfig."""
+
+
+def run_sandbox(client: Client, node: Node, runtime: Runtime, name: str = "pod", handler: str = "") -> Sandbox:
+    """Makes a pod. It asks for its runtime by the annotation, or else by a runtime ``handler``."""
     uid = str(uuid.uuid4())
     directory = node.folder / "logs" / uid
     directory.mkdir(parents=True)
-    own_processes = {"namespace_options": {"pid": client.api.CONTAINER}}
-    pod_config: Dict[str, Any] = {
+    config: Dict[str, Any] = {
         "metadata": {"name": name, "uid": uid, "namespace": "default"},
         "hostname": name,
         "log_directory": str(directory),
         "dns_config": {"servers": ["192.0.2.1"]},
         "labels": {"name": name},
-        "annotations": runtime.annotations,
-        "linux": {"cgroup_parent": node.cgroup.path, "security_context": own_processes},
+        "annotations": {} if handler else runtime.annotations,
+        "linux": {"cgroup_parent": node.cgroup.path, "security_context": _own_processes(client)},
     }
-    pod = client.RunPodSandbox(config=pod_config).pod_sandbox_id
-    container_config: Dict[str, Any] = {
+    return Sandbox(runtime, client.RunPodSandbox(config=config, runtime_handler=handler).pod_sandbox_id, config)
+
+
+def start_container(client: Client, sandbox: Sandbox, image: str) -> Pod:
+    """Starts a pod's container. ``image``: kubelet's name of it."""
+    config: Dict[str, Any] = {
         "metadata": {"name": "main"},
-        "image": {"image": runtime.outer_image(image)},
+        "image": {"image": image},
         "command": ["sh", "-c", _PROGRAM],
         "log_path": "main.log",
-        "labels": {"name": name},
+        "labels": sandbox.config["labels"],
         "linux": {
             "resources": {"cpu_shares": 100, "memory_limit_in_bytes": 64 * 2**20},
-            "security_context": own_processes,
+            "security_context": _own_processes(client),
         },
     }
     container = client.CreateContainer(
-        pod_sandbox_id=pod, config=container_config, sandbox_config=pod_config
+        pod_sandbox_id=sandbox.id, config=config, sandbox_config=sandbox.config
     ).container_id
     client.StartContainer(container_id=container)
-    logs = directory / "main.log"
+    logs = Path(sandbox.config["log_directory"]) / "main.log"
     eventually(logs.read_text, lambda text: GREETING in text)
-    return Pod(runtime, pod, container, logs)
+    return Pod(sandbox.runtime, sandbox.id, container, logs)
+
+
+def _own_processes(client: Client) -> Dict[str, Any]:
+    return {"namespace_options": {"pid": client.api.CONTAINER}}
+
+
+def run_pod(client: Client, node: Node, runtime: Runtime, name: str = "pod", image: str = IMAGE) -> Pod:
+    """Makes a pod and starts its container. ``image``: the runtime's name of it."""
+    return start_container(client, run_sandbox(client, node, runtime, name), runtime.outer_image(image))
 
 
 def remove_pod(client: Client, pod: Pod) -> None:
@@ -118,12 +140,14 @@ def remove_pod(client: Client, pod: Pod) -> None:
 class Proxy(Service):
     """The program under test, before a primary runtime and one alternative."""
 
-    def __init__(self, folder: Path, primary: Runtime, alternative: Runtime) -> None:
-        self.socket = folder / "criproxy.sock"
+    def __init__(
+        self, folder: Path, primary: Runtime, alternative: Runtime, *more: str, name: str = "criproxy"
+    ) -> None:
+        self.socket = folder / f"{name}.sock"
         connect = f"{primary.containerd.socket},{alternative.id}:{alternative.containerd.socket}"
         # As in a node's unit, but for the time that a primary runtime may take to come back: machines may be slow.
-        options = ["-v", "3", "-connect", connect, "-listen", str(self.socket), "--connection-timeout", "30"]
-        super().__init__("criproxy", [sys.executable, "-m", "criproxy", *options])
+        options = ["-v", "3", "-connect", connect, "-listen", str(self.socket), "--connection-timeout", "30", *more]
+        super().__init__(name, [sys.executable, "-m", "criproxy", *options])
 
     def start(self) -> None:
         """Starts it, and comes back when it serves."""

@@ -17,6 +17,8 @@ from .service import PATIENCE, Service
 
 PAUSE = "registry.test/pause:1"
 """The image of the pods' own containers."""
+HANDLER = "another-runc"
+"""A runtime handler that a pod can ask for."""
 
 # Read by containerd 1.6, 1.7 and 2. The native snapshotter works on every filesystem; restrict_oom_score_adj is for
 # machines without CAP_SYS_RESOURCE, and without effect on others.
@@ -54,12 +56,15 @@ state = "{folder}/state"
 
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}]
+      runtime_type = "io.containerd.runc.v2"
 """
 
 
 def config(folder: Path, socket: Path) -> str:
     """containerd's configuration, with all that it keeps in one folder."""
-    return _CONFIG.format(folder=folder, socket=socket, pause=PAUSE)
+    return _CONFIG.format(folder=folder, socket=socket, pause=PAUSE, handler=HANDLER)
 
 
 class Containerd(Service):

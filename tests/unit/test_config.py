@@ -13,12 +13,14 @@ import pytest
 
 from criproxy import __version__, cli, config
 from criproxy.config import Config, ConfigError, Runtime, parse
+from criproxy.cri.identity import Handler
 
 PRIMARY = Runtime("", "/a.sock")
 ALTERNATIVE = Runtime("alt.test", "/b.sock")
 OPTIONS = {
     "connect": ("/one.sock", "/two.sock", "/three.sock"),
     "listen": ("one.sock", "two.sock", "three.sock"),
+    "image-prefix": ("required", "optional", "required"),
     "stream-port": ("1", "2", "3"),
     "stream-url": ("http://one", "http://two", "http://three"),
     "connection-timeout": ("1", "2", "3"),
@@ -27,7 +29,7 @@ OPTIONS = {
     "verbosity": ("1", "2", "3"),
     "log-to-stderr": ("True", "False", "True"),
 }
-"""Every option, with a value for the command line, one for the environment and one for the file."""
+"""Every option but `handler`, with a value for the command line, one for the environment and one for the file."""
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +74,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         runtimes=(Runtime("", "/var/run/dockershim.sock"),),
         listen="/run/criproxy.sock",
         handlers=(),
-        image_prefix_required=False,
+        image_prefix="optional",
         stream_url="",
         stream_port=11250,
         connection_timeout=5.0,
@@ -284,6 +286,50 @@ def test_a_proxy_in_front_of_itself_is_refused(capsys: pytest.CaptureFixture[str
     assert "listen: '/c.sock'" in refused(words, capsys)
 
 
+# Runtime handlers.
+
+TWO = ["-connect", "/a.sock,alt.test:/b.sock,kata:/c.sock"]
+
+
+def test_a_handler_has_a_name_a_runtime_and_perhaps_one_of_that_ones_handlers() -> None:
+    handlers = parse([*TWO, "--handler", "vm=alt.test,big=alt.test:large"], {}).handlers
+    assert handlers == (Handler("vm", "alt.test", ""), Handler("big", "alt.test", "large"))
+
+
+def test_handlers_given_several_times_are_all_there() -> None:
+    words = [*TWO, "--handler", "vm=alt.test", "-handler=fc=kata:fc,kata=kata:qemu", "--handler="]
+    handlers = (Handler("vm", "alt.test", ""), Handler("fc", "kata", "fc"), Handler("kata", "kata", "qemu"))
+    assert parse(words, {}).handlers == handlers
+    assert parse(TWO, {"CRIPROXY_HANDLER": "vm=alt.test,fc=kata:fc,kata=kata:qemu"}).handlers == handlers
+
+
+def test_handlers_of_the_command_line_take_the_place_of_those_in_criproxy_opts() -> None:
+    environ = {"CRIPROXY_OPTS": "--handler a=kata --handler b=kata"}
+    assert [handler.name for handler in parse(TWO, environ).handlers] == ["a", "b"]
+    assert [handler.name for handler in parse([*TWO, "--handler", "c=kata"], environ).handlers] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("vm", "'vm' is not NAME=ID"),
+        ("vm=", "'vm=' is not NAME=ID"),
+        ("vm=kata:", "'vm=kata:' is not NAME=ID"),
+        ("vm=kata:a b", "'vm=kata:a b' is not NAME=ID"),
+        ("=kata", "'' is no handler of a RuntimeClass"),
+        ("v.m=kata", "'v.m' is no handler of a RuntimeClass"),
+        ("VM=kata", "'VM' is no handler of a RuntimeClass"),
+        ("vm=kata,vm=alt.test", "two handlers 'vm'"),
+        ("vm=virtlet", "'vm' is for the runtime 'virtlet', which there is not"),
+        ("kata=alt.test", "'kata' is the id of a runtime, and would ask for another one"),
+    ],
+)
+def test_handlers_that_cannot_be_are_refused(text: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused([*TWO, f"--handler={text}"], capsys)
+    assert line.startswith("criproxy: handler: ")
+    assert named in line
+
+
 # Other values.
 
 
@@ -325,6 +371,7 @@ def test_the_socket_may_be_written_as_grpc_does() -> None:
         ("max-message-size", ["", "0", "0Mi", "-1", "x", "1.5Mi", "4Gi", "5G", "1m", "1KiB", "9" * 5000]),
         ("verbosity", ["", "-1", "x", "3.0", "0x3", "2147483648"]),
         ("log-to-stderr", ["yes", "2", "tRue"]),
+        ("image-prefix", ["", "true", "none"]),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(
@@ -349,7 +396,7 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(o
     assert value_of(parse([f"-{option}={first}", *from_file], environ), option) == first
     assert value_of(parse(from_file, environ), option) == second
     assert value_of(parse(from_file, {}), option) == third
-    if option != "log-to-stderr":  # which has but two values
+    if option not in ("log-to-stderr", "image-prefix"):  # which have but two values
         assert value_of(parse([], {}), option) not in (first, second, third)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.cri.identity import Names, Runtimes, is_digest
+from criproxy.cri.identity import Handler, Names, Runtimes, is_digest, is_label
 
 ALTERNATIVE = Names("virtlet.cloud")
 PRIMARY = Names("")
@@ -151,3 +151,79 @@ def test_without_alternatives_everything_is_the_primarys() -> None:
     alone = Runtimes([])
     assert alone.of_id(b"virtlet.cloud__1") is alone.primary
     assert alone.of_image(b"virtlet.cloud/1") is alone.primary
+
+
+# Runtime handlers.
+
+HANDLERS = Runtimes(
+    ["virtlet.cloud", "kata"],
+    [
+        Handler("vm", "virtlet.cloud", ""),
+        Handler("virtlet", "virtlet.cloud", ""),
+        Handler("big-vm", "virtlet.cloud", "big"),
+        Handler("kata-fc", "kata", "fc"),
+    ],
+)
+VIRTLET, KATA = HANDLERS.alternatives
+
+
+@pytest.mark.parametrize(
+    ("handler", "runtime", "inner"),
+    [
+        (b"vm", "virtlet.cloud", b""),
+        (b"virtlet", "virtlet.cloud", b""),
+        (b"big-vm", "virtlet.cloud", b"big"),
+        (b"virtlet.cloud", "virtlet.cloud", b""),
+        (b"kata", "kata", b""),
+        (b"kata-fc", "kata", b"fc"),
+    ],
+)
+def test_a_handler_asks_for_the_runtime_of_its_name_or_the_one_it_is_mapped_to(
+    handler: bytes, runtime: str, inner: bytes
+) -> None:
+    names = HANDLERS.of_handler(handler)
+    assert names is not None
+    assert names.runtime == runtime
+    assert names.inner_handler(handler) == inner
+
+
+@pytest.mark.parametrize("handler", [b"", b"runc", b"big", b"fc", b"VM", b"\xff"])
+def test_any_other_handler_asks_for_none_and_stays_as_it_is(handler: bytes) -> None:
+    assert HANDLERS.of_handler(handler) is None
+    assert VIRTLET.inner_handler(handler) == handler
+
+
+def test_of_several_names_of_one_handler_kubelet_sees_the_first() -> None:
+    assert VIRTLET.outer_handler(b"") == b"vm"
+    assert VIRTLET.outer_handler(b"big") == b"big-vm"
+    assert VIRTLET.outer_handler(b"unmapped") == b"unmapped"
+
+
+def test_the_id_of_a_runtime_is_a_handler_that_kubelet_sees_if_a_runtime_class_can_have_it() -> None:
+    assert KATA.outer_handler(b"") == b"kata"
+    (dotted,) = Runtimes(["virtlet.cloud"]).alternatives
+    assert dotted.outer_handler(b"") == b""
+    assert not dotted.has_outer_handlers
+    assert KATA.has_outer_handlers
+
+
+def test_the_primary_has_no_handlers_but_its_own() -> None:
+    assert HANDLERS.primary.outer_handler(b"") == b""
+    assert HANDLERS.primary.inner_handler(b"runc") == b"runc"
+    assert not HANDLERS.primary.has_outer_handlers
+
+
+def test_a_runtime_s_id_may_stand_for_one_of_its_handlers() -> None:
+    (kata,) = Runtimes(["kata"], [Handler("kata", "kata", "qemu")]).alternatives
+    assert kata.inner_handler(b"kata") == b"qemu"
+    assert kata.outer_handler(b"") == b""
+    assert kata.outer_handler(b"qemu") == b"kata"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("vm", True), ("a", True), ("a-1", True), ("x" * 63, True), ("", False), ("x" * 64, False)]
+    + [(name, False) for name in ("-a", "a-", "a.b", "A", "a_b", "ä", "a\n")],
+)
+def test_a_handler_of_a_runtime_class_is_a_label(name: str, is_one: bool) -> None:
+    assert is_label(name) is is_one

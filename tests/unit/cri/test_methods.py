@@ -23,20 +23,20 @@ from cri_reference import (
 )
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import METHODS, Kind, Loud, Method, Named, To
+from criproxy.cri.methods import METHODS, Kind, Loud, Mark, Method, Named, To
 from criproxy.cri.rewrite import VIEWS, walk
 from criproxy.cri.schema import Field, load
 
 ID, IMAGE, REPO_DIGEST, URL = Kind.ID, Kind.IMAGE, Kind.REPO_DIGEST, Kind.URL
+HANDLER, POD_HANDLER = Kind.HANDLER, Kind.POD_HANDLER
 
-HANDLER = "a name in the runtime's own configuration"
 REFERENCE = "says what the image is; nobody asks for the image by it"
 ECHO = "a pod has no target: only ephemeral containers do"
 
 NAMING: Dict[str, Dict[str, Union[Kind, str]]] = {
     # Pods.
-    "PodSandbox": {"id": ID, "runtime_handler": HANDLER},
-    "PodSandboxStatus": {"id": ID, "runtime_handler": HANDLER},
+    "PodSandbox": {"id": ID, "runtime_handler": POD_HANDLER},
+    "PodSandboxStatus": {"id": ID, "runtime_handler": POD_HANDLER},
     "PodSandboxAttributes": {"id": ID},
     "PodSandboxFilter": {"id": ID},
     "PodSandboxStatsFilter": {"id": ID},
@@ -174,10 +174,33 @@ def test_a_row_says_whom_the_call_is_for(row: Method) -> None:
     elif row.to is To.IMAGE:
         assert row.by == "image.image"
         assert takes[row.by] is IMAGE
-    elif row.to is To.TARGET:
-        assert row.by == "config.annotations"
     else:
         assert not row.by
+
+
+_MARKS = {"runtime_handler": Mark.HANDLER, "annotations": Mark.ANNOTATIONS, "uid": Mark.POD_UID}
+
+
+def test_the_marks_of_a_request_are_what_may_say_which_runtime_it_is_for() -> None:
+    """In the order in which they count; those of a pod must not differ."""
+    of_image = ["image.runtime_handler", "image.annotations"]
+    wanted = {
+        "RunPodSandbox": ["config.annotations", "runtime_handler"],
+        "RestorePod": ["config.annotations", "runtime_handler"],
+        "ImageStatus": of_image,
+        "RemoveImage": of_image,
+        "PullImage": [*of_image, "sandbox_config.annotations", "sandbox_config.metadata.uid"],
+        "CreateContainer": [*(f"config.{path}" for path in of_image), "sandbox_config.annotations"],
+    }
+    assert {name: [path for path, _ in row.marks] for name, row in METHODS.items() if row.marks} == wanted
+    for row in METHODS.values():
+        for path, mark in row.marks:
+            assert mark is _MARKS[path.rpartition(".")[2]]
+
+
+def test_a_pod_is_started_by_a_request_that_has_its_uid() -> None:
+    started = {name: row.starts for name, row in METHODS.items() if row.starts}
+    assert started == dict.fromkeys(("RunPodSandbox", "RestorePod"), "config.metadata.uid")
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
@@ -217,7 +240,7 @@ def test_what_changes_something_is_louder_than_what_asks_and_lists_are_the_quiet
 # What becomes of messages.
 
 _RUNTIME = "alt.test"
-_NAMES = Names(_RUNTIME)
+_NAMES = Names(_RUNTIME, {b"vm": b"kata", b"plain": b""})
 
 Change = Callable[[bytes], bytes]
 
@@ -230,11 +253,13 @@ _INWARDS: Dict[Kind, Tuple[Change, Change]] = {
     ID: (_NAMES.inner_id, _stripped(b"alt.test__")),
     IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
     Kind.OWN_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
+    HANDLER: (_NAMES.inner_handler, lambda value: {b"vm": b"kata", b"plain": b""}.get(value, value)),
 }
 _OUTWARDS: Dict[Kind, Tuple[Change, Change]] = {
     ID: (_NAMES.outer_id, lambda value: b"alt.test__" + value),
     IMAGE: (_NAMES.outer_image, lambda value: value if value[:7] == b"sha256:" else b"alt.test/" + value),
     REPO_DIGEST: (_NAMES.outer_repo_digest, lambda value: b"alt.test/" + value if b"@" in value[1:] else value),
+    HANDLER: (_NAMES.outer_handler, lambda value: b"vm" if value == b"kata" else value),
     URL: (lambda value: b"http://node" + value, lambda value: b"http://node" + value),
 }
 """By kind: the change as the relay makes it, and as it is written down here."""
@@ -248,6 +273,8 @@ _TEXTS = [
     "nginx@sha256:012",
     "@sha256:012",
     "/exec/ä",
+    "vm",
+    "kata",
 ]
 
 
@@ -320,6 +347,15 @@ def test_what_is_not_set_stays_so() -> None:
             assert parsed.SerializeToString() == b""
 
 
+def test_a_pod_without_a_handler_has_its_runtime_s() -> None:
+    row = METHODS["ListPodSandbox"]
+    answer: Any = VIEWS[row.rpc.response]()
+    for handler in (b"", b"kata", b"other"):
+        answer.items.add(id=b"p", runtime_handler=handler)
+    walk(row.rpc.response, row.gives, {POD_HANDLER: _NAMES.outer_handler})(answer)
+    assert [item.runtime_handler for item in answer.items] == [b"plain", b"vm", b"other"]
+
+
 def test_a_change_may_refuse() -> None:
     def refuse(value: bytes) -> bytes:
         raise ValueError(value)
@@ -334,7 +370,8 @@ def test_every_path_of_a_row_can_be_read() -> None:
     """Whatever the router asks for has a place in the view of the request."""
     paths: List[Tuple[str, str]] = []
     for row in METHODS.values():
-        paths += [(row.rpc.request, path) for path in (row.by, row.requires) if path]
+        paths += [(row.rpc.request, path) for path in (row.by, row.requires, row.starts) if path]
+        paths += [(row.rpc.request, path) for path, _ in row.marks]
         paths += [(row.rpc.request, field.path) for field in row.narrowed_by]
     assert len(paths) > 30
     for message, path in paths:
