@@ -90,6 +90,9 @@ class Method:
     empty_if_absent: bool = False
     """Whether an alternative runtime that is not there has an empty answer, rather than none."""
     merge: Merge = Merge.CONCATENATED
+    twin: str = ""
+    """The method that gives the same list in the other way: as a stream, or in one message. Their requests are the same
+    on the wire, and so are their answers."""
     rpc: Rpc = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -180,14 +183,16 @@ def _of_image(
     return Method(name, To.IMAGE, loud, "image.image", takes, gives, marks=marks, empty_if_absent=empty_if_absent)
 
 
-def _list(name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Merge.CONCATENATED) -> Method:
-    return Method(name, To.EVERYONE, Loud.LISTS, "", narrowed_by, gives, narrowed_by, merge=merge)
+def _list(
+    name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Merge.CONCATENATED, twin: str = ""
+) -> Method:
+    return Method(name, To.EVERYONE, Loud.LISTS, "", narrowed_by, gives, narrowed_by, merge=merge, twin=twin)
 
 
-def _image_list(name: str) -> Method:
+def _image_list(name: str, twin: str) -> Method:
     gives, takes = within("images", _IMAGE), within("filter.image", _SPEC)
     by = images("filter.image.image")
-    return Method(name, To.EVERYONE, Loud.LISTS, "", takes, gives, by, empty_if_absent=True)
+    return Method(name, To.EVERYONE, Loud.LISTS, "", takes, gives, by, empty_if_absent=True, twin=twin)
 
 
 _BY_ID = ids("filter.id")
@@ -214,8 +219,8 @@ _ROWS: List[Method] = [
         Loud.STATUS,
         gives=(*within("status", _POD), *within("containers_statuses", _CONTAINER_STATUS)),
     ),
-    _list("ListPodSandbox", within("items", _POD), _BY_ID),
-    _list("StreamPodSandboxes", within("pod_sandboxes", _POD), _BY_ID),
+    _list("ListPodSandbox", within("items", _POD), _BY_ID, twin="StreamPodSandboxes"),
+    _list("StreamPodSandboxes", within("pod_sandboxes", _POD), _BY_ID, twin="ListPodSandbox"),
     _of_pod("UpdatePodSandboxResources", Loud.CHANGES),
     Method(
         "CreateContainer",
@@ -234,8 +239,8 @@ _ROWS: List[Method] = [
     _of_container("StartContainer", Loud.CHANGES),
     _of_container("StopContainer", Loud.CHANGES),
     _of_container("RemoveContainer", Loud.CHANGES),
-    _list("ListContainers", within("containers", _CONTAINER), _BY_ID_OR_POD),
-    _list("StreamContainers", within("containers", _CONTAINER), _BY_ID_OR_POD),
+    _list("ListContainers", within("containers", _CONTAINER), _BY_ID_OR_POD, twin="StreamContainers"),
+    _list("StreamContainers", within("containers", _CONTAINER), _BY_ID_OR_POD, twin="ListContainers"),
     _of_container("ContainerStatus", Loud.STATUS, within("status", _CONTAINER_STATUS)),
     _of_container("UpdateContainerResources", Loud.CHANGES),
     _of_container("ReopenContainerLog", Loud.CHANGES),
@@ -244,14 +249,19 @@ _ROWS: List[Method] = [
     _of_container("Attach", Loud.CHANGES, _URL),
     _of_pod("PortForward", Loud.CHANGES, gives=_URL),
     _of_container("ContainerStats", Loud.STATUS, within("stats", _CONTAINER_STATS)),
-    _list("ListContainerStats", within("stats", _CONTAINER_STATS), _BY_ID_OR_POD),
-    _list("StreamContainerStats", within("container_stats", _CONTAINER_STATS), _BY_ID_OR_POD),
+    _list("ListContainerStats", within("stats", _CONTAINER_STATS), _BY_ID_OR_POD, twin="StreamContainerStats"),
+    _list(
+        "StreamContainerStats",
+        within("container_stats", _CONTAINER_STATS),
+        _BY_ID_OR_POD,
+        twin="ListContainerStats",
+    ),
     _of_pod("PodSandboxStats", Loud.STATUS, gives=within("stats", _POD_STATS)),
-    _list("ListPodSandboxStats", within("stats", _POD_STATS), _BY_ID),
-    _list("StreamPodSandboxStats", within("pod_sandbox_stats", _POD_STATS), _BY_ID),
+    _list("ListPodSandboxStats", within("stats", _POD_STATS), _BY_ID, twin="StreamPodSandboxStats"),
+    _list("StreamPodSandboxStats", within("pod_sandbox_stats", _POD_STATS), _BY_ID, twin="ListPodSandboxStats"),
     _list("ListMetricDescriptors", (Named("descriptors.name", Kind.METRIC),), merge=Merge.ONE_OF_A_METRIC),
-    _list("ListPodSandboxMetrics", within("pod_metrics", _POD_METRICS)),
-    _list("StreamPodSandboxMetrics", within("pod_sandbox_metrics", _POD_METRICS)),
+    _list("ListPodSandboxMetrics", within("pod_metrics", _POD_METRICS), twin="StreamPodSandboxMetrics"),
+    _list("StreamPodSandboxMetrics", within("pod_sandbox_metrics", _POD_METRICS), twin="ListPodSandboxMetrics"),
     _of_container("CheckpointContainer", Loud.CHANGES),
     _of_pod("CheckpointPod", Loud.CHANGES, ids("container_ids")),
     Method(
@@ -277,8 +287,8 @@ _ROWS: List[Method] = [
             *within("containers_statuses", _CONTAINER_STATUS),
         ),
     ),
-    _image_list("ListImages"),
-    _image_list("StreamImages"),
+    _image_list("ListImages", "StreamImages"),
+    _image_list("StreamImages", "ListImages"),
     _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), empty_if_absent=True),
     _of_image(
         "PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref"), _MARKS_OF_PULL

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterator, List, Sequence, Tuple
 
 import grpc
 
@@ -51,17 +51,18 @@ Handler = Callable[[Msg, Any], Any]
 
 
 class Service:
-    """A runtime as gRPC's server wants it: its methods' handlers, one call at a time."""
+    """A runtime as gRPC's server wants it: its methods' handlers, one call at a time. ``without``: those it lacks."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, without: Collection[str] = ()) -> None:
         self._runtime = runtime
+        self._without = without
         self._lock = threading.Lock()
 
     def handlers(self, version: str) -> List[Any]:
         """The handlers of this version of the CRI. gRPC answers for methods that have none."""
         services: Dict[str, Dict[str, Any]] = {}
         for rpc in load().methods.values():
-            if version == "v1alpha2" and rpc.name in AFTER_V1ALPHA2:
+            if rpc.name in self._without or (version == "v1alpha2" and rpc.name in AFTER_V1ALPHA2):
                 continue
             handler = self._handler(rpc, version)
             if handler is not None:
@@ -131,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
     for namespace, name, images in options.seed:
         run_pod(lambda method, **fields: _call(runtime, method, fields), namespace, name, images)
     try:
-        server = serve(runtime, options.listen, options.version or VERSIONS)
+        server = serve(runtime, options.listen, options.version or VERSIONS, options.without)
     except OSError as error:
         print(f"criproxy demo-runtime: cannot listen on {options.listen}: {error}", file=sys.stderr)
         return 1
@@ -143,12 +144,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def serve(runtime: Runtime, path: str, versions: Sequence[str]) -> Any:
-    """A server of the runtime on a unix socket, started. Raises OSError if the socket is not to be had."""
+def serve(runtime: Runtime, path: str, versions: Sequence[str], without: Collection[str] = ()) -> Any:
+    """A server of the runtime on a unix socket, started; without some of its methods.
+
+    Raises OSError if the socket is not to be had.
+    """
     if is_served(path):
         raise OSError("another process serves it")
     size = [("grpc.max_receive_message_length", _MESSAGE_SIZE), ("grpc.max_send_message_length", _MESSAGE_SIZE)]
-    service = Service(runtime)
+    service = Service(runtime, without)
     handlers = [handler for version in versions for handler in service.handlers(version)]
     server = grpc.server(ThreadPoolExecutor(_WORKERS), handlers=handlers, options=size)
     try:
@@ -184,6 +188,14 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="append", choices=VERSIONS, help="a version of the CRI to serve, repeatable (default: all)"
     )
     parser.add_argument(
+        "--without",
+        action="extend",
+        default=[],
+        type=_methods,
+        metavar="METHOD[,METHOD...]",
+        help="methods of the CRI that the runtime does not have, repeatable",
+    )
+    parser.add_argument(
         "--stream-url", default="", metavar="PREFIX", help="what streaming URLs begin with (default: they are paths)"
     )
     parser.add_argument(
@@ -202,6 +214,14 @@ def _parser() -> argparse.ArgumentParser:
         help="begin with this pod, repeatable",
     )
     return parser
+
+
+def _methods(text: str) -> List[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in load().methods:
+            raise argparse.ArgumentTypeError(f"the CRI has no method {name!r}")
+    return names
 
 
 def _seed(text: str) -> Tuple[str, str, List[str]]:

@@ -96,6 +96,8 @@ class Link:
         """It has been asked for a sign of life and has not given one yet."""
         self.legs: Dict[int, Leg] = {}
         self.ways: Dict[Plan, Way] = {}
+        self._lacking: Set[str] = set()
+        """Paths of methods that the runtime does not have, while it has their twins."""
         self._asked: Optional[Timer] = None
         self._waiting: Deque[Tuple[Leg, bytes, Optional[bytes]]] = deque()
         self.connection = Connection(client=True, stream_window=STREAM_WINDOW)
@@ -136,6 +138,20 @@ class Link:
                 answer = router.answer(row, self.backend.names, asked, spoken)
             way = self.ways[plan] = Way(plan.wire(spoken), request, answer)
         return way
+
+    def plan_for(self, plan: Plan) -> Plan:
+        """The plan to ask by: the twin's if the runtime is known to lack the method."""
+        twin = plan.twin if plan.path in self._lacking else None
+        return plan if twin is None else twin
+
+    def lacks(self, plan: Plan) -> None:
+        """The runtime has said that it does not have this plan's method; if it lacks the twin, too, both count as new.
+
+        So one that has lacked everything, a proxy perhaps before its runtime was there, is asked again.
+        """
+        self._lacking.add(plan.path)
+        if plan.twin is not None and plan.twin.path in self._lacking:
+            self._lacking -= {plan.path, plan.twin.path}
 
     def _version_for(self, asked: Optional[Version]) -> Optional[Version]:
         """The version to call the runtime in: the caller's if it speaks that, else the newest that it does."""

@@ -301,7 +301,7 @@ class SingleCall(Call):
         else:
             try:
                 for body in self._reader.feed(data):
-                    self._send_message(body)
+                    self._pass_on(body if self._change is None else self._change(body))
             except (RpcError, DecodeError) as error:
                 self._refuse_answer(error)
                 return
@@ -312,9 +312,8 @@ class SingleCall(Call):
         if end:
             self.front.forget(self)
 
-    def _send_message(self, body: bytes) -> None:
-        if self._change is not None:
-            body = self._change(body)
+    def _pass_on(self, body: bytes) -> None:
+        """Sends kubelet a message as it is to see it."""
         self.log_answer(body)
         data = prefix(len(body)) + body
         self._unsent += len(data) - self.send_data(data)

@@ -8,7 +8,8 @@ Each runtime has a `Branch`; what becomes of the branches is up to the call:
 
 The primary runtime is treated as in a call for it alone: it is waited for, its failure is the call's, its headers
 and trailers are the answer's. An alternative runtime that is not there, fails, or takes longer than the fan-out
-timeout is left out with a warning.
+timeout is left out with a warning. A runtime that has a list only as a stream, or only in one message, is asked for it
+in that way.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from criproxy.relay.grpc import (
     trailers_of,
 )
 from criproxy.relay.loop import Timer
-from criproxy.relay.plan import Transform
+from criproxy.relay.plan import Plan, Transform
 
 
 class Branch:
@@ -45,20 +46,30 @@ class Branch:
         self.call = call
         self.backend = backend
         self.primary = backend.primary
+        self.decides = backend.primary
+        """Whether its failure is the call's, and its trailers are: the primary runtime's, or those of the only one."""
         self.link: Optional[Link] = None
         self.stream_id = 0
         self.headers: Optional[Block] = None
+        self.plan = call.plan
+        """What the runtime is asked by: the call's plan, or its twin."""
         self.done = done
         self.heard = False
         """Whether it has said anything since this was last looked at."""
         self.bodies: List[bytes] = []
+        self.size = 0
+        """Of the bodies, bytes."""
         self.held: List[Tuple[bytes, int]] = []
         """Data that may not be looked at yet."""
         self.owed = 0
+        self.begun = False
+        """Whether any data of an answer has come."""
         self.spoilt = False
         """Its data has been found to be no answer: what follows means nothing."""
         self._retried = False
         self._waited = False
+        self._refusals: Dict[Plan, Tuple[RpcError, Block]] = {}
+        """What the runtime has said to the plans of which it does not have the method."""
         self._reader = Reader(call.proxy.config.max_message_size)
         self._change: Optional[Transform] = None
 
@@ -76,10 +87,11 @@ class Branch:
     def on_available(self, link: Link) -> None:
         """The runtime is there: asks it."""
         call = self.call
-        way = link.way(call.plan, call.proxy.router)
+        self.plan = link.plan_for(call.plan)
+        way = link.way(self.plan, call.proxy.router)
         self._change = way.answer
         self.link = link
-        link.open(self, way.wire + call.tail(self._waited), call.request)
+        link.open(self, way.wire + call.tail(self._waited or self.plan is not call.plan), call.request)
 
     def on_unavailable(self, error: RpcError) -> None:
         """The runtime has not come in time."""
@@ -116,16 +128,32 @@ class Branch:
         status = status_of(block.head)
         if status:
             known = Code(status) if status in Code.__members__.values() else Code.UNKNOWN
-            self._end(RpcError(known, text_of(block)), block)
+            self._on_failure(RpcError(known, text_of(block)), block)
             return
         if self._reader.idle:
             self._end(None, block)
         else:
             self._end(cut_off())
 
+    def _on_failure(self, error: RpcError, trailers: Block) -> None:
+        """The runtime has failed the call. A list that it does not have it may have in the other way."""
+        plan, link = self.plan, self.link
+        if error.code is not Code.UNIMPLEMENTED or plan.twin is None or link is None or self.begun:
+            self._end(error, trailers)
+            return
+        link.lacks(plan)
+        self._refusals[plan] = error, trailers
+        if plan.twin in self._refusals:
+            self._end(*self._refusals[self.call.plan])
+            return
+        self.headers = self.link = None
+        self._waited = True
+        self.start()
+
     def on_data(self, data: bytes, size: int, end: bool) -> None:
         """Data is looked at when it is the branch's turn."""
         self.heard = True
+        self.begun = self.begun or bool(data)
         if self.call.holds(self):
             self.held.append((data, size))
         else:
@@ -182,6 +210,8 @@ class FanOut(Call):
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin)
         self.branches = [Branch(self, backend) for backend in backends]
+        if len(backends) == 1:
+            self.branches[0].decides = True
         self.trailers: Optional[Block] = None
         """What the primary runtime has said at the end of its part."""
         self._body = b""
@@ -253,11 +283,12 @@ class FanOut(Call):
     def counts(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> bool:
         """What a runtime's end means to a list: whether the list goes on.
 
-        The primary's failure is the list's, and its trailers are; an alternative runtime that fails is left out.
+        The primary's failure is the list's, and its trailers are; an alternative runtime that fails is left out, unless
+        it is the only one.
         """
         if self._over:
             return False
-        if not branch.primary:
+        if not branch.decides:
             if error is None:
                 branch.backend.well(self._name)
             else:

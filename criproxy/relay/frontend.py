@@ -26,7 +26,7 @@ from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
 from criproxy.relay.events import Blend
 from criproxy.relay.fan import Broadcast
 from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
-from criproxy.relay.lists import Chain, Gather
+from criproxy.relay.lists import Chain, Gather, Lone
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Route, plan_of
 from criproxy.relay.transport import Transport
@@ -117,7 +117,7 @@ class Incoming(Origin):
         if row.to is To.CONNECTED:
             return Broadcast(self, backends)
         if len(backends) == 1:
-            return SingleCall(self, backends[0])
+            return Lone(self, backends[0]) if row.twin else SingleCall(self, backends[0])
         if not backends:
             return Unasked(self)
         return Chain(self, backends) if row.rpc.server_streaming else Gather(self, backends)

@@ -1,19 +1,34 @@
-"""Lists of all runtimes: `Gather` makes one message of their answers, `Chain` one stream.
+"""Lists: `Gather` makes one message of the runtimes' answers, `Chain` one stream, and `Lone` is a list of one runtime.
 
 To concatenate serialized protobuf messages is to merge them, so that as a rule nothing is parsed for it; where what
 several runtimes list is one thing (the row's `Merge`), the answers are looked into.
+
+A runtime that has a list only in the other way than kubelet wants it is asked in that way (`Method.twin`): the messages
+of a stream are put together for one message, and one message is cut for a stream.
 """
 
 from __future__ import annotations
 
 from typing import List, Optional
 
-from criproxy.cri.merge import merge_of
+from criproxy.cri.merge import in_messages, merge_of
 from criproxy.http2.headers import Block
-from criproxy.relay.backend import Backend
-from criproxy.relay.call import Origin
+from criproxy.relay.backend import Backend, Link
+from criproxy.relay.call import Origin, SingleCall
 from criproxy.relay.fan import Branch, FanOut, Streaming
-from criproxy.relay.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, RpcError, prefix, too_large
+from criproxy.relay.grpc import (
+    OK_TRAILERS,
+    RESPONSE_HEADERS,
+    Code,
+    RpcError,
+    prefix,
+    status_of,
+    too_large,
+    trailers_of,
+)
+
+PAGE = 16 * 1024 * 1024
+"""The largest message of a stream that kubelet takes, bytes."""
 
 
 class Gather(FanOut):
@@ -25,15 +40,20 @@ class Gather(FanOut):
 
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until all are there."""
-        if branch.bodies:
+        if branch.bodies and not branch.plan.streams:
             raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+        branch.size += len(body)
+        if branch.size > self.proxy.config.max_message_size:
+            raise too_large(branch.size, self.proxy.config.max_message_size)
         if self._merge is not None:
             self._merge([body])  # the primary's has not been looked into yet
         branch.bodies.append(body)
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """Answers when the last one is there."""
-        if error is None and not branch.bodies:
+        if error is None and branch.plan.streams:
+            branch.bodies = [b"".join(branch.bodies)]
+        elif error is None and not branch.bodies:
             # To take it for an empty list would mean to kubelet that all is gone.
             error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
         if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
@@ -55,7 +75,7 @@ class Gather(FanOut):
             self.send_data(data)
         if row is not None and self.proxy.log.enabled(row.loud):
             self.log_answer(b"".join(bodies))
-        self.finish(OK_TRAILERS if self.trailers is None else self.trailers.wire)
+        self.finish(OK_TRAILERS if self.trailers is None else trailers_of(self.trailers))
 
 
 class Chain(Streaming):
@@ -79,8 +99,15 @@ class Chain(Streaming):
         if not self._over:
             self._timer = self.proxy.loop.call_later(self.proxy.config.fan_out_timeout, self._on_timeout)
 
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Goes to kubelet, in messages that it takes."""
+        for part in in_messages(body, PAGE):
+            super().on_message(branch, part)
+
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """The turn is the next one's."""
+        if error is None and not (branch.plan.streams or branch.begun):
+            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
         if self.counts(branch, error, trailers):
             self._go_on()
 
@@ -100,3 +127,36 @@ class Chain(Streaming):
             return
         if self.trailers is not None:
             self.finish_as(self.branches[0], self.trailers)
+
+
+class Lone(SingleCall):
+    """A list of one runtime: it flows through as other answers do, unless the runtime has it only in the other way."""
+
+    def __init__(self, origin: Origin, backend: Backend) -> None:
+        super().__init__(origin, backend)
+        self._origin = origin
+
+    def _send(self, link: Link) -> None:
+        if link.plan_for(self.plan) is self.plan:
+            super()._send(link)
+        else:
+            self._hand_over()
+
+    def on_headers(self, block: Block, end: bool) -> None:
+        """What the runtime does not have is asked for in the other way."""
+        refused = end and not self.headers_sent and status_of(block.head) == Code.UNIMPLEMENTED
+        if refused and self.link is not None and self.plan.twin is not None:
+            self.link.lacks(self.plan)
+            self._hand_over()
+            return
+        super().on_headers(block, end)
+
+    def _hand_over(self) -> None:
+        """Lets a call take over that can do that: it asks the one runtime as if there were more."""
+        call = (Chain if self.plan.streams else Gather)(self._origin, [self.backend])
+        self.front.calls[self.front_stream] = call
+        call.start(self._body)
+
+    def _pass_on(self, body: bytes) -> None:
+        for part in in_messages(body, PAGE) if self.plan.streams else [body]:
+            super()._pass_on(part)

@@ -16,7 +16,7 @@ from criproxy.cri.incremental import Incremental
 from criproxy.cri.methods import METHODS, Kind, Mark, Method, To
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.versions import Version, conversion, path_of, split_path
-from criproxy.http2.headers import Head, encode
+from criproxy.http2.headers import Head, block_of, encode
 from criproxy.relay.grpc import CONTENT_TYPE, Code, RpcError
 from criproxy.relay.pods import Pods
 
@@ -27,7 +27,7 @@ Transform = Callable[[bytes], bytes]
 class Plan:
     """What the head of a request says."""
 
-    __slots__ = ("_wires", "head", "method", "path", "refusal", "service", "version")
+    __slots__ = ("_twin", "_wires", "head", "method", "path", "refusal", "service", "version")
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -38,6 +38,7 @@ class Plan:
         """The CRI's version that the caller speaks; None for a service that is not of the CRI."""
         self.service = ""
         self.refusal = _refusal(head)
+        self._twin: Optional[Plan] = None
         self._wires: Dict[Version, bytes] = {}
         found = split_path(self.path)
         if found is not None:
@@ -45,6 +46,21 @@ class Plan:
             row = METHODS.get(name)
             if row is not None and row.rpc.service == self.service:
                 self.method = row
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is a stream of messages, of which there may be none."""
+        return self.method is not None and self.method.rpc.server_streaming
+
+    @property
+    def twin(self) -> Optional[Plan]:
+        """The plan by which the same list is asked for in the other way (`Method.twin`); None if there is none."""
+        if self._twin is None and self.method is not None and self.method.twin:
+            path = f"{self.path.rpartition('/')[0]}/{self.method.twin}".encode("latin-1")
+            fields = ((name, path if name == b":path" else value) for name, value in self.head.fields)
+            self._twin = plan_of(block_of(fields).head)
+            self._twin._twin = self
+        return self._twin
 
     def wire(self, version: Optional[Version]) -> bytes:
         """The head's bytes for a runtime that is called in this version."""

@@ -196,6 +196,13 @@ def test_checkpoints_are_not_implemented(shared: Peer, method: str) -> None:
     assert shared.outcome("v1", method) is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_methods_that_it_is_to_be_without_are_not_implemented(start: Callable[..., Any]) -> None:
+    with start("--without", "StreamImages,Attach", "--without", "GetContainerEvents") as peer:
+        for method in ("StreamImages", "Attach", "GetContainerEvents"):
+            assert peer.outcome("v1", method) is grpc.StatusCode.UNIMPLEMENTED
+        assert peer.outcome("v1", "ListImages") is grpc.StatusCode.OK
+
+
 @pytest.mark.parametrize("method", sorted(set(load().methods) - NOT_IMPLEMENTED - {"GetContainerEvents"}))
 def test_all_else_is_implemented(shared: Peer, method: str) -> None:
     assert shared.outcome("v1", method) in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
@@ -320,7 +327,12 @@ def test_a_socket_that_cannot_be_made_is_told_in_one_line(directory: str, name: 
     assert f"criproxy demo-runtime: cannot listen on {path}: " in ended.stderr.splitlines()[-1]
 
 
-BAD_USAGE: List[List[str]] = [[], ["--listen", "x", "--version", "v2"], ["--listen", "x", "--seed", "pod=image"]]
+BAD_USAGE: List[List[str]] = [
+    [],
+    ["--listen", "x", "--version", "v2"],
+    ["--listen", "x", "--seed", "pod=image"],
+    ["--listen", "x", "--without", "Status,Nothing"],
+]
 
 
 @pytest.mark.parametrize("options", BAD_USAGE)

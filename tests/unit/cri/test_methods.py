@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import re
 from operator import attrgetter
-from typing import Any, Callable, Dict, List, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Set, Tuple, Union
 
 import pytest
 from cri_reference import (
@@ -211,6 +211,39 @@ def test_a_list_is_narrowed_by_the_ids_and_the_image_in_its_filter(row: Method) 
         field for field in in_filter if field.kind is ID or field.path == "filter.image.image"
     }
     assert bool(row.narrowed_by) == ("filter" in load().messages[row.rpc.request])
+
+
+def _within_entry(fields: Iterable[Named]) -> Set[Tuple[str, Kind]]:
+    return {(field.path.partition(".")[2], field.kind) for field in fields}
+
+
+def test_each_list_that_can_be_streamed_has_the_stream_as_its_twin() -> None:
+    streams = {name for name in METHODS if name.startswith("Stream")}
+    assert {row.twin for row in METHODS.values() if row.twin and not row.rpc.server_streaming} == streams
+    for row in METHODS.values():
+        if row.twin:
+            assert METHODS[row.twin].twin == row.name
+            assert METHODS[row.twin].rpc.server_streaming is not row.rpc.server_streaming
+
+
+@pytest.mark.parametrize("name", [row.name for row in METHODS.values() if row.twin and not row.rpc.server_streaming])
+def test_what_goes_over_the_wire_is_the_same_for_a_list_and_its_twin(name: str) -> None:
+    row, twin = METHODS[name], METHODS[METHODS[name].twin]
+    messages = load().messages
+    assert row.rpc.service == twin.rpc.service
+    assert messages[row.rpc.request] == messages[twin.rpc.request]
+    (listed,), (streamed,) = messages[row.rpc.response].values(), messages[twin.rpc.response].values()
+    assert (listed.number, listed.type, listed.repeated) == (1, streamed.type, True)
+    assert (streamed.number, streamed.repeated) == (1, True)
+    assert (row.to, row.loud, row.takes, row.narrowed_by, row.merge, row.empty_if_absent) == (
+        twin.to,
+        twin.loud,
+        twin.takes,
+        twin.narrowed_by,
+        twin.merge,
+        twin.empty_if_absent,
+    )
+    assert _within_entry(row.gives) == _within_entry(twin.gives)
 
 
 def test_a_container_needs_an_image() -> None:
