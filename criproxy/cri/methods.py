@@ -24,6 +24,8 @@ class To(Enum):
     EVERYONE = "all runtimes, their answers in one"
     CONNECTED = "all runtimes that are there, for their effect"
     EVENTS = "all runtimes, their endless streams in one"
+    FINDER = "the first runtime that has the image"
+    HOLDERS = "all runtimes that have the image, for its effect"
 
 
 class Kind(Enum):
@@ -70,11 +72,13 @@ class Method:
     gives: Fields = ()
     """The fields of the answer that name something."""
     narrowed_by: Fields = ()
-    """Filters of a list: where one is set, only the runtime it names is asked."""
+    """Filters of a list: where one is set, only the runtime it names is asked; a bare digest names none."""
     requires: str = ""
     """The path of an image without which the call is refused."""
     empty_if_absent: bool = False
     """Whether an alternative runtime that is not there has an empty answer, rather than none."""
+    digest: To = To.PRIMARY
+    """Whom the call is for if the image in ``by`` is a bare digest, which does not say whose it is."""
     merge: Merge = Merge.CONCATENATED
     rpc: Rpc = field(init=False, repr=False)
 
@@ -137,9 +141,16 @@ def _of_container(name: str, loud: int, gives: Fields = ()) -> Method:
     return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives)
 
 
-def _of_image(name: str, loud: int, takes: Fields = (), gives: Fields = (), empty_if_absent: bool = False) -> Method:
+def _of_image(
+    name: str,
+    loud: int,
+    takes: Fields = (),
+    gives: Fields = (),
+    empty_if_absent: bool = False,
+    digest: To = To.PRIMARY,
+) -> Method:
     takes = (*within("image", _SPEC), *takes)
-    return Method(name, To.IMAGE, loud, "image.image", takes, gives, empty_if_absent=empty_if_absent)
+    return Method(name, To.IMAGE, loud, "image.image", takes, gives, empty_if_absent=empty_if_absent, digest=digest)
 
 
 def _list(name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Merge.CONCATENATED) -> Method:
@@ -234,9 +245,9 @@ _ROWS: List[Method] = [
     ),
     _image_list("ListImages"),
     _image_list("StreamImages"),
-    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), empty_if_absent=True),
+    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), empty_if_absent=True, digest=To.FINDER),
     _of_image("PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref")),
-    _of_image("RemoveImage", Loud.CHANGES),
+    _of_image("RemoveImage", Loud.CHANGES, digest=To.HOLDERS),
     _list("ImageFsInfo", ()),
 ]
 

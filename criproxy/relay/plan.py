@@ -124,14 +124,18 @@ class Router:
         names = self._target(row, reading.by(request))
         if reading.requires is not None and not reading.requires(request):
             raise RpcError(Code.INVALID_ARGUMENT, "criproxy: no image specified")
+        if row.digest is not To.PRIMARY and not names.runtime and is_digest(reading.by(request)):
+            return Route(self._all, body)
         return Route((names,), self._renamed(row, reading, names, request, body))
 
     def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()
         for get, kind in reading.filters:
             value = get(request)
-            if value:
-                owners.add(self.runtimes.of_id(value) if kind is Kind.ID else self.runtimes.of_image(value))
+            if kind is Kind.ID and value:
+                owners.add(self.runtimes.of_id(value))
+            elif value and not is_digest(value):
+                owners.add(self.runtimes.of_image(value))
         if not owners:
             return Route(self._all, body)
         if len(owners) > 1:

@@ -64,9 +64,34 @@ def test_an_image_s_status_has_kubelet_s_names_and_the_bare_id(cri: Client, runt
     assert runtime.outer_image(IMAGE) in seen.repo_tags
 
 
-def test_a_bare_id_is_the_primary_s(cri: Client, primary: Runtime, image: Image) -> None:
+def test_what_the_primary_has_it_answers_for_by_the_bare_id(cri: Client, primary: Runtime, image: Image) -> None:
     asked: Dict[str, Any] = {"image": {"image": image.config}}
     assert cri.ImageStatus(**asked) == primary.direct.ImageStatus(**asked)
+
+
+def test_what_the_alternative_runtime_alone_has_is_found_and_removed_by_the_bare_id(
+    cri: Client, registry: Registry, primary: Runtime, alternative: Runtime
+) -> None:
+    asked: Dict[str, Any] = {"image": {"image": registry.images["busybox:test"].config}}
+    cri.PullImage(image={"image": f"alt.test/{registry.host}/busybox:test"})
+    assert not primary.direct.ImageStatus(**asked).HasField("image")
+    assert cri.ImageStatus(**asked).image == outer_image(alternative, alternative.direct.ImageStatus(**asked).image)
+    cri.RemoveImage(**asked)
+    assert not alternative.direct.ImageStatus(**asked).HasField("image")
+    assert not cri.ImageStatus(**asked).HasField("image")
+
+
+def test_what_both_runtimes_have_is_removed_from_both_by_the_bare_id(
+    cri: Client, registry: Registry, primary: Runtime, alternative: Runtime
+) -> None:
+    name = f"{registry.host}/busybox:test"
+    asked: Dict[str, Any] = {"image": {"image": registry.images["busybox:test"].config}}
+    for runtime in (primary, alternative):
+        cri.PullImage(image={"image": runtime.outer_image(name)})
+    cri.RemoveImage(**asked)
+    for client in (primary.direct, alternative.direct, cri):
+        assert not client.ImageStatus(**asked).HasField("image")
+        assert name not in names(list(client.ListImages().images))
 
 
 def test_an_image_that_no_runtime_has_is_none_and_no_error(cri: Client, runtime: Runtime) -> None:

@@ -159,7 +159,9 @@ class TestImages:
         assert other.called(method)[0].request.image.image == "library/busybox:1"
         assert not primary.called(method)
 
-    @pytest.mark.parametrize("name", ["busybox", "docker.io/alt.test/busybox", "alt.testing/busybox", "sha256:0a"])
+    @pytest.mark.parametrize(
+        "name", ["busybox", "docker.io/alt.test/busybox", "alt.testing/busybox", "busybox@sha256:0a"]
+    )
     @pytest.mark.parametrize("method", ["ImageStatus", "PullImage", "RemoveImage"])
     def test_without_a_prefix_are_the_primarys(
         self, method: str, name: str, client: Client, primary: Runtime, other: Runtime

@@ -204,6 +204,12 @@ def test_images_of_a_runtime_that_is_not_there_are_none() -> None:
     }
 
 
+def test_a_digest_is_looked_for_and_removed_everywhere_and_pulled_by_the_primary() -> None:
+    digest = {name: row.digest for name, row in METHODS.items() if row.to is To.IMAGE}
+    assert digest == {"ImageStatus": To.FINDER, "RemoveImage": To.HOLDERS, "PullImage": To.PRIMARY}
+    assert {row.digest for row in METHODS.values() if row.to is not To.IMAGE} == {To.PRIMARY}
+
+
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
 def test_what_changes_something_is_louder_than_what_asks_and_lists_are_the_quietest(row: Method) -> None:
     if row.to in (To.EVERYONE, To.EVENTS):
