@@ -45,6 +45,7 @@ class Merge(Enum):
 
     CONCATENATED = "all that each of them lists"
     ONE_OF_A_METRIC = "of each metric the first description"
+    ONE_OF_AN_IMAGE = "of each image one entry, with the names that all of them have for it"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _list(name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Mer
 def _image_list(name: str) -> Method:
     gives, takes = within("images", _IMAGE), within("filter.image", _SPEC)
     by = images("filter.image.image")
-    return Method(name, To.EVERYONE, Loud.LISTS, "", takes, gives, by, empty_if_absent=True)
+    merge = Merge.ONE_OF_AN_IMAGE
+    return Method(name, To.EVERYONE, Loud.LISTS, "", takes, gives, by, empty_if_absent=True, merge=merge)
 
 
 _BY_ID = ids("filter.id")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Union
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import Method, To
+from criproxy.cri.methods import Merge, Method, To
 from criproxy.http2.connection import (
     Connection,
     DataReceived,
@@ -26,7 +26,7 @@ from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
 from criproxy.relay.events import Blend
 from criproxy.relay.fan import Broadcast
 from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
-from criproxy.relay.images import Find, Remove
+from criproxy.relay.images import Find, MergedStream, Remove
 from criproxy.relay.lists import Chain, Gather
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Route, plan_of
@@ -124,7 +124,9 @@ class Incoming(Origin):
             return Unasked(self)
         if row.to is To.IMAGE:
             return _BY_DIGEST[row.digest](self, backends)
-        return Chain(self, backends) if row.rpc.server_streaming else Gather(self, backends)
+        if not row.rpc.server_streaming:
+            return Gather(self, backends)
+        return Chain(self, backends) if row.merge is Merge.CONCATENATED else MergedStream(self, backends)
 
 
 class Unasked(Call):

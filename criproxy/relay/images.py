@@ -1,16 +1,23 @@
-"""Images by their digests, which do not say whose they are: they are found, and removed, wherever they are."""
+"""Images by their digests, which do not say whose they are: they are found, and removed, wherever they are.
+
+`MergedStream` is the list of them as a stream, in which what several runtimes have is one entry.
+"""
 
 from __future__ import annotations
 
 from typing import Dict, List, Optional
 
+from criproxy.cri.merge import in_messages
 from criproxy.cri.rewrite import VIEWS
 from criproxy.http2.headers import Block
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Origin
 from criproxy.relay.fan import Branch, Broadcast, FanOut, present
-from criproxy.relay.grpc import RESPONSE_HEADERS, Code, RpcError, prefix
+from criproxy.relay.grpc import RESPONSE_HEADERS, Code, RpcError, prefix, too_large
+from criproxy.relay.lists import Gather
 
+_MESSAGE_SIZE = 16 * 2**20
+"""The largest message of a stream that kubelet takes, bytes."""
 _STATUS = VIEWS["ImageStatusResponse"]
 
 
@@ -93,3 +100,41 @@ class Remove(Broadcast):
             return
         self._errors = serious
         super()._answer()
+
+
+class MergedStream(Gather):
+    """A list as a stream, in which one entry is made of what several runtimes have: begins when all have answered."""
+
+    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
+        super().__init__(origin, backends)
+        self._limit = self.proxy.config.max_message_size
+        self._streamed: Dict[Branch, bytearray] = {}
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Kept until all are there. All messages of a runtime may have the size of one, lest memory fill."""
+        streamed = self._streamed.setdefault(branch, bytearray())
+        size = len(streamed) + len(body)
+        if size > self._limit:
+            raise too_large(size, self._limit)
+        streamed += body
+
+    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+        """Answers when the last one is there. A stream without a message is a list without an entry."""
+        branch.bodies.append(bytes(self._streamed.pop(branch, b"")))
+        super().on_end(branch, error, trailers)
+
+    def _answer(self) -> None:
+        limit = min(self._limit, _MESSAGE_SIZE)
+        messages = [message for body in self.merged() if body for message in in_messages(body, limit)]
+        largest = max(map(len, messages), default=0)
+        if largest > self._limit:
+            self.fail(too_large(largest, self._limit))
+            return
+        primary = self.branches[0]
+        if messages:
+            self.send_headers(RESPONSE_HEADERS if primary.headers is None else primary.headers.wire)
+        for message in messages:
+            self.send_data(prefix(len(message)) + message)
+            self.log_answer(message)
+        if self.trailers is not None:
+            self.finish_as(primary, self.trailers)

@@ -38,6 +38,13 @@ def outer_image(runtime: Runtime, image: Any) -> Any:
     return image
 
 
+def add(image: Any, other: Any) -> None:
+    """Puts into an image's entry what another runtime has of it."""
+    image.repo_tags.extend(other.repo_tags)
+    image.repo_digests.extend(other.repo_digests)
+    image.size += other.size
+
+
 def test_the_list_has_the_images_of_all_runtimes_the_primary_s_first(
     cri: Client, primary: Runtime, alternative: Runtime
 ) -> None:
@@ -46,8 +53,12 @@ def test_the_list_has_the_images_of_all_runtimes_the_primary_s_first(
         [outer_image(runtime, image) for image in runtime.direct.ListImages().images]
         for runtime in (primary, alternative)
     )
+    others = {each.id: each for each in of_alternative}
+    for each in of_primary:
+        if each.id in others:
+            add(each, others.pop(each.id))
     assert in_order(seen[: len(of_primary)]) == in_order(of_primary)
-    assert in_order(seen[len(of_primary) :]) == in_order(of_alternative)
+    assert in_order(seen[len(of_primary) :]) == in_order(list(others.values()))
     assert IMAGE in names(seen)
     assert f"alt.test/{IMAGE}" in names(seen)
 
@@ -81,13 +92,17 @@ def test_what_the_alternative_runtime_alone_has_is_found_and_removed_by_the_bare
     assert not cri.ImageStatus(**asked).HasField("image")
 
 
-def test_what_both_runtimes_have_is_removed_from_both_by_the_bare_id(
+def test_what_both_runtimes_have_is_one_entry_and_is_removed_from_both_by_the_bare_id(
     cri: Client, registry: Registry, primary: Runtime, alternative: Runtime
 ) -> None:
     name = f"{registry.host}/busybox:test"
     asked: Dict[str, Any] = {"image": {"image": registry.images["busybox:test"].config}}
     for runtime in (primary, alternative):
         cri.PullImage(image={"image": runtime.outer_image(name)})
+    sizes = [runtime.direct.ImageStatus(**asked).image.size for runtime in (primary, alternative)]
+    (seen,) = (image for image in cri.ListImages().images if image.id == asked["image"]["image"])
+    assert list(seen.repo_tags) == [name, f"alt.test/{name}"]
+    assert seen.size == sum(sizes) > max(sizes)
     cri.RemoveImage(**asked)
     for client in (primary.direct, alternative.direct, cri):
         assert not client.ImageStatus(**asked).HasField("image")

@@ -409,6 +409,19 @@ def listed(client: Client, method: str, **fields: Any) -> List[v1.Image]:
 
 @LISTS
 class TestAListOfImages:
+    @BOTH_VERSIONS
+    def test_has_one_entry_for_an_image_that_several_have(
+        self, method: str, package: str, proxy: Proxy, connect: Connect, primary: Runtime, other: Runtime
+    ) -> None:
+        only = v1.Image(id="sha256:1", repo_tags=["only:1"], size=5)
+        have(primary, method, [only, image("x", repo_digests=["x@sha256:d"], size=10, username="first")])
+        have(other, method, [image("x", repo_digests=["x@sha256:d"], size=7, pinned=True), only])
+        first, second = listed(connect(proxy, package), method)
+        assert (first.id, list(first.repo_tags), first.size) == ("sha256:1", ["only:1", "alt.test/only:1"], 10)
+        assert (second.id, second.size, second.pinned, second.username) == (DIGEST, 17, True, "first")
+        assert list(second.repo_tags) == ["x:1", "alt.test/x:1"]
+        assert list(second.repo_digests) == ["x@sha256:d", "alt.test/x@sha256:d"]
+
     def test_puts_what_is_not_shared_in_the_order_of_the_runtimes(
         self, method: str, three: Client, primary: Runtime, other: Runtime, third: Runtime
     ) -> None:
@@ -454,6 +467,18 @@ class TestAListOfImages:
         client = connect(start_proxy(primary, {"alt.test": absent}, connected=1))
         assert [list(image.repo_tags) for image in listed(client, method)] == [["x:1"]]
 
+    def test_that_does_not_parse_fails_if_it_is_the_primary_s_and_is_left_out_if_not(
+        self, method: str, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        rubbish = b"\x0a\x05abc"
+        have(other, method, [image("x")])
+        primary.answers[method] = (lambda *_: [rubbish]) if method.startswith("Stream") else rubbish
+        code, text = client.fail(method)
+        assert (code, "the answer of the primary runtime does not parse" in text) == (INTERNAL, True)
+        other.answers[method] = primary.answers[method]
+        have(primary, method, [image("x")])
+        assert [list(image.repo_tags) for image in listed(client, method)] == [["x:1"]]
+
     def test_that_is_not_wanted_any_more_is_cancelled_at_the_runtimes(
         self, method: str, client: Client, primary: Runtime, other: Runtime, waiting: Callable[..., Waiting]
     ) -> None:
@@ -470,3 +495,73 @@ class TestAListOfImages:
         have(primary, method, [image("x")])
         listed(client, method)
         proxy.wait_for_log("x:1")
+
+
+class TestAStreamOfImages:
+    def test_is_of_all_messages_of_the_runtimes(self, client: Client, primary: Runtime, other: Runtime) -> None:
+        have(primary, "StreamImages", [image("x", size=10)], [v1.Image(id="sha256:1", size=1)])
+        have(other, "StreamImages", [v1.Image(id="sha256:2", size=1)], [image("x", size=7)], [])
+        seen = [(image.id, image.size) for image in listed(client, "StreamImages")]
+        assert seen == [(DIGEST, 17), ("sha256:1", 1), ("sha256:2", 1)]
+
+    def test_may_be_empty(self, client: Client, primary: Runtime, other: Runtime) -> None:
+        assert client.call("StreamImages") == []
+        have(other, "StreamImages", [image("x")])
+        assert [list(image.repo_tags) for image in listed(client, "StreamImages")] == [["alt.test/x:1"]]
+
+    def test_is_in_messages_that_kubelet_takes(self, client: Client, primary: Runtime, other: Runtime) -> None:
+        large = [v1.Image(id=f"sha256:{number}", username="u" * MIB, size=1) for number in range(20)]
+        have(primary, "StreamImages", large)
+        have(other, "StreamImages", large[:1])
+        messages = client.call("StreamImages")
+        assert len(messages) > 1
+        assert all(message.ByteSize() <= 16 * MIB for message in messages)
+        images = [image for message in messages for image in message.images]
+        assert [image.id for image in images] == [image.id for image in large]
+        assert [image.size for image in images] == [2] + [1] * 19
+
+    def test_is_bounded(self, primary: Runtime, other: Runtime, start_proxy: StartProxy, connect: Connect) -> None:
+        client = connect(start_proxy(primary, {"alt.test": other}, "--max-message-size", "100k"))
+        page = [v1.Image(id="sha256:1", username="u" * 60_000)]
+        have(primary, "StreamImages", [image("x")])
+        have(other, "StreamImages", page, page)
+        assert [list(image.repo_tags) for image in listed(client, "StreamImages")] == [["x:1"]]
+        have(primary, "StreamImages", page, page)
+        code, text = client.fail("StreamImages")
+        assert (code, "--max-message-size" in text) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+
+    def test_has_the_primary_s_metadata(self, client: Client, primary: Runtime) -> None:
+        def answer(request: object, context: grpc.ServicerContext) -> Iterator[Any]:
+            context.send_initial_metadata((("first", "1"),))
+            context.set_trailing_metadata((("last", "2"),))
+            yield v1.ListImagesResponse(images=[image("x")])
+
+        primary.answers["StreamImages"] = answer
+        call = client.stub("StreamImages")(client.request("StreamImages"), timeout=PATIENCE)
+        assert len(list(call)) == 1
+        assert ("first", "1") in call.initial_metadata()
+        assert ("last", "2") in call.trailing_metadata()
+
+
+def test_a_field_that_nobody_knows_survives_in_a_list_of_what_both_have(
+    client: Client, primary: Runtime, other: Runtime
+) -> None:
+    new_field = b"\xfa\x3f\x07unheard"  # field 1023, a string
+    entry = image("x").SerializeToString() + new_field
+    primary.answers["ListImages"] = b"\x0a" + bytes((len(entry),)) + entry
+    have(other, "ListImages", [image("x")])
+    call = client.channel.unary_unary("/runtime.v1.ImageService/ListImages")
+    got = call(b"", timeout=PATIENCE)
+    assert new_field in got
+    (seen,) = v1.ListImagesResponse.FromString(got).images
+    assert list(seen.repo_tags) == ["x:1", "alt.test/x:1"]
+
+
+def test_what_is_not_shared_goes_through_as_the_primary_has_written_it(
+    client: Client, primary: Runtime, other: Runtime
+) -> None:
+    backwards = b"\x20\x05" + b"\x0a\x08sha256:1"  # the size before the id
+    primary.answers["ListImages"] = b"\x0a" + bytes((len(backwards),)) + backwards
+    have(other, "ListImages", [image("x")])
+    call = client.channel.unary_unary("/runtime.v1.ImageService/ListImages")
+    assert call(b"", timeout=PATIENCE).startswith(primary.answers["ListImages"])
