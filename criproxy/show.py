@@ -132,10 +132,19 @@ def _container(container: Any, pods: Mapping[str, str], now: int) -> Row:
 
 def _image(image: Any, runtimes: Iterable[str]) -> Row:
     names = [*image.repo_tags] or [*image.repo_digests] or ["?"]
-    owner = next((runtime for runtime in runtimes if names[0].startswith(f"{runtime}/")), "")
+    # What several runtimes have bears the names of all. A repo digest without a name says nothing of them.
+    telling = [*image.repo_tags, *(digest for digest in image.repo_digests if digest.find("@") > 0)] or names
+    owners = dict.fromkeys(_owner(name, runtimes) for name in telling)
+    owner = _owner(names[0], runtimes)
     more = f" (+{len(names) - 1})" if len(names) > 1 else ""
     image_id = _inner(image.id, owner).rpartition(":")[2]
-    return owner or _PRIMARY, image_id[:_SHORT_ID], _inner(names[0], owner) + more, _size(image.size)
+    whose = ",".join(each or _PRIMARY for each in owners)
+    return whose, image_id[:_SHORT_ID], _inner(names[0], owner) + more, _size(image.size)
+
+
+def _owner(image: str, runtimes: Iterable[str]) -> str:
+    """The id of the runtime that an image is of by its name (nothing: the primary one)."""
+    return next((runtime for runtime in runtimes if image.startswith(f"{runtime}/")), "")
 
 
 def _inner(image: str, owner: str) -> str:

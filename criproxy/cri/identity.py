@@ -1,7 +1,7 @@
 """How ids and images of an alternative runtime are called towards kubelet, and back.
 
 An id is ``RUNTIME__ID``, an image ``RUNTIME/IMAGE``; a bare digest (``sha256:…``) says what an image is, not where
-it came from, and stays as it is. What bears no runtime's name is the primary's.
+it came from, and stays as it is. What else bears no runtime's name is the primary's.
 
 A runtime handler, by which a pod's RuntimeClass asks for a runtime, has a name of kubelet's and one of the runtime's
 own, which may be none: `Handler`.

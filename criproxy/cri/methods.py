@@ -24,6 +24,8 @@ class To(Enum):
     EVERYONE = "all runtimes, their answers in one"
     CONNECTED = "all runtimes that are there, for their effect"
     EVENTS = "all runtimes, their endless streams in one"
+    FINDER = "the first runtime that has the image"
+    HOLDERS = "all runtimes that have the image, for its effect"
 
 
 class Kind(Enum):
@@ -53,6 +55,7 @@ class Merge(Enum):
 
     CONCATENATED = "all that each of them lists"
     ONE_OF_A_METRIC = "of each metric the first description"
+    ONE_OF_AN_IMAGE = "of each image one entry, with the names that all of them have for it"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Method:
     gives: Fields = ()
     """The fields of the answer that name something."""
     narrowed_by: Fields = ()
-    """Filters of a list: where one is set, only the runtime it names is asked."""
+    """Filters of a list: where one is set, only the runtime it names is asked; a bare digest names none."""
     marks: Tuple[Tuple[str, Mark], ...] = ()
     """Paths of what says which runtime the request is for, or, where an id says it, that its images are that one's."""
     starts: str = ""
@@ -89,6 +92,8 @@ class Method:
     """The path of an image without which the call is refused."""
     empty_if_absent: bool = False
     """Whether an alternative runtime that is not there has an empty answer, rather than none."""
+    digest: To = To.PRIMARY
+    """Whom the call is for if the image in ``by`` is a bare digest, which does not say whose it is."""
     merge: Merge = Merge.CONCATENATED
     twin: str = ""
     """The method that gives the same list in the other way: as a stream, or in one message. Their requests are the same
@@ -177,10 +182,20 @@ def _of_image(
     takes: Fields = (),
     gives: Fields = (),
     marks: Tuple[Tuple[str, Mark], ...] = _MARKS_OF_IMAGE,
+    digest: To = To.PRIMARY,
     empty_if_absent: bool = False,
 ) -> Method:
-    takes = (*within("image", _SPEC), *takes)
-    return Method(name, To.IMAGE, loud, "image.image", takes, gives, marks=marks, empty_if_absent=empty_if_absent)
+    return Method(
+        name,
+        To.IMAGE,
+        loud,
+        "image.image",
+        (*within("image", _SPEC), *takes),
+        gives,
+        marks=marks,
+        empty_if_absent=empty_if_absent,
+        digest=digest,
+    )
 
 
 def _list(
@@ -192,7 +207,17 @@ def _list(
 def _image_list(name: str, twin: str) -> Method:
     gives, takes = within("images", _IMAGE), within("filter.image", _SPEC)
     by = images("filter.image.image")
-    return Method(name, To.EVERYONE, Loud.LISTS, "", takes, gives, by, empty_if_absent=True, twin=twin)
+    return Method(
+        name,
+        To.EVERYONE,
+        Loud.LISTS,
+        takes=takes,
+        gives=gives,
+        narrowed_by=by,
+        empty_if_absent=True,
+        merge=Merge.ONE_OF_AN_IMAGE,
+        twin=twin,
+    )
 
 
 _BY_ID = ids("filter.id")
@@ -289,11 +314,11 @@ _ROWS: List[Method] = [
     ),
     _image_list("ListImages", "StreamImages"),
     _image_list("StreamImages", "ListImages"),
-    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), empty_if_absent=True),
+    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), digest=To.FINDER, empty_if_absent=True),
     _of_image(
         "PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref"), _MARKS_OF_PULL
     ),
-    _of_image("RemoveImage", Loud.CHANGES),
+    _of_image("RemoveImage", Loud.CHANGES, digest=To.HOLDERS),
     _list("ImageFsInfo", ()),
 ]
 

@@ -3,6 +3,7 @@
 Each runtime has a `Branch`; what becomes of the branches is up to the call:
 
 - `Broadcast`: only whether it worked counts;
+- `Find` and `Remove` (images.py): an image by its digest, wherever it is;
 - `Gather` and `Chain` (lists.py): a list, in one message or as a stream;
 - `Blend` (events.py): the messages of all as they come, without end.
 
@@ -204,6 +205,11 @@ class Branch:
             self.call.on_end(self, error, trailers)
 
 
+def present(backends: Sequence[Backend]) -> List[Backend]:
+    """The runtimes that are there, and the primary one, which is waited for."""
+    return [backend for backend in backends if backend.primary or backend.available is not None]
+
+
 class FanOut(Call):
     """A call to several runtimes."""
 
@@ -372,8 +378,7 @@ class Broadcast(FanOut):
     """A call for its effect on all runtimes that are there; the primary is waited for, lest nobody have heard of it."""
 
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        there = [backend for backend in backends if backend.primary or backend.available is not None]
-        super().__init__(origin, there)
+        super().__init__(origin, present(backends))
         self._errors: Dict[Branch, RpcError] = {}
 
     def on_message(self, branch: Branch, body: bytes) -> None:

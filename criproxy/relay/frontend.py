@@ -6,10 +6,10 @@ import errno
 import os
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Union
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import Method, To
+from criproxy.cri.methods import Merge, Method, To
 from criproxy.http2.connection import (
     Connection,
     DataReceived,
@@ -26,6 +26,7 @@ from criproxy.relay.call import Call, Origin, PassThrough, SingleCall
 from criproxy.relay.events import Blend
 from criproxy.relay.fan import Broadcast
 from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is_one_message
+from criproxy.relay.images import Find, MergedStream, Remove
 from criproxy.relay.lists import Chain, Gather, Lone
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Route, plan_of
@@ -46,6 +47,7 @@ _PING = b"goodbye!"
 _HEARING_TIME = 1.0
 """How long a client may take to hear that we go away, and again to hang up, seconds."""
 _VOLATILE = spelling(TIMEOUT)
+_BY_DIGEST: Dict[To, Callable[[Origin, List[Backend]], Call]] = {To.FINDER: Find, To.HOLDERS: Remove}
 
 
 class Incoming(Origin):
@@ -120,7 +122,11 @@ class Incoming(Origin):
             return Lone(self, backends[0]) if row.twin else SingleCall(self, backends[0])
         if not backends:
             return Unasked(self)
-        return Chain(self, backends) if row.rpc.server_streaming else Gather(self, backends)
+        if row.to is To.IMAGE:
+            return _BY_DIGEST[row.digest](self, backends)
+        if not row.rpc.server_streaming:
+            return Gather(self, backends)
+        return Chain(self, backends) if row.merge is Merge.CONCATENATED else MergedStream(self, backends)
 
 
 class Unasked(Call):

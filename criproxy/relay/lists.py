@@ -9,9 +9,11 @@ of a stream are put together for one message, and one message is cut for a strea
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Dict, List, Optional
 
-from criproxy.cri.merge import in_messages, merge_of
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.merge import Listed, in_messages, merge_of
 from criproxy.http2.headers import Block
 from criproxy.relay.backend import Backend, Link
 from criproxy.relay.call import Origin, SingleCall
@@ -37,6 +39,7 @@ class Gather(FanOut):
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin, backends)
         self._merge = None if self.plan.method is None else merge_of(self.plan.method)
+        self._listed: Dict[Branch, Listed] = {}
 
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until all are there."""
@@ -45,25 +48,41 @@ class Gather(FanOut):
         branch.size += len(body)
         if branch.size > self.proxy.config.max_message_size:
             raise too_large(branch.size, self.proxy.config.max_message_size)
-        if self._merge is not None:
-            self._merge([body])  # the primary's has not been looked into yet
         branch.bodies.append(body)
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """Answers when the last one is there."""
-        if error is None and branch.plan.streams:
-            branch.bodies = [b"".join(branch.bodies)]
-        elif error is None and not branch.bodies:
-            # To take it for an empty list would mean to kubelet that all is gone.
-            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
+        if error is None:
+            try:
+                self._take(branch)
+            except RpcError as unusable:
+                error, trailers = unusable, None
         if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
             self._answer()
 
+    def _take(self, branch: Branch) -> None:
+        if branch.plan.streams:
+            branch.bodies = [b"".join(branch.bodies)]
+        elif not branch.bodies:
+            # To take it for an empty list would mean to kubelet that all is gone.
+            raise RpcError(Code.INTERNAL, "criproxy: an answer without a message")
+        if self._merge is None:
+            return
+        try:
+            self._listed[branch] = self._merge.read(branch.bodies[0])
+        except DecodeError as error:
+            text = f"criproxy: the answer of {branch.backend} does not parse: {error}"
+            raise RpcError(Code.INTERNAL, text) from error
+
+    def merged(self) -> List[bytes]:
+        """What all list: messages of which the concatenation is the answer."""
+        if self._merge is None:
+            return [body for branch in self.branches for body in branch.bodies]
+        return self._merge.merge([self._listed[branch] for branch in self.branches if branch in self._listed])
+
     def _answer(self) -> None:
-        bodies = [body for branch in self.branches for body in branch.bodies]
+        bodies = self.merged()
         row = self.plan.method
-        if self._merge is not None:
-            bodies = self._merge(bodies)
         size = sum(map(len, bodies))
         limit = self.proxy.config.max_message_size
         if size > limit:

@@ -154,14 +154,18 @@ class Router:
         if reading.starts is not None:
             # Whether that works is not waited for: nobody asks for a pod that could not be started.
             self._pods.note(reading.starts(request), names.runtime)
+        if row.digest is not To.PRIMARY and not names.runtime and is_digest(reading.by(request)):
+            return Route(self._all, body)
         return Route((names,), self._renamed(row, reading, names, request, body, marked))
 
     def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()
         for get, kind in reading.filters:
             value = get(request)
-            if value:
-                owners.add(self.runtimes.of_id(value) if kind is Kind.ID else self.runtimes.of_image(value))
+            if kind is Kind.ID and value:
+                owners.add(self.runtimes.of_id(value))
+            elif value and not is_digest(value):
+                owners.add(self.runtimes.of_image(value))
         if not owners:
             return Route(self._all, body)
         if len(owners) > 1:

@@ -38,6 +38,13 @@ def outer_image(runtime: Runtime, image: Any) -> Any:
     return image
 
 
+def add(image: Any, other: Any) -> None:
+    """Puts into an image's entry what another runtime has of it."""
+    image.repo_tags.extend(other.repo_tags)
+    image.repo_digests.extend(other.repo_digests)
+    image.size += other.size
+
+
 def test_the_list_has_the_images_of_all_runtimes_the_primary_s_first(
     cri: Client, primary: Runtime, alternative: Runtime
 ) -> None:
@@ -46,8 +53,12 @@ def test_the_list_has_the_images_of_all_runtimes_the_primary_s_first(
         [outer_image(runtime, image) for image in runtime.direct.ListImages().images]
         for runtime in (primary, alternative)
     )
+    others = {each.id: each for each in of_alternative}
+    for each in of_primary:
+        if each.id in others:
+            add(each, others.pop(each.id))
     assert in_order(seen[: len(of_primary)]) == in_order(of_primary)
-    assert in_order(seen[len(of_primary) :]) == in_order(of_alternative)
+    assert in_order(seen[len(of_primary) :]) == in_order(list(others.values()))
     assert IMAGE in names(seen)
     assert f"alt.test/{IMAGE}" in names(seen)
 
@@ -64,9 +75,38 @@ def test_an_image_s_status_has_kubelet_s_names_and_the_bare_id(cri: Client, runt
     assert runtime.outer_image(IMAGE) in seen.repo_tags
 
 
-def test_a_bare_id_is_the_primary_s(cri: Client, primary: Runtime, image: Image) -> None:
+def test_what_the_primary_has_it_answers_for_by_the_bare_id(cri: Client, primary: Runtime, image: Image) -> None:
     asked: Dict[str, Any] = {"image": {"image": image.config}}
     assert cri.ImageStatus(**asked) == primary.direct.ImageStatus(**asked)
+
+
+def test_what_the_alternative_runtime_alone_has_is_found_and_removed_by_the_bare_id(
+    cri: Client, registry: Registry, primary: Runtime, alternative: Runtime
+) -> None:
+    asked: Dict[str, Any] = {"image": {"image": registry.images["busybox:test"].config}}
+    cri.PullImage(image={"image": f"alt.test/{registry.host}/busybox:test"})
+    assert not primary.direct.ImageStatus(**asked).HasField("image")
+    assert cri.ImageStatus(**asked).image == outer_image(alternative, alternative.direct.ImageStatus(**asked).image)
+    cri.RemoveImage(**asked)
+    assert not alternative.direct.ImageStatus(**asked).HasField("image")
+    assert not cri.ImageStatus(**asked).HasField("image")
+
+
+def test_what_both_runtimes_have_is_one_entry_and_is_removed_from_both_by_the_bare_id(
+    cri: Client, registry: Registry, primary: Runtime, alternative: Runtime
+) -> None:
+    name = f"{registry.host}/busybox:test"
+    asked: Dict[str, Any] = {"image": {"image": registry.images["busybox:test"].config}}
+    for runtime in (primary, alternative):
+        cri.PullImage(image={"image": runtime.outer_image(name)})
+    sizes = [runtime.direct.ImageStatus(**asked).image.size for runtime in (primary, alternative)]
+    (seen,) = (image for image in cri.ListImages().images if image.id == asked["image"]["image"])
+    assert list(seen.repo_tags) == [name, f"alt.test/{name}"]
+    assert seen.size == sum(sizes) > max(sizes)
+    cri.RemoveImage(**asked)
+    for client in (primary.direct, alternative.direct, cri):
+        assert not client.ImageStatus(**asked).HasField("image")
+        assert name not in names(list(client.ListImages().images))
 
 
 def test_an_image_that_no_runtime_has_is_none_and_no_error(cri: Client, runtime: Runtime) -> None:

@@ -159,7 +159,9 @@ class TestImages:
         assert other.called(method)[0].request.image.image == "library/busybox:1"
         assert not primary.called(method)
 
-    @pytest.mark.parametrize("name", ["busybox", "docker.io/alt.test/busybox", "alt.testing/busybox", "sha256:0a"])
+    @pytest.mark.parametrize(
+        "name", ["busybox", "docker.io/alt.test/busybox", "alt.testing/busybox", "busybox@sha256:0a"]
+    )
     @pytest.mark.parametrize("method", ["ImageStatus", "PullImage", "RemoveImage"])
     def test_without_a_prefix_are_the_primarys(
         self, method: str, name: str, client: Client, primary: Runtime, other: Runtime
@@ -276,7 +278,7 @@ def test_an_image_filter_asks_its_runtime_alone(client: Client, primary: Runtime
 
 def test_images_of_all_runtimes_are_listed(client: Client, primary: Runtime, other: Runtime) -> None:
     for runtime in (primary, other):
-        image = v1.Image(id="sha256:1", repo_tags=[f"{runtime.name}:1"])
+        image = v1.Image(id=f"sha256:{runtime.name}", repo_tags=[f"{runtime.name}:1"])
         runtime.answers["ListImages"] = v1.ListImagesResponse(images=[image])
     assert [image.repo_tags[0] for image in client.call("ListImages").images] == ["primary:1", "alt.test/other:1"]
 

@@ -43,7 +43,8 @@ class Alternative(Runtime):
     def ListImages(self, request: Any) -> Any:
         answer = super().ListImages(request)
         for image in answer.images:
-            image.repo_tags[:] = [f"alt.test/{tag}" for tag in image.repo_tags]
+            for names in (image.repo_tags, image.repo_digests):
+                names[:] = [f"alt.test/{name}" for name in names]
         return answer
 
 
@@ -112,6 +113,34 @@ def test_what_is_of_an_alternative_runtime_is_shown_with_its_id_and_without_the_
     assert (containers[1][0], *containers[1][2:5]) == ("alt.test", "default/web", "app", "nginx:1.27")
     assert re.fullmatch(r"[0-9a-f]{13}", containers[1][1])
     assert (images[1][0], images[1][2]) == ("alt.test", "nginx:1.27")
+
+
+@pytest.mark.parametrize(
+    ("tags", "digests", "owners", "name"),
+    [
+        (["x:1", "alt.test/x:1"], [], "(primary),alt.test", "x:1 (+1)"),
+        (["alt.test/x:1", "alt.test/x:2"], ["sha256:d"], "alt.test", "x:1 (+1)"),
+        (["x:1"], ["x@sha256:d", "alt.test/x@sha256:d"], "(primary),alt.test", "x:1"),
+        ([], ["alt.test/x@sha256:d", "x@sha256:d"], "alt.test,(primary)", "x@sha256:d (+1)"),
+        ([], ["alt.test/x@sha256:d", "@sha256:d"], "alt.test", "x@sha256:d (+1)"),
+        ([], ["sha256:d"], "(primary)", "sha256:d"),
+        ([], [], "(primary)", "?"),
+    ],
+)
+def test_an_image_is_shown_with_all_runtimes_whose_names_it_bears(
+    tags: List[str], digests: List[str], owners: str, name: str, path: str
+) -> None:
+    class Merged(Alternative):
+        def ListImages(self, request: Any) -> Any:
+            answer = super().ListImages(request)
+            answer.images[0].repo_tags[:], answer.images[0].repo_digests[:] = tags, digests
+            return answer
+
+    runtime = Merged("demo")
+    fill(runtime)
+    with served(runtime, path):
+        _, _, images = tables(show("--socket", path).stdout)
+    assert (images[1][0], images[1][2]) == (owners, name)
 
 
 def test_the_columns_are_aligned_and_the_rows_counted(path: str) -> None:

@@ -23,7 +23,7 @@ from cri_reference import (
 )
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import METHODS, Kind, Loud, Mark, Method, Named, To
+from criproxy.cri.methods import METHODS, Kind, Loud, Mark, Merge, Method, Named, To
 from criproxy.cri.rewrite import VIEWS, walk
 from criproxy.cri.schema import Field, load
 
@@ -257,6 +257,20 @@ def test_images_of_a_runtime_that_is_not_there_are_none() -> None:
         "ListImages",
         "StreamImages",
         "ImageStatus",
+    }
+
+
+def test_a_digest_is_looked_for_and_removed_everywhere_and_pulled_by_the_primary() -> None:
+    digest = {name: row.digest for name, row in METHODS.items() if row.to is To.IMAGE}
+    assert digest == {"ImageStatus": To.FINDER, "RemoveImage": To.HOLDERS, "PullImage": To.PRIMARY}
+    assert {row.digest for row in METHODS.values() if row.to is not To.IMAGE} == {To.PRIMARY}
+
+
+def test_what_several_runtimes_list_is_one_for_metrics_and_images() -> None:
+    assert {name: row.merge for name, row in METHODS.items() if row.merge is not Merge.CONCATENATED} == {
+        "ListMetricDescriptors": Merge.ONE_OF_A_METRIC,
+        "ListImages": Merge.ONE_OF_AN_IMAGE,
+        "StreamImages": Merge.ONE_OF_AN_IMAGE,
     }
 
 
