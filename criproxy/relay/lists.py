@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import List, Optional
 
+from criproxy.cri.filter import sort_of
 from criproxy.cri.merge import merge_of
 from criproxy.http2.headers import Block
+from criproxy.relay.absence import Sent
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Origin
 from criproxy.relay.fan import Branch, FanOut, Streaming
@@ -36,8 +38,19 @@ class Gather(FanOut):
         if error is None and not branch.bodies:
             # To take it for an empty list would mean to kubelet that all is gone.
             error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
-        if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
+        if not self.counts(branch, error, trailers):
+            return
+        if not branch.primary:
+            self._settle(branch, error)
+        if all(other.done for other in self.branches):
             self._answer()
+
+    def _settle(self, branch: Branch, error: Optional[RpcError]) -> None:
+        if error is not None:
+            branch.bodies.clear()
+        rest = self.settle(branch, error, b"".join(branch.bodies))
+        if rest:
+            branch.bodies.append(rest)
 
     def _answer(self) -> None:
         bodies = [body for branch in self.branches for body in branch.bodies]
@@ -64,10 +77,17 @@ class Chain(Streaming):
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin, backends)
         self._turn = 0
+        self._sent = Sent(0)
+        """What has gone to kubelet of the part of the runtime whose turn it is; of the primary's nothing is kept."""
 
     def holds(self, branch: Branch) -> bool:
         """Until all before it are done. Its window bounds what it can send meanwhile."""
         return self.branches[self._turn] is not branch
+
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Goes to kubelet."""
+        super().on_message(branch, body)
+        self._sent.add(body)
 
     def _on_timeout(self) -> None:
         """A runtime that has said nothing for so long is left out; one whose turn has not come is given time."""
@@ -91,12 +111,28 @@ class Chain(Streaming):
             held, branch.held = branch.held, []
             for data, size in held:
                 branch.take(data, size)
-            if self._over or not branch.done or branch.held:
+            # What was held may have ended the branch, and with it its turn.
+            if self._over or self.holds(branch) or not branch.done or branch.held:
                 return
+            self._end_turn(branch)
             if self._turn == len(self.branches) - 1:
                 break
             self._turn += 1
+            self._sent = Sent(self._kept)
         if self._over:
             return
         if self.trailers is not None:
             self.finish_as(self.branches[0], self.trailers)
+
+    def _end_turn(self, branch: Branch) -> None:
+        if not branch.primary:
+            rest = self.settle(branch, branch.error, self._sent.body)
+            if rest:
+                self.on_message(branch, rest)
+
+    @property
+    def _kept(self) -> int:
+        """How much is kept of what goes to kubelet, bytes."""
+        config, row = self.proxy.config, self.plan.method
+        remembered = config.absence_grace and row is not None and sort_of(row) is not None
+        return config.max_message_size if remembered else 0

@@ -7,6 +7,7 @@ from typing import Callable, Dict, Optional, Set
 
 from criproxy.config import Config
 from criproxy.cri.identity import Names, Runtimes
+from criproxy.relay.absence import LastKnown
 from criproxy.relay.backend import Backend
 from criproxy.relay.events import Blend
 from criproxy.relay.frontend import FrontConnection, Listener
@@ -45,6 +46,8 @@ class Proxy:
         self._listener: Optional[Listener] = None
         self._drained: Optional[Callable[[], None]] = None
         self._backends: Dict[Names, Backend] = {}
+        self.last_known: Dict[Backend, LastKnown] = {}
+        """What each alternative runtime has listed last."""
         self._arrange()
 
     def _arrange(self) -> None:
@@ -58,6 +61,8 @@ class Proxy:
             backend = there.get((runtime.id, runtime.path))
             if backend is None:
                 backend = Backend(self.loop, self.log, names, runtime.path, self._on_change)
+                if not backend.primary:
+                    self.last_known[backend] = LastKnown(self, backend)
             else:
                 backend.rename(names)
             self._backends[names] = backend
@@ -105,6 +110,8 @@ class Proxy:
         """
         before = self.config.runtimes
         self.config = config
+        for known in self.last_known.values():
+            known.follow()
         if config.runtimes == before:
             return
         old = list(self._backends.values())
@@ -114,6 +121,7 @@ class Proxy:
             call.follow(backends)
         for backend in old:
             if backend not in backends:
+                self._forget(backend)
                 backend.retire()
         for backend in backends:
             if backend not in old:
@@ -147,8 +155,14 @@ class Proxy:
         if self._drained is not None and not self.fronts:
             done, self._drained = self._drained, None
             for backend in self._backends.values():
+                self._forget(backend)
                 backend.stop()
             done()
+
+    def _forget(self, backend: Backend) -> None:
+        known = self.last_known.pop(backend, None)
+        if known is not None:
+            known.forget()
 
     @property
     def under_way(self) -> int:
@@ -165,6 +179,9 @@ class Proxy:
         """A runtime is there, or is not there any more."""
         for call in list(self.lasting):
             call.join(backend)
+        known = self.last_known.get(backend)
+        if known is not None:
+            known.follow()
         if all(each.known for each in self._backends.values()):
             self._open()
         self._tell_change()
