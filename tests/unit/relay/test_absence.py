@@ -12,8 +12,10 @@ import pytest
 from criproxy.cri.filter import CONTAINERS, PODS
 from criproxy.cri.identity import Names
 from criproxy.cri.messages import api
-from criproxy.relay.absence import LastKnown, Sent
-from criproxy.relay.grpc import Code, RpcError
+from criproxy.http2.headers import block_of
+from criproxy.relay.absence import ASK_INTERVAL, LastKnown, Sent
+from criproxy.relay.backend import Way
+from criproxy.relay.grpc import Code, RpcError, prefix
 from criproxy.relay.loop import Timer
 from criproxy.report.log import Log
 from criproxy.report.stream import Stream
@@ -64,6 +66,24 @@ class Away:
     def list(self, error: RpcError = GONE) -> Tuple[Optional[bytes], Optional[bytes]]:
         """What lists of all pods and of all containers have of it."""
         return self.known.instead(PODS, b"", error), self.known.instead(CONTAINERS, b"\x0a\x00", error)
+
+    def find(self) -> List[Any]:
+        """Makes the runtime be there; gives the calls that are opened on the connection to it."""
+        opened: List[Any] = []
+        link = SimpleNamespace(
+            backend=SimpleNamespace(loop=self.clock),
+            way=lambda plan, router: Way(plan.path.encode(), None, None),
+            open=lambda leg, wire, data: opened.append((wire.rpartition(b"/")[2].decode(), leg)),
+            cancel=lambda leg: None,
+        )
+        self.backend.available = link
+        self.known.follow()
+        return opened
+
+    def lose(self) -> None:
+        """Makes it go away."""
+        self.backend.available = None
+        self.known.follow()
 
     def logged(self, text: str) -> int:
         """How many records have this text."""
@@ -215,6 +235,68 @@ def test_what_is_forgotten_comes_to_no_end(away: Away) -> None:
     away.clock.pass_(GRACE)
     assert away.list() == (None, None)
     assert not away.logged("nothing of it any more")
+
+
+def end(call: Tuple[str, Any], status: int) -> None:
+    """The end of an answer of which nothing has come."""
+    call[1].on_headers(block_of(((b"grpc-status", b"%d" % status),)), True)
+
+
+def answer(call: Tuple[str, Any], body: bytes) -> None:
+    """A whole answer."""
+    call[1].on_headers(block_of(((b":status", b"200"),)), False)
+    call[1].on_data(prefix(len(body)) + body, 0, False)
+    end(call, Code.OK)
+
+
+def test_a_runtime_that_is_found_is_asked_for_what_it_has_been_missed_in(away: Away) -> None:
+    assert away.find() == []
+    away.lose()
+    calls = away.find()
+    assert [name for name, _ in calls] == ["ListPodSandbox", "ListContainers"]
+    assert away.list() == (pods("p"), CONTAINER)
+    answer(calls[0], pods("q"))
+    assert not away.logged("itself again")
+    answer(calls[1], b"")
+    assert away.logged("itself again") == 1
+    away.clock.pass_(2 * GRACE)
+    assert len(calls) == 2
+    assert away.list() == (pods("q"), b"")
+
+
+def test_a_list_that_the_runtime_does_not_give_is_asked_for_later(away: Away) -> None:
+    away.lose()
+    calls = away.find()
+    for count in range(3, 6):
+        end(calls[-1], Code.UNKNOWN)
+        assert len(calls) == count - 1
+        away.clock.pass_(ASK_INTERVAL)
+        assert len(calls) == count
+        assert calls[-1][0] == "ListContainers"
+    # Kubelet has been given it meanwhile.
+    end(calls[-1], Code.UNKNOWN)
+    away.known.came(CONTAINERS, b"", CONTAINER)
+    away.clock.pass_(ASK_INTERVAL)
+    assert len(calls) == 5
+
+
+def test_a_list_that_there_is_no_method_for_is_not_asked_for_again(away: Away) -> None:
+    away.lose()
+    calls = away.find()
+    end(calls[0], Code.UNIMPLEMENTED)
+    away.clock.pass_(10 * ASK_INTERVAL)
+    assert [name for name, _ in calls] == ["ListPodSandbox", "ListContainers"]
+
+
+def test_one_that_comes_back_is_asked_at_once_and_nobody_waits_for_what_it_was_asked_before(away: Away) -> None:
+    away.lose()
+    before = away.find()
+    end(before[0], Code.UNKNOWN)
+    away.lose()
+    assert len(away.find()) == 2
+    answer(before[1], CONTAINER)
+    away.clock.pass_(GRACE)
+    assert away.logged("nothing of it any more (pods: 1, containers: 1)") == 1
 
 
 def test_of_what_has_been_sent_so_much_is_kept() -> None:
