@@ -74,6 +74,8 @@ class Config:
     """Seconds a call waits for a runtime that is not connected."""
     fan_out_timeout: float
     """Seconds a call to all runtimes waits for the slowest."""
+    absence_grace: float
+    """Seconds for which lists have what an alternative runtime had before it went away; 0 for not at all."""
     max_message_size: int
     """Bytes."""
     verbosity: int
@@ -101,6 +103,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         stream_port=values["stream-port"],
         connection_timeout=values["connection-timeout"],
         fan_out_timeout=values["fan-out-timeout"],
+        absence_grace=values["absence-grace"],
         max_message_size=values["max-message-size"],
         verbosity=values["verbosity"],
         log_to_stderr=values["log-to-stderr"],
@@ -292,11 +295,18 @@ def _level(text: str) -> int:
     return _whole(text, 0, 2**31 - 1)
 
 
-def _timeout(text: str) -> float:
+def _time(text: str) -> float:
     match = re.fullmatch(rf"([0-9]{{1,12}}(?:\.[0-9]{{1,9}})?)({'|'.join(_SECONDS)})", text)
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if not 0 < seconds <= _LONGEST_TIMEOUT:
-        raise ValueError(f"{text!r} is not a time of more than no and at most {_LONGEST_TIMEOUT:.0f} seconds")
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else _LONGEST_TIMEOUT + 1
+    if seconds > _LONGEST_TIMEOUT:
+        raise ValueError(f"{text!r} is not a time of at most {_LONGEST_TIMEOUT:.0f} seconds")
+    return seconds
+
+
+def _timeout(text: str) -> float:
+    seconds = _time(text)
+    if not seconds:
+        raise ValueError(f"{text!r} is not a time of more than no seconds")
     return seconds
 
 
@@ -393,6 +403,14 @@ _OPTIONS = (
     ),
     _Option("connection-timeout", _timeout, "5s", "TIME", "how long a call waits for a runtime that is not connected"),
     _Option("fan-out-timeout", _timeout, "5s", "TIME", "how long a call to all runtimes waits for the slowest"),
+    _Option(
+        "absence-grace",
+        _time,
+        "60s",
+        "TIME",
+        "for how long lists have the pods and containers that an alternative runtime had before it went away; 0: not at"
+        " all",
+    ),
     _Option("max-message-size", _size, "64Mi", "BYTES", "the largest message passed on"),
     _Option(
         "verbosity",

@@ -107,6 +107,16 @@ def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
     return _classes(file, wanted)
 
 
+@cache
+def entries() -> Type[Message]:
+    """Any list of the CRI: its entries are in ``entry`` as the bytes that they are, and what else it has is unknown."""
+    name = "criproxy.entries"
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
+    proto = file.message_type.add(name="List").field.add(name="entry", number=1)
+    proto.type, proto.label = _Proto.TYPE_BYTES, _Proto.LABEL_REPEATED
+    return _classes(file, ["List"])["List"]
+
+
 def _narrow(package: str, message: descriptor_pb2.DescriptorProto, field: Field) -> None:
     proto = message.field.add(name=field.name, number=field.number)
     repeated = field.repeated or field.map_value is not None

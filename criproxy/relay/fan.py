@@ -9,8 +9,8 @@ Each runtime has a `Branch`; what becomes of the branches is up to the call:
 
 The primary runtime is treated as in a call for it alone: it is waited for, its failure is the call's, its headers
 and trailers are the answer's. An alternative runtime that is not there, fails, or takes longer than the fan-out
-timeout is left out with a warning. A runtime that has a list only as a stream, or only in one message, is asked for it
-in that way.
+timeout is left out with a warning, unless what it had before stands in for it (absence.py). A runtime that has a list
+only as a stream, or only in one message, is asked for it in that way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.filter import sort_of
 from criproxy.cri.identity import Names
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import Block
@@ -67,6 +68,8 @@ class Branch:
         """Whether any data of an answer has come."""
         self.spoilt = False
         """Its data has been found to be no answer: what follows means nothing."""
+        self.error: Optional[RpcError] = None
+        """Why its part is not whole, which may turn out when it is done: held data is looked at late."""
         self._retried = False
         self._waited = False
         self._refusals: Dict[Plan, Tuple[RpcError, Block]] = {}
@@ -200,6 +203,7 @@ class Branch:
         self._end(RpcError(Code.UNAVAILABLE, f"criproxy: {self.backend} has gone during the call: {reason}"))
 
     def _end(self, error: Optional[RpcError], trailers: Optional[Block] = None) -> None:
+        self.error = error or self.error
         if not self.done:
             self.done = True
             self.call.on_end(self, error, trailers)
@@ -253,7 +257,8 @@ class FanOut(Call):
         branch.cancel()
         if link is not None:
             link.ask_for_life()
-        self.on_end(branch, RpcError(Code.DEADLINE_EXCEEDED, "it has not answered within the fan-out timeout"), None)
+        branch.error = RpcError(Code.DEADLINE_EXCEEDED, "it has not answered within the fan-out timeout")
+        self.on_end(branch, branch.error, None)
 
     @property
     def request(self) -> bytes:
@@ -289,23 +294,36 @@ class FanOut(Call):
     def counts(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> bool:
         """What a runtime's end means to a list: whether the list goes on.
 
-        The primary's failure is the list's, and its trailers are; an alternative runtime that fails is left out, unless
-        it is the only one.
+        The failure of the primary, or of the only one there is, is the list's, and so are its trailers; what an
+        alternative runtime's is, `settle` says.
         """
         if self._over:
             return False
         if not branch.decides:
-            if error is None:
-                branch.backend.well(self._name)
-            else:
-                branch.bodies.clear()
-                self.leave_out(branch, error)
             return True
         if error is not None:
             self.fail_as(branch, error, trailers)
             return False
         self.trailers = trailers
         return True
+
+    def settle(self, branch: Branch, error: Optional[RpcError], sent: Optional[bytes]) -> bytes:
+        """What a list has of an alternative runtime, the part of which is over, beside what it has ``sent``.
+
+        That is what it is remembered to have had, or nothing: then the runtime is left out. ``sent`` is None where it
+        was too much to be kept.
+        """
+        known = self.proxy.last_known.get(branch.backend)
+        sort = None if known is None or self.plan.method is None else sort_of(self.plan.method)
+        if error is None:
+            branch.backend.well(self._name)
+            if known is not None and sort is not None:
+                known.came(sort, self._body, sent)
+            return b""
+        rest = None if known is None or sort is None else known.instead(sort, self._body, error, sent)
+        if rest is None:
+            self.leave_out(branch, error)
+        return rest or b""
 
     def fail_as(self, branch: Branch, error: RpcError, trailers: Optional[Block]) -> None:
         """Ends the call as a runtime's part in it has ended."""

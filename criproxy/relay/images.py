@@ -46,6 +46,8 @@ class Find(FanOut):
             )
         if not self.counts(branch, error, trailers):
             return
+        if not branch.decides:
+            self.settle(branch, error, None)
         if error is None and trailers is not None:
             self._trailers[branch] = trailers
         for other in self.branches:

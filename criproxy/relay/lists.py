@@ -13,8 +13,10 @@ from typing import Dict, List, Optional
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.filter import sort_of
 from criproxy.cri.merge import Listed, in_messages, merge_of
 from criproxy.http2.headers import Block
+from criproxy.relay.absence import Sent
 from criproxy.relay.backend import Backend, Link
 from criproxy.relay.call import Origin, SingleCall
 from criproxy.relay.fan import Branch, FanOut, Streaming
@@ -57,7 +59,11 @@ class Gather(FanOut):
                 self._take(branch)
             except RpcError as unusable:
                 error, trailers = unusable, None
-        if self.counts(branch, error, trailers) and all(other.done for other in self.branches):
+        if not self.counts(branch, error, trailers):
+            return
+        if not branch.decides:
+            self._settle(branch, error)
+        if all(other.done for other in self.branches):
             self._answer()
 
     def _take(self, branch: Branch) -> None:
@@ -73,6 +79,13 @@ class Gather(FanOut):
         except DecodeError as error:
             text = f"criproxy: the answer of {branch.backend} does not parse: {error}"
             raise RpcError(Code.INTERNAL, text) from error
+
+    def _settle(self, branch: Branch, error: Optional[RpcError]) -> None:
+        if error is not None:
+            branch.bodies.clear()
+        rest = self.settle(branch, error, b"".join(branch.bodies))
+        if rest:
+            branch.bodies.append(rest)
 
     def merged(self) -> List[bytes]:
         """What all list: messages of which the concatenation is the answer."""
@@ -103,6 +116,8 @@ class Chain(Streaming):
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin, backends)
         self._turn = 0
+        self._sent = Sent(0)
+        """What has gone to kubelet of the part of the runtime whose turn it is; of the primary's nothing is kept."""
 
     def holds(self, branch: Branch) -> bool:
         """Until all before it are done. Its window bounds what it can send meanwhile."""
@@ -122,11 +137,13 @@ class Chain(Streaming):
         """Goes to kubelet, in messages that it takes."""
         for part in in_messages(body, PAGE):
             super().on_message(branch, part)
+        self._sent.add(body)
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """The turn is the next one's."""
         if error is None and not (branch.plan.streams or branch.begun):
-            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
+            branch.error = error = RpcError(Code.INTERNAL, "criproxy: an answer without a message")
+            trailers = None
         if self.counts(branch, error, trailers):
             self._go_on()
 
@@ -137,15 +154,31 @@ class Chain(Streaming):
             held, branch.held = branch.held, []
             for data, size in held:
                 branch.take(data, size)
-            if self._over or not branch.done or branch.held:
+            # What was held may have ended the branch, and with it its turn.
+            if self._over or self.holds(branch) or not branch.done or branch.held:
                 return
+            self._end_turn(branch)
             if self._turn == len(self.branches) - 1:
                 break
             self._turn += 1
+            self._sent = Sent(self._kept)
         if self._over:
             return
         if self.trailers is not None:
             self.finish_as(self.branches[0], self.trailers)
+
+    def _end_turn(self, branch: Branch) -> None:
+        if not branch.decides:
+            rest = self.settle(branch, branch.error, self._sent.body)
+            if rest:
+                self.on_message(branch, rest)
+
+    @property
+    def _kept(self) -> int:
+        """How much is kept of what goes to kubelet, bytes."""
+        config, row = self.proxy.config, self.plan.method
+        remembered = config.absence_grace and row is not None and sort_of(row) is not None
+        return config.max_message_size if remembered else 0
 
 
 class Lone(SingleCall):

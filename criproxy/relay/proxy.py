@@ -7,6 +7,7 @@ from typing import Callable, Dict, Optional, Set, Tuple
 
 from criproxy.config import REQUIRED, Config
 from criproxy.cri.identity import Names, Runtimes
+from criproxy.relay.absence import LastKnown
 from criproxy.relay.backend import Backend
 from criproxy.relay.events import Blend
 from criproxy.relay.frontend import FrontConnection, Listener
@@ -46,7 +47,9 @@ class Proxy:
         self._listener: Optional[Listener] = None
         self._drained: Optional[Callable[[], None]] = None
         self._backends: Dict[Names, Backend] = {}
-        self._pods = Pods()
+        self.last_known: Dict[Backend, LastKnown] = {}
+        """What each alternative runtime has listed last."""
+        self._pods = Pods(self._listed_on)
         self._arrange()
 
     def _arrange(self) -> None:
@@ -62,6 +65,8 @@ class Proxy:
             backend = there.get((runtime.id, runtime.path))
             if backend is None:
                 backend = Backend(self.loop, self.log, names, runtime.path, self._on_change)
+                if not backend.primary:
+                    self.last_known[backend] = LastKnown(self, backend)
             else:
                 backend.rename(names)
             self._backends[names] = backend
@@ -70,6 +75,11 @@ class Proxy:
     def backend_of(self, names: Names) -> Backend:
         """The runtime that has these names."""
         return self._backends[names]
+
+    def _listed_on(self, uid: bytes) -> str:
+        """The id of the alternative runtime that has listed a pod of this UID last; nothing if none has."""
+        known = (backend.names.runtime for backend, known in self.last_known.items() if known.has_pod(uid))
+        return next(known, "")
 
     @property
     def ready(self) -> bool:
@@ -108,6 +118,8 @@ class Proxy:
         it was the primary one they end, since all that kubelet gets there follows from what that has said.
         """
         before, self.config = self.config, config
+        for known in self.last_known.values():
+            known.follow()
         if _naming(config) == _naming(before):
             return
         old = list(self._backends.values())
@@ -117,6 +129,7 @@ class Proxy:
             call.follow(backends)
         for backend in old:
             if backend not in backends:
+                self._forget(backend)
                 backend.retire()
         for backend in backends:
             if backend not in old:
@@ -150,8 +163,14 @@ class Proxy:
         if self._drained is not None and not self.fronts:
             done, self._drained = self._drained, None
             for backend in self._backends.values():
+                self._forget(backend)
                 backend.stop()
             done()
+
+    def _forget(self, backend: Backend) -> None:
+        known = self.last_known.pop(backend, None)
+        if known is not None:
+            known.forget()
 
     @property
     def under_way(self) -> int:
@@ -168,6 +187,9 @@ class Proxy:
         """A runtime is there, or is not there any more."""
         for call in list(self.lasting):
             call.join(backend)
+        known = self.last_known.get(backend)
+        if known is not None:
+            known.follow()
         if all(each.known for each in self._backends.values()):
             self._open()
         self._tell_change()

@@ -53,16 +53,25 @@ class Call:
     time_remaining: Optional[float]
     raw: bytes
 
+    @property
+    def own(self) -> bool:
+        """Whether the proxy has made it by itself: kubelet's client says what it is."""
+        return self.method != "Version" and "user-agent" not in self.metadata
+
 
 @dataclass
 class Runtime:
-    """A CRI runtime whose answers a test decides. Without a decision an answer is empty."""
+    """A CRI runtime whose answers a test decides. Without a decision an answer is empty.
+
+    Calls that the proxy has made by itself are answered like others, and kept apart.
+    """
 
     path: str
     name: str
     packages: Sequence[str] = ("runtime.v1", "runtime.v1alpha2")
     answers: Dict[str, Answer] = field(default_factory=dict)
     calls: List[Call] = field(default_factory=list)
+    own_calls: List[Call] = field(default_factory=list)
     compression: Any = None
     _server: Any = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -83,22 +92,22 @@ class Runtime:
         if os.path.exists(self.path):
             os.unlink(self.path)
 
-    def called(self, method: str) -> List[Call]:
-        """The calls of one method that have arrived."""
+    def called(self, method: str, own: bool = False) -> List[Call]:
+        """The calls of one method that have arrived, kubelet's or the proxy's own."""
         with self._changed:
-            return [call for call in self.calls if call.method == method]
+            return [call for call in (self.own_calls if own else self.calls) if call.method == method]
 
-    def wait_for(self, method: str, count: int = 1) -> List[Call]:
+    def wait_for(self, method: str, count: int = 1, own: bool = False) -> List[Call]:
         """Waits for calls of a method to arrive."""
         with self._changed:
-            there = self._changed.wait_for(lambda: sum(c.method == method for c in self.calls) >= count, PATIENCE)
+            there = self._changed.wait_for(lambda: len(self.called(method, own)) >= count, PATIENCE)
         assert there, f"{method} has not reached {self.name}"
-        return self.called(method)
+        return self.called(method, own)
 
     def note(self, call: Call) -> None:
         """A call has arrived."""
         with self._changed:
-            self.calls.append(call)
+            (self.own_calls if call.own else self.calls).append(call)
             self._changed.notify_all()
 
     def answer(self, call: Call, context: grpc.ServicerContext) -> Any:

@@ -239,6 +239,58 @@ def test_a_call_that_waits_for_a_primary_that_is_replaced_is_told(
     node.stop()
 
 
+class TestARuntimeThatIsAway:
+    """What it had is in the lists."""
+
+    @pytest.fixture(autouse=True)
+    def _away(self, node: Node, client: Client, primary: Runtime, other: Runtime) -> None:
+        primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
+        assert listed(client) == ["a", "alt.test__b"]
+        other.stop()
+        node.proxy.wait_for_log("has gone")
+        assert listed(client) == ["a", "alt.test__b"]
+
+    def test_is_forgotten_when_it_is_removed(
+        self, node: Node, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        node.write(primary, {})
+        node.reload()
+        assert listed(client) == ["a"]
+        node.write(primary, {"alt.test": other})
+        node.reload()
+        assert listed(client) == ["a"]
+
+    def test_is_forgotten_when_it_is_moved(self, node: Node, client: Client, primary: Runtime, third: Runtime) -> None:
+        third.stop()
+        node.write(primary, {"alt.test": third})
+        node.reload()
+        assert listed(client) == ["a"]
+
+    def test_is_remembered_when_another_changes(
+        self, node: Node, client: Client, primary: Runtime, other: Runtime, third: Runtime
+    ) -> None:
+        third.answers["ListPodSandbox"] = pods("c")
+        node.write(third, {"new.test": primary, "alt.test": other}, "CRIPROXY_ABSENCE_GRACE=2m")
+        node.reload()
+        node.proxy.wait_for_log("connected to ", 4)
+        assert listed(client) == ["c", "new.test__a", "alt.test__b"]
+
+    def test_is_forgotten_when_there_is_no_grace_any_more(
+        self, node: Node, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        node.write(primary, {"alt.test": other}, "CRIPROXY_ABSENCE_GRACE=0")
+        assert node.reload().endswith("reloaded: absence-grace 0.0")
+        assert listed(client) == ["a"]
+        other.start()
+        node.proxy.wait_for_log("connected to ", 3)
+        assert listed(client) == ["a", "alt.test__b"]
+        # With one again it is asked for what it has.
+        node.write(primary, {"alt.test": other})
+        node.reload()
+        for method in ("ListPodSandbox", "ListContainers"):
+            assert len(other.wait_for(method, 2, own=True)) == 2
+
+
 class TestEvents:
     def feed(self, runtime: Runtime, *names: str) -> threading.Event:
         """Makes a runtime's stream begin with these; gives what is set when it is over."""

@@ -84,6 +84,12 @@ class TestWhileAnAlternativeRuntimeIsNotThere:
 
 
 class TestAnAlternativeRuntimeThatGoesAway:
+    """Without a grace. With one: test_calm.py."""
+
+    @pytest.fixture
+    def proxy(self, start_proxy: StartProxy, primary: Runtime, other: Runtime) -> Proxy:
+        return start_proxy(primary, {"alt.test": other}, "--absence-grace", "0")
+
     def test_is_left_out_and_found_again(self, client: Client, proxy: Proxy, primary: Runtime, other: Runtime) -> None:
         primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
         assert listed(client) == ["a", "alt.test__b"]
@@ -272,7 +278,8 @@ class TestAHungAlternativeRuntime:
     ) -> None:
         # A second proxy is the alternative runtime: a process that can be stopped.
         inner = start_proxy(primary, {}, name="inner")
-        outer = start_proxy(primary, {"alt.test": inner.as_runtime()}, "--fan-out-timeout", "0.3", name="outer")
+        options = ("--fan-out-timeout", "0.3", "--absence-grace", "0")
+        outer = start_proxy(primary, {"alt.test": inner.as_runtime()}, *options, name="outer")
         client = connect(outer)
         primary.answers["ListPodSandbox"] = pods("a")
         assert listed(client) == ["a", "alt.test__a"]

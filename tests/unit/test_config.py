@@ -25,6 +25,7 @@ OPTIONS = {
     "stream-url": ("http://one", "http://two", "http://three"),
     "connection-timeout": ("1", "2", "3"),
     "fan-out-timeout": ("1", "2", "3"),
+    "absence-grace": ("1", "2", "3"),
     "max-message-size": ("1", "2", "3"),
     "verbosity": ("1", "2", "3"),
     "log-to-stderr": ("True", "False", "True"),
@@ -79,6 +80,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         stream_port=11250,
         connection_timeout=5.0,
         fan_out_timeout=5.0,
+        absence_grace=60.0,
         max_message_size=64 * 1024 * 1024,
         verbosity=0,
         log_to_stderr=False,
@@ -354,6 +356,12 @@ def test_a_size_is_in_bytes_or_has_a_suffix(text: str, size: int) -> None:
 def test_a_time_is_in_seconds_or_has_a_unit(text: str, seconds: float) -> None:
     assert parse(["--connection-timeout", text], {}).connection_timeout == seconds
     assert parse(["--fan-out-timeout", text], {}).fan_out_timeout == seconds
+    assert parse(["--absence-grace", text], {}).absence_grace == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0ms", "0.0m"])
+def test_there_may_be_no_absence_grace(text: str) -> None:
+    assert parse(["--absence-grace", text], {}).absence_grace == 0
 
 
 def test_the_socket_may_be_written_as_grpc_does() -> None:
@@ -368,6 +376,7 @@ def test_the_socket_may_be_written_as_grpc_does() -> None:
         ("stream-url", ["localhost:10010", "10.0.0.1:10010", "/cri", "http://", "http://a b", "ftp://a", "http://a\n"]),
         ("connection-timeout", ["", "0", "0.0", "-1", "x", "nan", "inf", "1e3", "5h", "86401", "5 s", "."]),
         ("fan-out-timeout", ["", "0", "0ms", "-1", "x", "nan", "inf"]),
+        ("absence-grace", ["", "-1", "x", "nan", "inf", "86401"]),
         ("max-message-size", ["", "0", "0Mi", "-1", "x", "1.5Mi", "4Gi", "5G", "1m", "1KiB", "9" * 5000]),
         ("verbosity", ["", "-1", "x", "3.0", "0x3", "2147483648"]),
         ("log-to-stderr", ["yes", "2", "tRue"]),
