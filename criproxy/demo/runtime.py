@@ -101,6 +101,11 @@ def _info(verbose: bool, **values: Any) -> Dict[str, str]:
     return {"info": json.dumps(plain, sort_keys=True)}
 
 
+def _handler(name: str) -> Msg:
+    features = {"recursive_read_only_mounts": True, "user_namespaces": True} if name else None
+    return MESSAGES["RuntimeHandler"](name=name, features=features)
+
+
 def _in_pages(answer: str, listed: Callable[[Any, Msg], Msg]) -> Callable[[Any, Msg], List[Msg]]:
     """The ``Stream…`` method of a list: its items in several messages of the type ``answer``."""
     (field,) = MESSAGES[answer].DESCRIPTOR.fields
@@ -116,11 +121,19 @@ class Runtime:
     """All pods, containers and images of one runtime.
 
     ``name``: what it calls itself; ``stream_url``: what the URLs that it gives begin with (nothing: they are paths
-    alone, as dockershim's were in Kubernetes 1.10); ``clock``: nanoseconds since 1970.
+    alone, as dockershim's were in Kubernetes 1.10); ``clock``: nanoseconds since 1970; ``handlers``: the runtime
+    handlers that pods can ask for, beside the default one, which has no name.
     """
 
-    def __init__(self, name: str, stream_url: str = "", clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        name: str,
+        stream_url: str = "",
+        clock: Callable[[], int] = time.time_ns,
+        handlers: Iterable[str] = (),
+    ) -> None:
         self.name = name
+        self._handlers = ("", *handlers)
         self._stream_url = stream_url.rstrip("/")
         self._clock = clock
         self._pods: Dict[str, Pod] = {}
@@ -158,10 +171,10 @@ class Runtime:
         )
 
     def Status(self, request: Msg) -> Msg:
-        """Always ready; the verbose answer tells the pods' network."""
+        """Always ready; of the runtime handlers those with a name have all features. Verbose: the pods' network."""
         return MESSAGES["StatusResponse"](
             status={"conditions": [{"type": kind, "status": True} for kind in ("RuntimeReady", "NetworkReady")]},
-            runtime_handlers=[{"name": ""}],
+            runtime_handlers=[_handler(name) for name in self._handlers],
             info=_info(request.verbose, network_config=self._network),
         )
 
@@ -189,10 +202,12 @@ class Runtime:
         return [container for container in self._containers.values() if container.pod is pod]
 
     def RunPodSandbox(self, request: Msg) -> Msg:
-        """A pod is ready at once, with an address unless it is in the node's network."""
+        """A pod is ready at once, with an address unless it is in the node's network. Its handler must be known."""
         config, pod_id = request.config, secrets.token_hex(32)
         if not config.metadata.name:
             raise CriError("INVALID_ARGUMENT", "the metadata of the pod sandbox has no name")
+        if request.runtime_handler not in self._handlers:
+            raise CriError("INVALID_ARGUMENT", f'no runtime for "{request.runtime_handler}" is configured')
         namespaces = config.linux.security_context.namespace_options
         status = alike(
             "PodSandboxStatus",

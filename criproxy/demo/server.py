@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     # Before there are threads, so that they leave the signals to sigwait.
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    runtime = Runtime(options.name, options.stream_url)
+    runtime = Runtime(options.name, options.stream_url, handlers=options.handler)
     for namespace, name, images in options.seed:
         run_pod(lambda method, **fields: _call(runtime, method, fields), namespace, name, images)
     try:
@@ -185,6 +185,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stream-url", default="", metavar="PREFIX", help="what streaming URLs begin with (default: they are paths)"
+    )
+    parser.add_argument(
+        "--handler",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a runtime handler that pods can ask for, repeatable (default: none but the one without a name)",
     )
     parser.add_argument(
         "--seed",

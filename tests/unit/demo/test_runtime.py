@@ -93,6 +93,13 @@ def test_the_pods_network_is_seen_in_the_status_once_it_is_set(node: Node) -> No
     assert json.loads(node("Status", verbose=True).info["info"])["network_config"] == {"pod_cidr": "10.9.0.0/16"}
 
 
+def test_the_status_lists_the_handlers_with_all_features_for_those_that_have_a_name() -> None:
+    handlers = Node(handlers=["kata", "gvisor"])("Status").runtime_handlers
+    features = [(one.features.recursive_read_only_mounts, one.features.user_namespaces) for one in handlers]
+    assert [one.name for one in handlers] == ["", "kata", "gvisor"]
+    assert features == [(False, False), (True, True), (True, True)]
+
+
 # Pods.
 
 
@@ -127,6 +134,22 @@ def test_a_pod_in_the_nodes_network_has_no_address(node: Node) -> None:
 def test_a_pod_without_a_name_is_refused(node: Node) -> None:
     with fails("INVALID_ARGUMENT"):
         node("RunPodSandbox", config={})
+
+
+def test_a_pod_tells_the_handler_that_it_has_asked_for() -> None:
+    node = Node(handlers=["kata"])
+    metadata = {"name": "web", "namespace": "default", "uid": "1"}
+    pod_id = node("RunPodSandbox", config={"metadata": metadata}, runtime_handler="kata").pod_sandbox_id
+    assert node("PodSandboxStatus", pod_sandbox_id=pod_id).status.runtime_handler == "kata"
+    assert [pod.runtime_handler for pod in node("ListPodSandbox").items] == ["kata"]
+
+
+def test_a_pod_that_asks_for_an_unknown_handler_is_refused(node: Node) -> None:
+    metadata = {"name": "web", "namespace": "default", "uid": "1"}
+    with pytest.raises(CriError, match=r'^no runtime for "kata" is configured$') as raised:
+        node("RunPodSandbox", config={"metadata": metadata}, runtime_handler="kata")
+    assert raised.value.code == "INVALID_ARGUMENT"
+    assert not node("ListPodSandbox").items
 
 
 def test_stopping_a_pod_stops_its_containers(node: Node) -> None:
