@@ -24,6 +24,7 @@ class To(Enum):
     EVERYONE = "all runtimes, their answers in one"
     CONNECTED = "all runtimes that are there, for their effect"
     EVENTS = "all runtimes, their endless streams in one"
+    STATUS = "all runtimes, what each says of itself beside what the primary does"
 
 
 class Kind(Enum):
@@ -157,7 +158,7 @@ _BY_ID_OR_POD = ids("filter.id", "filter.pod_sandbox_id")
 
 _ROWS: List[Method] = [
     Method("Version", To.PRIMARY, Loud.STATUS, gives=(Named("runtime_api_version", Kind.API_VERSION),)),
-    Method("Status", To.PRIMARY, Loud.STATUS),
+    Method("Status", To.STATUS, Loud.STATUS),
     Method("RuntimeConfig", To.PRIMARY, Loud.STATUS),
     Method("UpdateRuntimeConfig", To.CONNECTED, Loud.CHANGES),
     Method(

@@ -29,6 +29,7 @@ from criproxy.relay.grpc import PREFIX_SIZE, TIMEOUT, Code, Reader, RpcError, is
 from criproxy.relay.lists import Chain, Gather
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Route, plan_of
+from criproxy.relay.status import Survey
 from criproxy.relay.transport import Transport
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ class Incoming(Origin):
             return Blend(self, backends)
         if row.to is To.CONNECTED:
             return Broadcast(self, backends)
+        if row.to is To.STATUS:
+            return Survey(self, backends)
         if len(backends) == 1:
             return SingleCall(self, backends[0])
         if not backends:
