@@ -1,15 +1,17 @@
-"""``criproxy show``: what kubelet sees on a CRI socket, as three tables."""
+"""``criproxy show``: what kubelet sees on a CRI socket, as tables; on criproxy's own also the runtimes behind it."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import time
-from typing import Any, Iterable, Mapping, Sequence, Tuple
+from typing import Any, Iterable, List, Mapping, Sequence, Tuple
 
 from criproxy.client import Client, ClientError
 from criproxy.cri.schema import load
+from criproxy.cri.status import OWN_INFO
 
 SOCKET = "/run/criproxy.sock"
 _PRIMARY = "(primary)"
@@ -24,6 +26,7 @@ _STATES = {
     enum: {number: name.partition("_")[2].capitalize() for name, number in load().enums[enum].items()}
     for enum in ("PodSandboxState", "ContainerState")
 }
+_RUNTIME_COLUMNS = ("RUNTIME", "SOCKET", "STATE", "CRI", "SINCE", "CALLS")
 _POD_COLUMNS = ("RUNTIME", "ID", "NAMESPACE", "NAME", "STATE", "AGE")
 _CONTAINER_COLUMNS = ("RUNTIME", "ID", "POD", "NAME", "IMAGE", "STATE", "AGE")
 _IMAGE_COLUMNS = ("RUNTIME", "ID", "NAME", "SIZE")
@@ -83,6 +86,7 @@ def overview(path: str) -> str:
     """Who answers on the socket, and tables of what is there. Raises ClientError."""
     with Client(path) as client:
         version = client.call("Version")
+        runtimes_behind = _runtimes(client)
         pods = client.call("ListPodSandbox").items
         containers = client.call("ListContainers").containers
         images = client.call("ListImages").images
@@ -92,11 +96,33 @@ def overview(path: str) -> str:
     head = f"{path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
     parts = (
         _cell(head),
+        *([table("RUNTIMES", _RUNTIME_COLUMNS, runtimes_behind)] if runtimes_behind else ()),
         table("PODS", _POD_COLUMNS, [_pod(pod, now) for pod in pods]),
         table("CONTAINERS", _CONTAINER_COLUMNS, [_container(one, names, now) for one in containers]),
         table("IMAGES", _IMAGE_COLUMNS, [_image(image, runtimes) for image in images]),
     )
     return "\n\n".join(parts)
+
+
+def _runtimes(client: Client) -> List[Row]:
+    """Those behind criproxy, by its own entry among the info of a verbose Status; of anybody else none."""
+    try:
+        own_info = client.call("Status", verbose=True).info[OWN_INFO]
+        return [_runtime(runtime) for runtime in json.loads(own_info)["runtimes"]]
+    except (ClientError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _runtime(runtime: Mapping[str, Any]) -> Row:
+    versions = ", ".join(runtime["apiVersions"])
+    return (
+        str(runtime["id"]) or _PRIMARY,
+        str(runtime["socket"]),
+        str(runtime["state"]).removesuffix(f" ({versions})"),
+        versions or "-",
+        str(runtime["connectedSince"] or "-"),
+        str(runtime["callsInFlight"]),
+    )
 
 
 def _split(thing_id: str) -> Tuple[str, str]:

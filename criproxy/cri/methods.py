@@ -26,6 +26,7 @@ class To(Enum):
     EVENTS = "all runtimes, their endless streams in one"
     FINDER = "the first runtime that has the image"
     HOLDERS = "all runtimes that have the image, for its effect"
+    STATUS = "all runtimes, what each says of itself beside what the primary does"
 
 
 class Kind(Enum):
@@ -225,7 +226,7 @@ _BY_ID_OR_POD = ids("filter.id", "filter.pod_sandbox_id")
 
 _ROWS: List[Method] = [
     Method("Version", To.PRIMARY, Loud.STATUS, gives=(Named("runtime_api_version", Kind.API_VERSION),)),
-    Method("Status", To.PRIMARY, Loud.STATUS),
+    Method("Status", To.STATUS, Loud.STATUS),
     Method("RuntimeConfig", To.PRIMARY, Loud.STATUS),
     Method("UpdateRuntimeConfig", To.CONNECTED, Loud.CHANGES),
     Method(

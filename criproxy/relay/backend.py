@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Set, Tuple
 
@@ -92,6 +93,8 @@ class Link:
     def __init__(self, backend: Backend, sock: socket.socket) -> None:
         self.backend = backend
         self.versions: FrozenSet[Version] = frozenset()
+        self.since = 0.0
+        """When the runtime was found on it, seconds since 1970."""
         self.silent = False
         """It has been asked for a sign of life and has not given one yet."""
         self.legs: Dict[int, Leg] = {}
@@ -99,6 +102,7 @@ class Link:
         self._lacking: Set[str] = set()
         """Paths of methods that the runtime does not have, while it has their twins."""
         self._asked: Optional[Timer] = None
+        self._worried: Set[Callable[[], None]] = set()
         self._waiting: Deque[Tuple[Leg, bytes, Optional[bytes]]] = deque()
         self.connection = Connection(client=True, stream_window=STREAM_WINDOW)
         self.transport = Transport(backend.loop, sock, self.connection, self._on_events, self._on_closed)
@@ -176,8 +180,20 @@ class Link:
         self.connection.consumed(stream_id, size)
         self.transport.flush_soon()
 
-    def ask_for_life(self) -> None:
-        """Sends a PING. If it is not answered soon the runtime counts as silent until it is: slow is not hung."""
+    @property
+    def under_way(self) -> int:
+        """How many legs have not ended yet."""
+        return len(self.legs) + len(self._waiting)
+
+    def ask_for_life(self, on_silence: Optional[Callable[[], None]] = None) -> None:
+        """Sends a PING. If it is not answered soon the runtime counts as silent until it is: slow is not hung.
+
+        ``on_silence`` is called then; at once if the runtime is silent already.
+        """
+        if on_silence is not None and self.silent:
+            on_silence()
+        elif on_silence is not None:
+            self._worried.add(on_silence)
         if self._asked is None:
             self._asked = self.backend.loop.call_later(_SILENCE, self._on_silence)
             self.connection.ping(_PING)
@@ -186,6 +202,9 @@ class Link:
     def _on_silence(self) -> None:
         self.silent = True
         self.backend.on_silence(self)
+        worried, self._worried = self._worried, set()
+        for tell in worried:
+            tell()
 
     def go_away(self) -> None:
         """Takes no more calls, and closes the connection as soon as no call is on it."""
@@ -237,6 +256,7 @@ class Link:
         if self._asked is not None:
             self._asked.cancel()
             self._asked = None
+        self._worried.clear()
         if self.silent:
             self.silent = False
             self.backend.on_heard()
@@ -366,6 +386,12 @@ class Backend:
         link = self.link
         return None if link is None or link.silent else link
 
+    @property
+    def under_way(self) -> int:
+        """How many calls the runtime has, on whichever connection."""
+        links = self._draining if self.link is None else {self.link, *self._draining}
+        return sum(link.under_way for link in links)
+
     def error(self) -> RpcError:
         """What a call for the runtime ends with while it is not there."""
         reason = self.reason if self.link is None else _SILENT
@@ -494,6 +520,7 @@ class Backend:
         if self._handshake is not None:
             self._handshake.cancel()
         link.versions = versions
+        link.since = time.time()
         self._next = None
         self.link = link
         self.known = True

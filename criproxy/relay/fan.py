@@ -5,7 +5,8 @@ Each runtime has a `Branch`; what becomes of the branches is up to the call:
 - `Broadcast`: only whether it worked counts;
 - `Find` and `Remove` (images.py): an image by its digest, wherever it is;
 - `Gather` and `Chain` (lists.py): a list, in one message or as a stream;
-- `Blend` (events.py): the messages of all as they come, without end.
+- `Blend` (events.py): the messages of all as they come, without end;
+- `Survey` (status.py): what each says of itself, and what is said of it where it says nothing.
 
 The primary runtime is treated as in a call for it alone: it is waited for, its failure is the call's, its headers
 and trailers are the answer's. An alternative runtime that is not there, fails, or takes longer than the fan-out

@@ -30,6 +30,7 @@ from criproxy.relay.images import Find, MergedStream, Remove
 from criproxy.relay.lists import Chain, Gather, Lone
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Route, plan_of
+from criproxy.relay.status import Survey
 from criproxy.relay.transport import Transport
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class Incoming(Origin):
             return Blend(self, backends)
         if row.to is To.CONNECTED:
             return Broadcast(self, backends)
+        if row.to is To.STATUS:
+            return Survey(self, backends)
         if len(backends) == 1:
             return Lone(self, backends[0]) if row.twin else SingleCall(self, backends[0])
         if not backends:

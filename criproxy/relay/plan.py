@@ -139,7 +139,7 @@ class Router:
         """Where a call goes. Raises RpcError if the request is not one that can go anywhere."""
         if row.to is To.PRIMARY:
             return Route(self._all[:1], body)
-        if row.to is To.CONNECTED or row.to is To.EVENTS:
+        if row.to in (To.CONNECTED, To.EVENTS, To.STATUS):
             return Route(self._all, body)
         reading = self._readings[row.name]
         try:

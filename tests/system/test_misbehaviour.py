@@ -109,7 +109,7 @@ class TestARuntimeThatResets:
 
         client = before(behave)
         assert client.wait_for_reset(client.ask("ContainerStatus", OWN_CONTAINER)) == code
-        assert client.wait_for_reset(client.ask("Status")) == code
+        assert client.wait_for_reset(client.ask("RuntimeConfig")) == code
 
     def test_after_its_answer_has_answered(self, before: Callable[..., WireClient]) -> None:
         def behave(peer: Peer, stream: int, path: str) -> None:
@@ -219,7 +219,7 @@ class TestAnAnswerThatIsNotGrpc:
         peer.head(stream, TestAnAnswerThatIsNotGrpc.HEADS, True)
 
     @pytest.mark.parametrize("answer", ["page", "bare"])
-    @pytest.mark.parametrize("method", ["Status", "ListPodSandbox", "StreamPodSandboxes"])
+    @pytest.mark.parametrize("method", ["RuntimeConfig", "ListPodSandbox", "StreamPodSandboxes"])
     def test_means_what_grpc_takes_its_status_for(
         self, answer: str, method: str, before: Callable[..., WireClient], connect: Connect
     ) -> None:
@@ -278,8 +278,8 @@ class TestARuntimeThatBreaksHttp2:
                 behave(peer, stream, path)
 
         client = before(until_told)
-        waiting = client.ask("Status")
-        before.odd.wait_for("Status")  # type: ignore[attr-defined]
+        waiting = client.ask("RuntimeConfig")
+        before.odd.wait_for("RuntimeConfig")  # type: ignore[attr-defined]
         assert client.status_of(client.ask("ContainerStatus", OWN_CONTAINER)) == UNAVAILABLE
         assert client.status_of(waiting) == UNAVAILABLE
         sound.set()
@@ -303,14 +303,14 @@ class TestARuntimeThatGoesAwayInOrder:
         held: List[Any] = []
 
         def behave(peer: Peer, stream: int, path: str) -> None:
-            if path.endswith("/Status"):
+            if path.endswith("/RuntimeConfig"):
                 held.append((peer, stream))
             else:
                 peer.answer(stream, STATUS)
 
         client = before(behave)
-        long = client.ask("Status")
-        before.odd.wait_for("Status")  # type: ignore[attr-defined]
+        long = client.ask("RuntimeConfig")
+        before.odd.wait_for("RuntimeConfig")  # type: ignore[attr-defined]
         peer, stream = held[0]
         peer.raw(b"\0\0\x08\7\0\0\0\0\0" + stream.to_bytes(4, "big") + b"\0\0\0\0")
         assert client.status_of(client.ask("ContainerStatus", OWN_CONTAINER)) == 0
@@ -343,7 +343,7 @@ class TestARuntimeThatGoesAwayInOrder:
             answer_version(peer, stream, path)
 
         client = before(lambda peer, stream, path: peer.answer(stream, STATUS), probed=probed)
-        assert client.status_of(client.ask("Status")) == 0
+        assert client.status_of(client.ask("RuntimeConfig")) == 0
 
 
 class TestARuntimeWithRoomForOneCall:
@@ -358,21 +358,21 @@ class TestARuntimeWithRoomForOneCall:
         held: List[Any] = []
 
         def behave(peer: Peer, stream: int, path: str) -> None:
-            if path.endswith("/Status"):
+            if path.endswith("/RuntimeConfig"):
                 held.append((peer, stream))
             else:
                 peer.answer(stream, STATUS)
 
         client = before(behave, settings=self.SETTINGS)
-        status = client.ask("Status")
-        before.odd.wait_for("Status")  # type: ignore[attr-defined]
-        cancelled = [client.ask("RuntimeConfig") for _ in range(10)]
+        first = client.ask("RuntimeConfig")
+        before.odd.wait_for("RuntimeConfig")  # type: ignore[attr-defined]
+        cancelled = [client.ask("PodSandboxStatus") for _ in range(10)]
         for stream in cancelled:
             client.reset(stream, ErrorCodes.CANCEL)
         last = client.ask("ContainerStatus", OWN_CONTAINER)
         held[0][0].answer(held[0][1])
-        assert (client.status_of(status), client.status_of(last)) == (0, 0)
-        assert "RuntimeConfig" not in before.odd.requests  # type: ignore[attr-defined]
+        assert (client.status_of(first), client.status_of(last)) == (0, 0)
+        assert "PodSandboxStatus" not in before.odd.requests  # type: ignore[attr-defined]
 
     def test_that_answers_before_it_has_the_request_has_room_again(self, before: Callable[..., WireClient]) -> None:
         # It takes 64 kB of a stream and says no at once, as servers do with a message that is too large for them.
@@ -517,7 +517,7 @@ class TestWithoutDescriptors:
         self, proxy: Proxy, starved: Callable[[], None], connect_wire: ConnectWire
     ) -> None:
         client = connect_wire(proxy)
-        stream = client.ask("Status")
+        stream = client.ask("RuntimeConfig")
         proxy.wait_for_log("cannot accept a connection: Too many open files")
         starved()
         assert client.status_of(stream) == 0
@@ -567,9 +567,9 @@ class TestAClient:
         self, head: Dict[str, str], code: int, proxy: Proxy, connect_wire: ConnectWire
     ) -> None:
         client = connect_wire(proxy)
-        assert client.status_of(client.open("Status", end=True, **head)) == code
-        assert client.status_of(client.open("Status", **head)) == code
-        assert client.status_of(client.ask("Status")) == 0
+        assert client.status_of(client.open("RuntimeConfig", end=True, **head)) == code
+        assert client.status_of(client.open("RuntimeConfig", **head)) == code
+        assert client.status_of(client.ask("RuntimeConfig")) == 0
 
     def test_that_speaks_http_1_is_hung_up_on(self, proxy: Proxy, connect_wire: ConnectWire) -> None:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -579,16 +579,16 @@ class TestAClient:
             while sock.recv(65536):
                 pass
         client = connect_wire(proxy)
-        assert client.status_of(client.ask("Status")) == 0
+        assert client.status_of(client.ask("RuntimeConfig")) == 0
 
     def test_may_have_priorities(self, proxy: Proxy, connect_wire: ConnectWire) -> None:
         client = connect_wire(proxy)
         for stream in range(1, 200, 2):
             client.raw(b"\0\0\5\2\0" + stream.to_bytes(4, "big") + b"\x80\0\0\0\xff")
-        assert client.status_of(client.ask("Status")) == 0
+        assert client.status_of(client.ask("RuntimeConfig")) == 0
 
     @pytest.mark.parametrize("timeout", ["9" * 5000 + "S", "9" * 400 + "H", "S", "1x", "-1S", "99999999H"])
-    @pytest.mark.parametrize("method", ["Status", "ListPodSandbox"])
+    @pytest.mark.parametrize("method", ["RuntimeConfig", "ListPodSandbox"])
     def test_may_have_any_deadline(self, method: str, timeout: str, before: Callable[..., WireClient]) -> None:
         client = before(lambda peer, stream, path: peer.answer(stream, PODS))
         assert client.status_of(client.ask(method, b"", ("grpc-timeout", timeout))) == 0
@@ -602,7 +602,7 @@ class TestAClient:
 
     def test_may_cancel_thousands_of_calls(self, before: Callable[..., WireClient]) -> None:
         def behave(peer: Peer, stream: int, path: str) -> None:
-            if path.endswith("/Status"):
+            if path.endswith("/RuntimeConfig"):
                 peer.answer(stream, STATUS)
 
         client = before(behave)
@@ -611,7 +611,7 @@ class TestAClient:
             streams += [client.ask("GetContainerEvents") for _ in range(97)]
             for stream in streams:
                 client.reset(stream, ErrorCodes.CANCEL)
-        stream = client.ask("Status")
+        stream = client.ask("RuntimeConfig")
         assert client.status_of(stream) == 0
         assert client.body_of(stream) == message(STATUS)
         peer = before.odd.peers[0]  # type: ignore[attr-defined]
@@ -627,7 +627,7 @@ class TestAClient:
 
 def _is_answered(request: RequestReceived) -> bool:
     """By the runtime that is sent thousands of calls."""
-    return dict(request.headers)[":path"].endswith(("/Status", "/Version"))
+    return dict(request.headers)[":path"].endswith(("/RuntimeConfig", "/Version"))
 
 
 class TestAClientThatHangsUp:
@@ -642,7 +642,7 @@ class TestAClientThatHangsUp:
 
         client = before(behave, True, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 4})
         proxy, odd = before.proxy, before.odd  # type: ignore[attr-defined]
-        assert client.status_of(client.ask("Status")) == 0
+        assert client.status_of(client.ask("RuntimeConfig")) == 0
         there = open_files(proxy)
         for _ in range(3):
             if state == "nothing":
@@ -669,7 +669,7 @@ class TestAClientThatHangsUp:
         client.ask("ContainerStatus", CONTAINER)
         odd.wait_for("ContainerStatus")
         while open_files(proxy) > there:
-            assert client.status_of(client.ask("Status")) == 0
+            assert client.status_of(client.ask("RuntimeConfig")) == 0
         # The runtime has room again for all that it takes at once.
         for _ in range(3):
             client.ask("ContainerStatus", CONTAINER)
@@ -685,9 +685,9 @@ def test_calls_that_wait_for_the_primary_are_waited_for_at_the_end(
     absent = runtime("absent")
     proxy = start_proxy(absent, {}, "--connection-timeout", "15", "-v", "5", connected=0)
     client = connect(proxy)
-    methods = ("Status", "ListPodSandbox", "GetContainerEvents")
-    status, pods, events = (client.stub(method) for method in methods)
-    calls = [status.future(client.request("Status")), pods.future(client.request("ListPodSandbox"))]
+    methods = ("RuntimeConfig", "ListPodSandbox", "GetContainerEvents")
+    config, pods, events = (client.stub(method) for method in methods)
+    calls = [config.future(client.request("RuntimeConfig")), pods.future(client.request("ListPodSandbox"))]
     calls.append(events(client.request("GetContainerEvents")))
     for method in methods:
         proxy.wait_for_log(f"ENTER: /runtime.v1.RuntimeService/{method}(")

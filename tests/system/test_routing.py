@@ -301,7 +301,7 @@ def test_a_metrics_description_is_the_first_runtimes(client: Client, primary: Ru
     assert got == [("shared", "primary"), ("primary", "primary"), ("other", "other")]
 
 
-@pytest.mark.parametrize("method", ["Version", "Status", "RuntimeConfig"])
+@pytest.mark.parametrize("method", ["Version", "RuntimeConfig"])
 def test_what_concerns_the_node_is_the_primarys(
     method: str, client: Client, proxy: Proxy, primary: Runtime, other: Runtime
 ) -> None:

@@ -138,7 +138,7 @@ class TestThePrimaryRuntime:
         primary = runtime("primary")
         proxy = start_proxy(primary, {"alt.test": other}, "--connection-timeout", "60", connected=1)
         client = connect(proxy)
-        single = client.stub("Status").future(client.request("Status"), timeout=60)
+        single = client.stub("RuntimeConfig").future(client.request("RuntimeConfig"), timeout=60)
         many = client.stub("ListPodSandbox").future(client.request("ListPodSandbox"), timeout=60)
         other.wait_for("ListPodSandbox")
         assert not single.done()
@@ -157,7 +157,7 @@ class TestThePrimaryRuntime:
     ) -> None:
         proxy = start_proxy(runtime("primary"), {"alt.test": other}, "--connection-timeout", "0.2", connected=1)
         client = connect(proxy)
-        for method in ("Status", "ListPodSandbox", "UpdateRuntimeConfig", "GetContainerEvents", *STREAMS):
+        for method in ("RuntimeConfig", "ListPodSandbox", "UpdateRuntimeConfig", "GetContainerEvents", *STREAMS):
             code, text = client.fail(method)
             assert code is GONE, method
             assert "the primary runtime" in text
@@ -166,7 +166,7 @@ class TestThePrimaryRuntime:
         self, runtime: MakeRuntime, start_proxy: StartProxy, connect: Connect
     ) -> None:
         proxy = start_proxy(runtime("primary"), {}, "-v", "2", "--connection-timeout", "600", connected=0)
-        code, _ = connect(proxy).fail("Status", timeout=0.3)
+        code, _ = connect(proxy).fail("RuntimeConfig", timeout=0.3)
         assert code in (GONE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
     def test_is_not_needed_by_a_list_of_another(
@@ -187,10 +187,10 @@ class TestThePrimaryRuntime:
         assert client.fail(method) == (grpc.StatusCode.INTERNAL, "broken")
 
     def test_restarts_unnoticed(self, client: Client, proxy: Proxy, primary: Runtime) -> None:
-        client.call("Status")
+        client.call("RuntimeConfig")
         primary.stop()
         proxy.wait_for_log(f"the primary runtime ({primary.path}) has gone")
-        future = client.stub("Status").future(client.request("Status"), timeout=PATIENCE)
+        future = client.stub("RuntimeConfig").future(client.request("RuntimeConfig"), timeout=PATIENCE)
         primary.start()
         future.result(PATIENCE)
 
@@ -268,7 +268,7 @@ class TestAHungAlternativeRuntime:
     def test_costs_other_calls_nothing(self, client: Client, other: Runtime, hung: object) -> None:
         future = client.stub("ListPodSandbox").future(client.request("ListPodSandbox"))
         other.wait_for("ListPodSandbox")
-        client.call("Status")
+        client.call("RuntimeConfig")
         client.call("ContainerStatus", container_id="alt.test__c")
         assert not future.done()
         future.cancel()

@@ -11,11 +11,15 @@ import sys
 import tempfile
 import threading
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, Iterator, List
 
 import pytest
+from peers import Runtime as Peer
+from peers import StartProxy
 
-from criproxy.demo.messages import MESSAGES
+from criproxy import __version__
+from criproxy.demo.messages import MESSAGES, CriError
 from criproxy.demo.runtime import Runtime
 from criproxy.demo.server import serve
 
@@ -141,6 +145,48 @@ def test_an_image_is_shown_with_all_runtimes_whose_names_it_bears(
     with served(runtime, path):
         _, _, images = tables(show("--socket", path).stdout)
     assert (images[1][0], images[1][2]) == (owners, name)
+
+
+def test_on_criproxys_socket_it_shows_the_runtimes_first(start_proxy: StartProxy, folder: Path) -> None:
+    with served(Runtime("demo"), str(folder / "demo.sock")):
+        behind = Peer(str(folder / "demo.sock"), "demo")
+        absent = Peer(str(folder / "absent.sock"), "absent")
+        proxy = start_proxy(behind, {"alt.test": absent}, connected=1)
+        shown = show("--socket", proxy.path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "\n\nRUNTIMES (2)\n" in shown.stdout
+    (columns, first, second), pods, _, _ = tables(shown.stdout)
+    assert columns == ["RUNTIME", "SOCKET", "STATE", "CRI", "SINCE", "CALLS"]
+    assert re.fullmatch(r"[\d-]+T[\d:]+Z", first.pop(4))
+    assert first == ["(primary)", behind.path, f"demo {__version__}", "v1, v1alpha2", "0"]
+    assert second == ["alt.test", absent.path, "not there: there is no such socket", "-", "-", "0"]
+    assert pods[0][0] == "RUNTIME"
+
+
+@pytest.mark.parametrize(
+    "own_info",
+    ["", "{", "[]", "1", '{"runtimes": 1}', '{"runtimes": [1]}', '{"runtimes": [{"id": ""}]}', '{"runtimes": []}'],
+)
+def test_what_is_not_criproxys_has_no_runtimes_to_show(own_info: str, path: str) -> None:
+    class Other(Runtime):
+        def Status(self, request: Any) -> Any:
+            return MESSAGES["StatusResponse"](info={"criproxy": own_info})
+
+    with served(Other("demo"), path):
+        shown = show("--socket", path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "RUNTIMES" not in shown.stdout
+
+
+def test_a_runtime_that_fails_status_is_shown_nevertheless(path: str) -> None:
+    class Failing(Runtime):
+        def Status(self, request: Any) -> Any:
+            raise CriError("INTERNAL", "broken")
+
+    with served(Failing("demo"), path):
+        shown = show("--socket", path)
+    assert shown.returncode == 0
+    assert "PODS (0)" in shown.stdout
 
 
 def test_the_columns_are_aligned_and_the_rows_counted(path: str) -> None:

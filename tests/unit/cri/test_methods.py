@@ -153,7 +153,7 @@ def test_a_row_names_the_fields_that_the_tables_name(row: Method, side: str) -> 
 
 def _to(name: str) -> To:
     """Whom a method is for, by its name."""
-    if name in ("Version", "Status", "RuntimeConfig"):
+    if name in ("Version", "RuntimeConfig"):
         return To.PRIMARY
     if name in ("RunPodSandbox", "RestorePod"):
         return To.TARGET
@@ -161,7 +161,8 @@ def _to(name: str) -> To:
         return To.IMAGE
     if name.startswith(("List", "Stream")) or name == "ImageFsInfo":
         return To.EVERYONE
-    return {"UpdateRuntimeConfig": To.CONNECTED, "GetContainerEvents": To.EVENTS}.get(name, To.OWNER)
+    others = {"Status": To.STATUS, "UpdateRuntimeConfig": To.CONNECTED, "GetContainerEvents": To.EVENTS}
+    return others.get(name, To.OWNER)
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)

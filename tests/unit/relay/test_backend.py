@@ -1,4 +1,4 @@
-"""A connection to a runtime at the end of its life."""
+"""A connection to a runtime that is at its end, or silent."""
 
 from __future__ import annotations
 
@@ -78,5 +78,33 @@ def test_a_connection_that_has_had_all_its_streams_is_replaced() -> None:
         assert backend.available is links[1]
         guard.cancel()
         backend.stop()
+        loop.close()
+    assert not errors
+
+
+def test_who_asks_for_a_sign_of_life_is_told_of_silence_and_of_nothing_after_life() -> None:
+    errors: List[BaseException] = []
+    loop = Loop(errors.append)
+    told: List[str] = []
+    backend = Backend(loop, Log(0, Stream(io.StringIO())), Runtimes([]).primary, "", lambda backend: None)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        link = Link(backend, ours)
+
+        def tell(what: str) -> None:
+            told.append(what)
+            loop.stop()
+
+        guard = loop.call_later(20, loop.stop)
+        link.ask_for_life(lambda: tell("answered"))
+        link._on_life()
+        link.ask_for_life(lambda: tell("silent"))
+        loop.run()
+        assert (told, link.silent) == (["silent"], True)
+        link.ask_for_life(lambda: tell("silent already"))
+        assert told == ["silent", "silent already"]
+        guard.cancel()
+        link.transport.close("")
         loop.close()
     assert not errors
