@@ -71,6 +71,8 @@ class Config:
     """Seconds a call waits for a runtime that is not connected."""
     fan_out_timeout: float
     """Seconds a call to all runtimes waits for the slowest."""
+    event_poll: float
+    """Seconds between two looks at a runtime that has no events."""
     max_message_size: int
     """Bytes."""
     verbosity: int
@@ -98,6 +100,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         stream_port=values["stream-port"],
         connection_timeout=values["connection-timeout"],
         fan_out_timeout=values["fan-out-timeout"],
+        event_poll=values["event-poll"],
         max_message_size=values["max-message-size"],
         verbosity=values["verbosity"],
         log_to_stderr=values["log-to-stderr"],
@@ -390,6 +393,14 @@ _OPTIONS = (
     ),
     _Option("connection-timeout", _timeout, "5s", "TIME", "how long a call waits for a runtime that is not connected"),
     _Option("fan-out-timeout", _timeout, "5s", "TIME", "how long a call to all runtimes waits for the slowest"),
+    _Option(
+        "event-poll",
+        _timeout,
+        "1s",
+        "TIME",
+        "how long after one look an alternative runtime that has no container events is looked at again, for kubelet's"
+        " GetContainerEvents",
+    ),
     _Option("max-message-size", _size, "64Mi", "BYTES", "the largest message passed on"),
     _Option(
         "verbosity",
