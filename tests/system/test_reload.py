@@ -269,6 +269,29 @@ class TestEvents:
         assert not node.proxy.logged("is answered without")
         stream.cancel()
 
+    def test_are_not_looked_for_any_more_in_a_runtime_that_is_removed(
+        self, node: Node, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        self.feed(primary, "a")
+        asked, over = threading.Event(), threading.Event()
+
+        def hang(_: object, context: grpc.ServicerContext) -> None:
+            context.add_callback(over.set)
+            asked.set()
+            over.wait(PATIENCE)
+
+        other.answers["GetContainerEvents"] = lambda _, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "none")
+        other.answers["ListPodSandbox"] = hang
+        node.write(primary, {"alt.test": other}, "CRIPROXY_FAN_OUT_TIMEOUT=600")
+        node.reload()
+        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+        assert next(stream).container_id == "a"
+        assert asked.wait(PATIENCE)
+        node.write(primary, {})
+        node.reload()
+        assert over.wait(PATIENCE)
+        stream.cancel()
+
     def test_end_when_another_runtime_is_the_primary(
         self, node: Node, client: Client, primary: Runtime, third: Runtime
     ) -> None:
