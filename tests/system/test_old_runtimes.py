@@ -152,7 +152,7 @@ class TestAList:
             def answer(_: object, context: grpc.ServicerContext) -> None:
                 event = over[runtime.name]
                 context.add_callback(event.set)
-                event.wait(PATIENCE)
+                event.wait(3 * PATIENCE)
 
             return answer
 
@@ -666,7 +666,7 @@ class TestARuntimeWithoutEvents:
         def hang(_: object, context: grpc.ServicerContext) -> None:
             context.add_callback(over.set)
             asked.set()
-            over.wait(PATIENCE)
+            over.wait(3 * PATIENCE)
 
         other.answers["ContainerStatus"] = hang
         pods.put("p", c=RUNNING)

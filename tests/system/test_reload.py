@@ -248,7 +248,7 @@ class TestEvents:
             context.add_callback(over.set)
             for name in names:
                 yield v1.ContainerEventResponse(container_id=name)
-            over.wait(PATIENCE)
+            over.wait(3 * PATIENCE)
 
         runtime.answers["GetContainerEvents"] = events
         return over
@@ -278,7 +278,7 @@ class TestEvents:
         def hang(_: object, context: grpc.ServicerContext) -> None:
             context.add_callback(over.set)
             asked.set()
-            over.wait(PATIENCE)
+            over.wait(3 * PATIENCE)
 
         other.answers["GetContainerEvents"] = lambda _, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "none")
         other.answers["ListPodSandbox"] = hang
