@@ -76,6 +76,8 @@ class Config:
     """Seconds a call to all runtimes waits for the slowest."""
     absence_grace: float
     """Seconds for which lists have what an alternative runtime had before it went away; 0 for not at all."""
+    event_poll: float
+    """Seconds between two looks at a runtime that has no events."""
     max_message_size: int
     """Bytes."""
     verbosity: int
@@ -104,6 +106,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         connection_timeout=values["connection-timeout"],
         fan_out_timeout=values["fan-out-timeout"],
         absence_grace=values["absence-grace"],
+        event_poll=values["event-poll"],
         max_message_size=values["max-message-size"],
         verbosity=values["verbosity"],
         log_to_stderr=values["log-to-stderr"],
@@ -410,6 +413,14 @@ _OPTIONS = (
         "TIME",
         "for how long lists have the pods and containers that an alternative runtime had before it went away; 0: not at"
         " all",
+    ),
+    _Option(
+        "event-poll",
+        _timeout,
+        "1s",
+        "TIME",
+        "how long after one look an alternative runtime that has no container events is looked at again, for kubelet's"
+        " GetContainerEvents",
     ),
     _Option("max-message-size", _size, "64Mi", "BYTES", "the largest message passed on"),
     _Option(

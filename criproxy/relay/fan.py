@@ -375,6 +375,10 @@ class Streaming(FanOut):
 
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Goes to kubelet."""
+        self.pass_on(body)
+
+    def pass_on(self, body: bytes) -> None:
+        """Sends a message to kubelet."""
         if not self.headers_sent:
             primary = self.branches[0].headers
             self.send_headers(RESPONSE_HEADERS if primary is None else primary.wire)
@@ -387,9 +391,13 @@ class Streaming(FanOut):
         self._unsent -= size
         self.return_owed()
 
+    def takes_more(self) -> bool:
+        """Whether not too much waits for kubelet."""
+        return self._unsent <= STREAM_WINDOW
+
     def return_owed(self) -> None:
-        """As long as not too much waits for kubelet."""
-        if self._unsent <= STREAM_WINDOW:
+        """As long as kubelet takes more."""
+        if self.takes_more():
             super().return_owed()
 
 

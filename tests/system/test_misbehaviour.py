@@ -178,6 +178,16 @@ class TestAnAnswerWithoutItsMessage:
         assert client.end_of(stream)["grpc-status"] == "0"
         assert client.body_of(stream) == b""
 
+    def test_is_an_empty_list_if_it_is_a_streams_trailers_only(self, before: Callable[..., WireClient]) -> None:
+        def behave(peer: Peer, stream: int, path: str) -> None:
+            status = "12" if path.endswith("/ListPodSandbox") else "0"
+            peer.head(stream, (*HEAD, ("grpc-status", status)), True)
+
+        client = before(behave)
+        stream = client.ask("ListPodSandbox")
+        assert client.end_of(stream) == {"grpc-status": "0"}
+        assert ids(client.body_of(stream)) == ["alt.test__sound"]
+
     def test_ends_the_events_if_it_is_trailers_only(self, before: Callable[..., WireClient]) -> None:
         client = before(self.ANSWERS["trailers only"])
         assert client.status_of(client.ask("GetContainerEvents")) == 0

@@ -1,9 +1,13 @@
-"""Runtimes that lack what kubelet asks for: the streamed lists of CRI 1.36, the lists in one message."""
+"""Runtimes that lack what kubelet asks for: the streamed lists of CRI 1.36 or those in one message, and events."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import grpc
 import pytest
@@ -11,6 +15,7 @@ from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartP
 
 from criproxy.cri import schema
 from criproxy.cri.methods import METHODS
+from criproxy.demo.pods import run_pod
 
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 MIB = 2**20
@@ -147,7 +152,7 @@ class TestAList:
             def answer(_: object, context: grpc.ServicerContext) -> None:
                 event = over[runtime.name]
                 context.add_callback(event.set)
-                event.wait(PATIENCE)
+                event.wait(3 * PATIENCE)
 
             return answer
 
@@ -300,3 +305,555 @@ class TestAStream:
         code, text = client.fail("ListContainers")
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "--max-message-size" in text
+
+
+# Events.
+
+CREATED, STARTED, STOPPED, DELETED = range(4)
+READY, NOT_READY = range(2)
+MADE, RUNNING, EXITED = range(3)
+OFTEN = ("--event-poll", "50ms")
+
+
+class Events:
+    """What kubelet hears on its stream of events."""
+
+    def __init__(self, client: Client) -> None:
+        self.heard: List[Any] = []
+        self.error: Optional[grpc.RpcError] = None
+        self._changed = threading.Condition()
+        self._stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"))
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for event in self._stream:
+                with self._changed:
+                    self.heard.append(event)
+                    self._changed.notify_all()
+        except grpc.RpcError as error:
+            with self._changed:
+                self.error = error
+                self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Hears no more."""
+        self._stream.cancel()
+
+    def of(self, *names: str) -> List[Tuple[str, int]]:
+        """What has been heard of these pods and containers, or of all, in its order."""
+        with self._changed:
+            found = [(event.container_id, event.container_event_type) for event in self.heard]
+        return [each for each in found if each[0] in names or not names]
+
+    def wait_for(self, name: str, what: int, count: int = 1) -> Any:
+        """Waits for an event; gives it."""
+
+        def found() -> List[Any]:
+            return [e for e in self.heard if (e.container_id, e.container_event_type) == (name, what)]
+
+        with self._changed:
+            there = self._changed.wait_for(lambda: len(found()) >= count or self.error, PATIENCE)
+            assert there, f"not heard: {name} {what}; but {self.of()}"
+            assert not self.error
+            return found()[count - 1]
+
+    def wait_for_end(self) -> Tuple[grpc.StatusCode, str]:
+        """Waits for the stream to fail; gives the status."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.error, PATIENCE)
+        return self.error.code(), self.error.details()
+
+
+class Pods:
+    """The pods of a runtime without events, which a test changes as it likes."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.states: Dict[str, int] = {}
+        self.containers: Dict[str, Dict[str, int]] = {}
+        lack(runtime, "GetContainerEvents")
+        runtime.answers.update(
+            ListPodSandbox=self._list,
+            ListContainers=self._list_containers,
+            PodSandboxStatus=self._status,
+            ContainerStatus=self._container_status,
+        )
+
+    def put(self, pod: str, state: int = READY, **containers: int) -> None:
+        """Makes or changes a pod: it has these containers, in these states."""
+        self.containers[pod] = containers
+        self.states[pod] = state
+
+    def remove(self, pod: str) -> None:
+        """Removes a pod and its containers."""
+        del self.states[pod]
+
+    def _list(self, request: Any, context: grpc.ServicerContext) -> Any:
+        items = [v1.PodSandbox(id=name, state=state, labels={"of": "list"}) for name, state in self.states.items()]
+        return v1.ListPodSandboxResponse(items=items)
+
+    def _list_containers(self, request: Any, context: grpc.ServicerContext) -> Any:
+        there = [(pod, *each) for pod in self.states for each in self.containers[pod].items()]
+        return v1.ListContainersResponse(
+            containers=[v1.Container(id=name, pod_sandbox_id=pod, state=state) for pod, name, state in there]
+        )
+
+    def _status(self, request: Any, context: grpc.ServicerContext) -> Any:
+        name = request.pod_sandbox_id
+        if name not in self.states:
+            context.abort(grpc.StatusCode.NOT_FOUND, "it is gone")
+        status = v1.PodSandboxStatus(id=name, state=self.states[name], labels={"of": "status"})
+        return v1.PodSandboxStatusResponse(status=status)
+
+    def _container_status(self, request: Any, context: grpc.ServicerContext) -> Any:
+        for containers in self.containers.values():
+            if request.container_id in containers:
+                status = v1.ContainerStatus(id=request.container_id, state=containers[request.container_id])
+                return v1.ContainerStatusResponse(status=status)
+        return context.abort(grpc.StatusCode.NOT_FOUND, "it is gone")
+
+    def wait_for_looks(self, count: int) -> None:
+        """Waits until all has been listed so many times more, and whatever followed from all but the last is done."""
+        self.runtime.wait_for("ListContainers", len(self.runtime.called("ListContainers")) + count)
+
+
+@pytest.fixture
+def pods(other: Runtime) -> Pods:
+    """The pods of the alternative runtime, which has no events."""
+    return Pods(other)
+
+
+@pytest.fixture
+def listening() -> Iterator[Callable[[Client], Events]]:
+    """Listens to events, until the test ends."""
+    made: List[Events] = []
+
+    def listen(client: Client) -> Events:
+        made.append(Events(client))
+        return made[-1]
+
+    yield listen
+    for each in made:
+        each.cancel()
+
+
+@pytest.fixture
+def silent(primary: Runtime) -> Iterator[Runtime]:
+    """The primary runtime, which has events but tells none."""
+    over = threading.Event()
+
+    def answer(_: object, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.add_callback(over.set)
+        context.send_initial_metadata(())
+        over.wait()
+        yield from ()
+
+    primary.answers["GetContainerEvents"] = answer
+    yield primary
+    over.set()
+
+
+@pytest.fixture
+def proxied(start_proxy: StartProxy, silent: Runtime, other: Runtime) -> Proxy:
+    """The proxy before both of them, which looks often."""
+    return start_proxy(silent, {"alt.test": other}, *OFTEN, "-v", "2")
+
+
+@pytest.fixture
+def kubelet(proxied: Proxy, connect: Connect) -> Client:
+    """Its client."""
+    return connect(proxied)
+
+
+class TestARuntimeWithoutEvents:
+    def test_tells_of_all_that_it_has_at_first(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events]
+    ) -> None:
+        pods.put("p", c=RUNNING, d=MADE)
+        pods.put("q", NOT_READY, e=EXITED)
+        events = listening(kubelet)
+        events.wait_for("alt.test__q", STOPPED)
+        p, q, c, d, e = (f"alt.test__{name}" for name in "pqcde")
+        assert events.of(p, c, d) == [(p, CREATED), (p, STARTED), (c, CREATED), (c, STARTED), (d, CREATED)]
+        assert events.of(q, e) == [
+            *((q, what) for what in (CREATED, STARTED)),
+            *((e, what) for what in (CREATED, STARTED, STOPPED)),
+            (q, STOPPED),
+        ]
+        for event in events.heard[:5]:
+            assert (event.pod_sandbox_status.id, event.pod_sandbox_status.labels["of"]) == (p, "status")
+            assert [(s.id, s.state) for s in event.containers_statuses] == [(c, RUNNING), (d, MADE)]
+            assert event.created_at > 10**18
+
+    def test_tells_what_changes_and_nothing_twice(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events], other: Runtime
+    ) -> None:
+        pods.put("p", c=RUNNING)
+        events = listening(kubelet)
+        events.wait_for("alt.test__c", STARTED)
+        pods.wait_for_looks(3)
+        assert len(events.of()) == 4
+        assert len(other.called("PodSandboxStatus")) == len(other.called("ContainerStatus")) == 1
+        pods.put("p", c=EXITED)
+        event = events.wait_for("alt.test__c", STOPPED)
+        assert [(status.id, status.state) for status in event.containers_statuses] == [("alt.test__c", EXITED)]
+        pods.put("p", d=RUNNING)
+        event = events.wait_for("alt.test__d", STARTED)
+        assert events.of()[5:] == [("alt.test__c", DELETED), ("alt.test__d", CREATED), ("alt.test__d", STARTED)]
+        assert all([s.id for s in e.containers_statuses] == ["alt.test__d"] for e in events.heard[5:])
+
+    def test_tells_of_a_pod_that_is_gone_with_what_was_last_known_of_it(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events]
+    ) -> None:
+        pods.put("p", c=RUNNING)
+        events = listening(kubelet)
+        events.wait_for("alt.test__c", STARTED)
+        pods.remove("p")
+        last = events.wait_for("alt.test__p", DELETED)
+        names = ("alt.test__c", "alt.test__p")
+        assert events.of()[4:] == [(name, what) for name in names for what in (STOPPED, DELETED)]
+        assert last.pod_sandbox_status.labels["of"] == "status"
+        assert last.pod_sandbox_status.state == NOT_READY
+        assert not last.containers_statuses
+
+    def test_tells_of_a_pod_that_has_gone_before_it_could_be_asked_for(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events], other: Runtime
+    ) -> None:
+        other.answers["PodSandboxStatus"] = lambda _, context: context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+        pods.put("p")
+        event = listening(kubelet).wait_for("alt.test__p", CREATED)
+        assert (event.pod_sandbox_status.id, event.pod_sandbox_status.labels["of"]) == ("alt.test__p", "list")
+
+    @pytest.mark.parametrize("method", ["PodSandboxStatus", "ContainerStatus"])
+    def test_tells_of_the_others_while_it_cannot_say_how_one_is(
+        self, method: str, pods: Pods, proxied: Proxy, kubelet: Client, listening: Callable[..., Events], other: Runtime
+    ) -> None:
+        well = other.answers[method]
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            if "sick" in str(request):
+                context.abort(grpc.StatusCode.INTERNAL, "broken")
+            return well(request, context)
+
+        other.answers[method] = answer
+        pods.put("sick", sick_c=RUNNING)
+        pods.put("p", c=RUNNING)
+        events = listening(kubelet)
+        events.wait_for("alt.test__c", STARTED)
+        proxied.wait_for_log('changes of runtime "alt.test" cannot be told as events: INTERNAL: broken')
+        pods.wait_for_looks(3)
+        assert len(events.of()) == 4
+        assert len(proxied.logged("cannot be told")) == 1
+        other.answers[method] = well
+        events.wait_for("alt.test__sick_c", STARTED)
+        assert len(events.of()) == 8
+
+    @pytest.mark.parametrize("method", ["ListPodSandbox", "ListContainers"])
+    def test_tells_nothing_while_its_lists_fail(
+        self, method: str, pods: Pods, proxied: Proxy, kubelet: Client, listening: Callable[..., Events], other: Runtime
+    ) -> None:
+        pods.put("p", c=RUNNING)
+        events = listening(kubelet)
+        events.wait_for("alt.test__c", STARTED)
+        well = other.answers[method]
+        other.answers[method] = lambda _, context: context.abort(grpc.StatusCode.UNKNOWN, "not yet")
+        other.wait_for(method, len(other.called(method)) + 4)
+        assert len(proxied.logged("cannot be told as events: UNKNOWN: not yet")) == 1
+        other.answers[method] = well
+        pods.put("p", c=EXITED)
+        events.wait_for("alt.test__c", STOPPED)
+        assert len(events.of()) == 5
+
+    def test_that_restarts_tells_only_what_has_changed(
+        self, pods: Pods, proxied: Proxy, kubelet: Client, listening: Callable[..., Events], other: Runtime
+    ) -> None:
+        pods.put("p", c=RUNNING)
+        pods.put("q", d=RUNNING)
+        events = listening(kubelet)
+        events.wait_for("alt.test__d", STARTED)
+        other.stop()
+        proxied.wait_for_log('runtime "alt.test" (')
+        pods.put("q", d=EXITED)
+        other.start()
+        proxied.wait_for_log('connected to runtime "alt.test"', 2)
+        events.wait_for("alt.test__d", STOPPED)
+        pods.wait_for_looks(2)
+        assert events.of()[8:] == [("alt.test__d", STOPPED)]
+        assert len(other.called("GetContainerEvents")) == 2
+
+    def test_that_has_events_when_it_comes_back_is_not_looked_at_any_more(
+        self,
+        pods: Pods,
+        start_proxy: StartProxy,
+        connect: Connect,
+        listening: Callable[..., Events],
+        silent: Runtime,
+        other: Runtime,
+    ) -> None:
+        # It comes back before it would be looked at again.
+        proxy = start_proxy(silent, {"alt.test": other}, "--event-poll", "1")
+        pods.put("p")
+        events = listening(connect(proxy))
+        events.wait_for("alt.test__p", STARTED)
+        other.stop()
+        proxy.wait_for_log('runtime "alt.test" (')
+        say = threading.Event()
+
+        def answer(_: object, context: grpc.ServicerContext) -> Iterator[Any]:
+            context.add_callback(say.set)
+            context.send_initial_metadata(())
+            say.wait(PATIENCE)
+            yield v1.ContainerEventResponse(container_id="real", container_event_type=CREATED)
+            threading.Event().wait(1)
+
+        other.answers["GetContainerEvents"] = answer
+        other.start()
+        other.wait_for("GetContainerEvents", 2)
+        before = len(other.called("ListPodSandbox"))
+        say.set()
+        events.wait_for("alt.test__real", CREATED)
+        threading.Event().wait(1.5)
+        assert len(other.called("ListPodSandbox")) == before
+
+    def test_is_not_looked_at_anew_before_the_last_look_is_over(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events], other: Runtime
+    ) -> None:
+        release = threading.Event()
+        well = other.answers["ListContainers"]
+
+        def late(request: Any, context: grpc.ServicerContext) -> Any:
+            release.wait(PATIENCE)
+            return well(request, context)
+
+        other.answers["ListContainers"] = late
+        pods.put("p")
+        events = listening(kubelet)
+        other.wait_for("ListContainers")
+        threading.Event().wait(0.3)
+        assert len(other.called("ListPodSandbox")) == len(other.called("ListContainers")) == 1
+        release.set()
+        events.wait_for("alt.test__p", STARTED)
+
+    def test_is_asked_for_few_statuses_at_once(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events], other: Runtime
+    ) -> None:
+        well = other.answers["ContainerStatus"]
+        lock = threading.Lock()
+        under_way: List[int] = [0]
+        most: List[int] = [0]
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            with lock:
+                under_way[0] += 1
+                most[0] = max(most[0], under_way[0])
+            threading.Event().wait(0.01)
+            with lock:
+                under_way[0] -= 1
+            return well(request, context)
+
+        other.answers["ContainerStatus"] = answer
+        pods.put("p", **{f"c{number}": RUNNING for number in range(60)})
+        event = listening(kubelet).wait_for("alt.test__c59", STARTED)
+        assert len(event.containers_statuses) == 60
+        assert 1 < most[0] <= 16
+
+    def test_is_left_alone_when_kubelet_listens_no_more(
+        self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events], other: Runtime
+    ) -> None:
+        over, asked = threading.Event(), threading.Event()
+
+        def hang(_: object, context: grpc.ServicerContext) -> None:
+            context.add_callback(over.set)
+            asked.set()
+            over.wait(3 * PATIENCE)
+
+        other.answers["ContainerStatus"] = hang
+        pods.put("p", c=RUNNING)
+        events = listening(kubelet)
+        assert asked.wait(PATIENCE)
+        events.cancel()
+        assert over.wait(PATIENCE)
+        before = len(other.called("ListPodSandbox"))
+        threading.Event().wait(0.3)
+        assert len(other.called("ListPodSandbox")) == before
+
+    def test_is_not_looked_at_while_kubelet_does_not_read(
+        self, pods: Pods, proxied: Proxy, connect: Connect, other: Runtime
+    ) -> None:
+        big = v1.PodSandboxStatus(id="p", labels={"big": "x" * 2 * MIB})
+        other.answers["PodSandboxStatus"] = v1.PodSandboxStatusResponse(status=big)
+        for number in range(8):
+            pods.put(f"p{number}")
+        stream = connect(proxied).stub("GetContainerEvents")(v1.GetEventsRequest())
+        next(stream)
+        other.wait_for("PodSandboxStatus", 2)
+        threading.Event().wait(0.5)
+        statuses, looks = len(other.called("PodSandboxStatus")), len(other.called("ListContainers"))
+        assert statuses < 8
+        threading.Event().wait(0.3)
+        assert len(other.called("ListContainers")) == looks
+        heard = [next(stream).container_id for _ in range(15)]
+        assert set(heard) == {f"alt.test__p{number}" for number in range(8)}
+        stream.cancel()
+
+    def test_that_hangs_is_found_to_be_not_there(
+        self, pods: Pods, start_proxy: StartProxy, connect: Connect, silent: Runtime, other: Runtime
+    ) -> None:
+        # A second proxy is the alternative runtime: a process that can be stopped.
+        lack(other, "GetContainerEvents")
+        inner = start_proxy(other, {}, name="inner")
+        options = (*OFTEN, "--fan-out-timeout", "0.3")
+        outer = start_proxy(silent, {"alt.test": inner.as_runtime()}, *options, name="outer")
+        pods.put("p")
+        events = Events(connect(outer))
+        events.wait_for("alt.test__p", STARTED)
+        inner.signal(signal.SIGSTOP)
+        try:
+            outer.wait_for_log("does not answer; it counts as not there")
+            pods.remove("p")
+        finally:
+            inner.signal(signal.SIGCONT)
+        events.wait_for("alt.test__p", DELETED)
+        events.cancel()
+
+    def test_does_not_keep_the_proxy_from_stopping(
+        self, pods: Pods, proxied: Proxy, kubelet: Client, listening: Callable[[Client], Events]
+    ) -> None:
+        pods.put("p")
+        events = listening(kubelet)
+        events.wait_for("alt.test__p", STARTED)
+        proxied.signal(signal.SIGTERM)
+        assert events.wait_for_end() == (grpc.StatusCode.UNAVAILABLE, "criproxy: criproxy is being stopped")
+        assert proxied.wait() == 0
+
+    def test_is_looked_at_as_often_as_a_reload_says(
+        self,
+        pods: Pods,
+        folder: Path,
+        start_proxy: StartProxy,
+        connect: Connect,
+        listening: Callable[[Client], Events],
+        silent: Runtime,
+        other: Runtime,
+    ) -> None:
+        file = folder / "environment"
+        file.write_text("CRIPROXY_EVENT_POLL=50ms\n")
+        proxy = start_proxy(silent, {"alt.test": other}, "--environment-file", str(file))
+        pods.put("p")
+        listening(connect(proxy)).wait_for("alt.test__p", STARTED)
+        pods.wait_for_looks(3)
+        file.write_text("CRIPROXY_EVENT_POLL=600\n")
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_for_log("] reloaded: ")
+        threading.Event().wait(0.2)
+        before = len(other.called("ListPodSandbox"))
+        threading.Event().wait(0.3)
+        assert len(other.called("ListPodSandbox")) == before
+
+
+def test_events_are_unimplemented_where_only_the_primary_has_none(
+    pods: Pods, kubelet: Client, primary: Runtime, other: Runtime
+) -> None:
+    lack(primary, "GetContainerEvents")
+    assert kubelet.fail("GetContainerEvents") == (UNIMPLEMENTED, "no GetContainerEvents")
+    before = len(other.called("ListPodSandbox"))
+    threading.Event().wait(0.3)
+    assert len(other.called("ListPodSandbox")) == before
+
+
+def test_a_runtime_of_a_version_without_events_is_looked_at(
+    runtime: MakeRuntime, silent: Runtime, start_proxy: StartProxy, connect: Connect, listening: Callable[..., Events]
+) -> None:
+    old = runtime("other", packages=("runtime.v1alpha2",)).start()
+    Pods(old).put("p", c=RUNNING)
+    events = listening(connect(start_proxy(silent, {"alt.test": old}, *OFTEN)))
+    event = events.wait_for("alt.test__c", STARTED)
+    assert (event.pod_sandbox_status.id, event.containers_statuses[0].id) == ("alt.test__p", "alt.test__c")
+
+
+class Demo:
+    """``criproxy demo-runtime``, as a runtime that can be started."""
+
+    def __init__(self, path: Path, *options: str) -> None:
+        self.path = str(path)
+        command = [sys.executable, "-m", "criproxy", "demo-runtime", "--listen", self.path, *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        assert f"serves {self.path}" in self.process.stderr.readline()
+
+    def stop(self) -> None:
+        """Ends it."""
+        self.process.terminate()
+        self.process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def demos(folder: Path) -> Iterator[Tuple[Demo, Demo]]:
+    """A runtime that has everything, and an old one."""
+    streams = ",".join(name for name, _ in STREAMED)
+    made = (
+        Demo(folder / "new.sock", "--name", "new"),
+        Demo(folder / "old.sock", "--name", "old", "--without", f"GetContainerEvents,{streams}"),
+    )
+    yield made
+    for each in made:
+        each.stop()
+
+
+class TestARuntimeThatIsOld:
+    """A demo runtime behind the proxy, beside one that has events and streams."""
+
+    @pytest.fixture
+    def kubelet(self, start_proxy: StartProxy, demos: Tuple[Demo, Demo], connect: Connect) -> Client:
+        new, old = demos
+        return connect(start_proxy(new, {"alt.test": old}, *OFTEN))
+
+    def lives(self, kubelet: Client, events: Events, target: str) -> List[List[Tuple[int, List[int], int]]]:
+        """Lets a pod live and die; gives the events of the pod and of its container: what, the containers' states, the
+        pod's state."""
+        run_pod(kubelet.call, "default", "web", ["nginx"], target)
+        there = [pod for pod in kubelet.call("ListPodSandbox").items if pod.metadata.name == "web"]
+        (pod,) = [pod for pod in there if pod.id.startswith(target)]
+        (container,) = kubelet.call("ListContainers", filter={"pod_sandbox_id": pod.id}).containers
+        events.wait_for(container.id, STARTED)
+        kubelet.call("StopContainer", container_id=container.id, timeout=1)
+        events.wait_for(container.id, STOPPED)
+        kubelet.call("RemoveContainer", container_id=container.id)
+        events.wait_for(container.id, DELETED)
+        kubelet.call("StopPodSandbox", pod_sandbox_id=pod.id)
+        events.wait_for(pod.id, STOPPED)
+        kubelet.call("RemovePodSandbox", pod_sandbox_id=pod.id)
+        events.wait_for(pod.id, DELETED)
+        return [
+            [
+                (
+                    event.container_event_type,
+                    [s.state for s in event.containers_statuses],
+                    event.pod_sandbox_status.state,
+                )
+                for event in events.heard
+                if event.container_id == name
+            ]
+            for name in (pod.id, container.id)
+        ]
+
+    def test_is_heard_of_like_a_new_one(self, kubelet: Client, listening: Callable[[Client], Events]) -> None:
+        events = listening(kubelet)
+        # What is told by a runtime before it has been asked is lost: events of the new one must come first.
+        while not events.of():
+            kubelet.call("RunPodSandbox", config={"metadata": {"name": "first"}})
+        (new_pod, new), (old_pod, old) = (self.lives(kubelet, events, target) for target in ("", "alt.test"))
+        assert [what for what, *_ in old] == [what for what, *_ in new] == [CREATED, STARTED, STOPPED, DELETED]
+        assert [what for what, *_ in old_pod] == [what for what, *_ in new_pod] == [CREATED, STARTED, STOPPED, DELETED]
+        # What it had become by the time of the look is what it was; the ends are the same.
+        assert (old[1:], old_pod[2:]) == (new[1:], new_pod[2:])
+
+    def test_has_its_pods_in_streamed_lists(self, kubelet: Client) -> None:
+        for target in ("", "alt.test"):
+            run_pod(kubelet.call, "default", "web", ["nginx", "redis"], target)
+        for stream, unary in STREAMED:
+            (listed_in,) = schema.load().messages[METHODS[unary].rpc.response]
+            streamed = entries_of(stream, kubelet.call(stream))
+            assert len(streamed) == len(getattr(kubelet.call(unary), listed_in)) >= 2
+            assert "alt.test" in str(streamed)

@@ -300,7 +300,7 @@ class TestEvents:
             context.add_callback(over.set)
             for name in names:
                 yield v1.ContainerEventResponse(container_id=name)
-            over.wait(PATIENCE)
+            over.wait(3 * PATIENCE)
 
         runtime.answers["GetContainerEvents"] = events
         return over
@@ -319,6 +319,29 @@ class TestEvents:
         assert over.wait(PATIENCE)
         assert len(primary.called("GetContainerEvents")) == 1
         assert not node.proxy.logged("is answered without")
+        stream.cancel()
+
+    def test_are_not_looked_for_any_more_in_a_runtime_that_is_removed(
+        self, node: Node, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        self.feed(primary, "a")
+        asked, over = threading.Event(), threading.Event()
+
+        def hang(_: object, context: grpc.ServicerContext) -> None:
+            context.add_callback(over.set)
+            asked.set()
+            over.wait(3 * PATIENCE)
+
+        other.answers["GetContainerEvents"] = lambda _, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "none")
+        other.answers["ListPodSandbox"] = hang
+        node.write(primary, {"alt.test": other}, "CRIPROXY_FAN_OUT_TIMEOUT=600")
+        node.reload()
+        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+        assert next(stream).container_id == "a"
+        assert asked.wait(PATIENCE)
+        node.write(primary, {})
+        node.reload()
+        assert over.wait(PATIENCE)
         stream.cancel()
 
     def test_end_when_another_runtime_is_the_primary(
