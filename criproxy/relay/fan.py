@@ -356,6 +356,8 @@ class FanOut(Call):
             if branch.owed and branch.link is not None:
                 branch.link.consumed(branch.stream_id, branch.owed)
                 branch.owed = 0
+                # It may have had to wait for this: its time begins anew.
+                branch.heard = True
 
     def on_message(self, branch: Branch, body: bytes) -> None:
         """A whole message of a runtime's answer, as kubelet is to see it."""

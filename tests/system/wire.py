@@ -83,6 +83,8 @@ class Peer:
             for at in range(0, max(1, len(data)), 16384):
                 self._h2.send_data(stream, data[at : at + 16384], end and at + 16384 >= len(data))
             self._flush()
+            # Somebody may wait for there to be no room.
+            self._changed.notify_all()
 
     def answer(self, stream: int, *bodies: bytes, trailers: Fields = OK) -> None:
         """Sends a whole answer."""
