@@ -193,6 +193,7 @@ def test_a_call_that_crosses_our_goaway_is_answered(start: Start, primary: Runti
                 (b":authority", b"localhost"),
                 (b"content-type", b"application/grpc"),
                 (b"te", b"trailers"),
+                (b"user-agent", b"test"),
             )
         )
         sock.sendall(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, head))

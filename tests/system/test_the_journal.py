@@ -73,6 +73,18 @@ def test_says_what_runs_and_of_runtimes_which(start: StartInJournal, journald: J
     assert proxy.lines == []
 
 
+def test_an_absence_is_found_by_its_runtime(client: Client, journald: Journald, other: Runtime) -> None:
+    client.call("ListPodSandbox")
+    other.stop()
+    journald.wait_for_message("has gone")
+    client.call("ListPodSandbox")
+    away = journald.wait_for_message("is away: lists have what it had before")
+    other.start()
+    back = journald.wait_for_message("itself again")
+    assert (away["CRI_RUNTIME"], away["PRIORITY"]) == (["alt.test"], ["4"])
+    assert (back["CRI_RUNTIME"], back["PRIORITY"]) == (["alt.test"], ["6"])
+
+
 def test_a_call_to_one_runtime_has_its_fields_in_kubelets_names(client: Client, journald: Journald) -> None:
     client.call("StopContainer", container_id="alt.test__c")
     enter, leave = journald.record(), journald.record()
