@@ -312,7 +312,8 @@ class TestAStream:
 CREATED, STARTED, STOPPED, DELETED = range(4)
 READY, NOT_READY = range(2)
 MADE, RUNNING, EXITED = range(3)
-OFTEN = ("--event-poll", "50ms")
+OFTEN = ("--event-poll", "50ms", "--absence-grace", "0")
+"""And nothing is asked for another reason."""
 
 
 class Events:
@@ -415,7 +416,7 @@ class Pods:
 
     def wait_for_looks(self, count: int) -> None:
         """Waits until all has been listed so many times more, and whatever followed from all but the last is done."""
-        self.runtime.wait_for("ListContainers", len(self.runtime.called("ListContainers")) + count)
+        self.runtime.wait_for("ListContainers", len(self.runtime.called("ListContainers", own=True)) + count, own=True)
 
 
 @pytest.fixture
@@ -494,7 +495,7 @@ class TestARuntimeWithoutEvents:
         events.wait_for("alt.test__c", STARTED)
         pods.wait_for_looks(3)
         assert len(events.of()) == 4
-        assert len(other.called("PodSandboxStatus")) == len(other.called("ContainerStatus")) == 1
+        assert len(other.called("PodSandboxStatus", own=True)) == len(other.called("ContainerStatus", own=True)) == 1
         pods.put("p", c=EXITED)
         event = events.wait_for("alt.test__c", STOPPED)
         assert [(status.id, status.state) for status in event.containers_statuses] == [("alt.test__c", EXITED)]
@@ -558,7 +559,7 @@ class TestARuntimeWithoutEvents:
         events.wait_for("alt.test__c", STARTED)
         well = other.answers[method]
         other.answers[method] = lambda _, context: context.abort(grpc.StatusCode.UNKNOWN, "not yet")
-        other.wait_for(method, len(other.called(method)) + 4)
+        other.wait_for(method, len(other.called(method, own=True)) + 4, own=True)
         assert len(proxied.logged("cannot be told as events: UNKNOWN: not yet")) == 1
         other.answers[method] = well
         pods.put("p", c=EXITED)
@@ -592,7 +593,7 @@ class TestARuntimeWithoutEvents:
         other: Runtime,
     ) -> None:
         # It comes back before it would be looked at again.
-        proxy = start_proxy(silent, {"alt.test": other}, "--event-poll", "1")
+        proxy = start_proxy(silent, {"alt.test": other}, "--event-poll", "1", "--absence-grace", "0")
         pods.put("p")
         events = listening(connect(proxy))
         events.wait_for("alt.test__p", STARTED)
@@ -610,11 +611,11 @@ class TestARuntimeWithoutEvents:
         other.answers["GetContainerEvents"] = answer
         other.start()
         other.wait_for("GetContainerEvents", 2)
-        before = len(other.called("ListPodSandbox"))
+        before = len(other.called("ListPodSandbox", own=True))
         say.set()
         events.wait_for("alt.test__real", CREATED)
         threading.Event().wait(1.5)
-        assert len(other.called("ListPodSandbox")) == before
+        assert len(other.called("ListPodSandbox", own=True)) == before
 
     def test_is_not_looked_at_anew_before_the_last_look_is_over(
         self, pods: Pods, kubelet: Client, listening: Callable[[Client], Events], other: Runtime
@@ -629,9 +630,9 @@ class TestARuntimeWithoutEvents:
         other.answers["ListContainers"] = late
         pods.put("p")
         events = listening(kubelet)
-        other.wait_for("ListContainers")
+        other.wait_for("ListContainers", own=True)
         threading.Event().wait(0.3)
-        assert len(other.called("ListPodSandbox")) == len(other.called("ListContainers")) == 1
+        assert len(other.called("ListPodSandbox", own=True)) == len(other.called("ListContainers", own=True)) == 1
         release.set()
         events.wait_for("alt.test__p", STARTED)
 
@@ -674,9 +675,9 @@ class TestARuntimeWithoutEvents:
         assert asked.wait(PATIENCE)
         events.cancel()
         assert over.wait(PATIENCE)
-        before = len(other.called("ListPodSandbox"))
+        before = len(other.called("ListPodSandbox", own=True))
         threading.Event().wait(0.3)
-        assert len(other.called("ListPodSandbox")) == before
+        assert len(other.called("ListPodSandbox", own=True)) == before
 
     def test_is_not_looked_at_while_kubelet_does_not_read(
         self, pods: Pods, proxied: Proxy, connect: Connect, other: Runtime
@@ -687,12 +688,12 @@ class TestARuntimeWithoutEvents:
             pods.put(f"p{number}")
         stream = connect(proxied).stub("GetContainerEvents")(v1.GetEventsRequest())
         next(stream)
-        other.wait_for("PodSandboxStatus", 2)
+        other.wait_for("PodSandboxStatus", 2, own=True)
         threading.Event().wait(0.5)
-        statuses, looks = len(other.called("PodSandboxStatus")), len(other.called("ListContainers"))
+        statuses, looks = len(other.called("PodSandboxStatus", own=True)), len(other.called("ListContainers", own=True))
         assert statuses < 8
         threading.Event().wait(0.3)
-        assert len(other.called("ListContainers")) == looks
+        assert len(other.called("ListContainers", own=True)) == looks
         heard = [next(stream).container_id for _ in range(15)]
         assert set(heard) == {f"alt.test__p{number}" for number in range(8)}
         stream.cancel()
@@ -739,7 +740,7 @@ class TestARuntimeWithoutEvents:
     ) -> None:
         file = folder / "environment"
         file.write_text("CRIPROXY_EVENT_POLL=50ms\n")
-        proxy = start_proxy(silent, {"alt.test": other}, "--environment-file", str(file))
+        proxy = start_proxy(silent, {"alt.test": other}, "--environment-file", str(file), "--absence-grace", "0")
         pods.put("p")
         listening(connect(proxy)).wait_for("alt.test__p", STARTED)
         pods.wait_for_looks(3)
@@ -747,9 +748,9 @@ class TestARuntimeWithoutEvents:
         proxy.signal(signal.SIGHUP)
         proxy.wait_for_log("] reloaded: ")
         threading.Event().wait(0.2)
-        before = len(other.called("ListPodSandbox"))
+        before = len(other.called("ListPodSandbox", own=True))
         threading.Event().wait(0.3)
-        assert len(other.called("ListPodSandbox")) == before
+        assert len(other.called("ListPodSandbox", own=True)) == before
 
 
 def test_events_are_unimplemented_where_only_the_primary_has_none(
@@ -757,9 +758,9 @@ def test_events_are_unimplemented_where_only_the_primary_has_none(
 ) -> None:
     lack(primary, "GetContainerEvents")
     assert kubelet.fail("GetContainerEvents") == (UNIMPLEMENTED, "no GetContainerEvents")
-    before = len(other.called("ListPodSandbox"))
+    before = len(other.called("ListPodSandbox", own=True))
     threading.Event().wait(0.3)
-    assert len(other.called("ListPodSandbox")) == before
+    assert len(other.called("ListPodSandbox", own=True)) == before
 
 
 def test_a_runtime_of_a_version_without_events_is_looked_at(
