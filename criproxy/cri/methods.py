@@ -96,6 +96,8 @@ class Method:
     digest: To = To.PRIMARY
     """Whom the call is for if the image in ``by`` is a bare digest, which does not say whose it is."""
     merge: Merge = Merge.CONCATENATED
+    moves: bool = False
+    """Whether it changes what the lists of pods and containers have."""
     twin: str = ""
     """The method that gives the same list in the other way: as a stream, or in one message. Their requests are the same
     on the wire, and so are their answers."""
@@ -169,12 +171,12 @@ _MARKS_OF_CONTAINER = (
 )
 
 
-def _of_pod(name: str, loud: int, takes: Fields = (), gives: Fields = ()) -> Method:
-    return Method(name, To.OWNER, loud, "pod_sandbox_id", (*ids("pod_sandbox_id"), *takes), gives)
+def _of_pod(name: str, loud: int, takes: Fields = (), gives: Fields = (), moves: bool = False) -> Method:
+    return Method(name, To.OWNER, loud, "pod_sandbox_id", (*ids("pod_sandbox_id"), *takes), gives, moves=moves)
 
 
-def _of_container(name: str, loud: int, gives: Fields = ()) -> Method:
-    return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives)
+def _of_container(name: str, loud: int, gives: Fields = (), moves: bool = False) -> Method:
+    return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives, moves=moves)
 
 
 def _of_image(
@@ -237,9 +239,10 @@ _ROWS: List[Method] = [
         gives=ids("pod_sandbox_id"),
         marks=_MARKS_OF_POD,
         starts="config.metadata.uid",
+        moves=True,
     ),
-    _of_pod("StopPodSandbox", Loud.CHANGES),
-    _of_pod("RemovePodSandbox", Loud.CHANGES),
+    _of_pod("StopPodSandbox", Loud.CHANGES, moves=True),
+    _of_pod("RemovePodSandbox", Loud.CHANGES, moves=True),
     _of_pod(
         "PodSandboxStatus",
         Loud.STATUS,
@@ -261,10 +264,11 @@ _ROWS: List[Method] = [
         ids("container_id"),
         marks=_MARKS_OF_CONTAINER,
         requires="config.image.image",
+        moves=True,
     ),
-    _of_container("StartContainer", Loud.CHANGES),
-    _of_container("StopContainer", Loud.CHANGES),
-    _of_container("RemoveContainer", Loud.CHANGES),
+    _of_container("StartContainer", Loud.CHANGES, moves=True),
+    _of_container("StopContainer", Loud.CHANGES, moves=True),
+    _of_container("RemoveContainer", Loud.CHANGES, moves=True),
     _list("ListContainers", within("containers", _CONTAINER), _BY_ID_OR_POD, twin="StreamContainers"),
     _list("StreamContainers", within("containers", _CONTAINER), _BY_ID_OR_POD, twin="ListContainers"),
     _of_container("ContainerStatus", Loud.STATUS, within("status", _CONTAINER_STATUS)),
@@ -302,6 +306,7 @@ _ROWS: List[Method] = [
         gives=ids("pod_sandbox_id", "restored_containers.container_id"),
         marks=_MARKS_OF_POD,
         starts="config.metadata.uid",
+        moves=True,
     ),
     Method(
         "GetContainerEvents",

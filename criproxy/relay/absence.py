@@ -6,8 +6,8 @@ absence begins when the runtime is lost, falls silent, or fails one of these lis
 been missed has come again, and not when there is only a connection: a runtime that comes and fails is still away. If
 it lasts longer than the grace, what has been missed is forgotten.
 
-Whatever kubelet lists keeps the memory fresh. What it has not listed since a runtime was found, the proxy asks for by
-itself.
+Whatever kubelet lists keeps the memory fresh. What it has not listed since a runtime was found, or soon after something
+has changed there (a kubelet that reads events lists every few minutes), the proxy asks for by itself.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ASK_INTERVAL = 1.0
 """Between two attempts to get a list that a runtime does not give, seconds."""
+REFRESH_DELAY = 2.0
+"""How long kubelet is given to list by itself after a change, seconds: twice what it takes where it reads no events."""
 
 
 class LastKnown:
@@ -50,6 +52,9 @@ class LastKnown:
         self._told = False
         """Whether it has been said that lists have what the runtime had before."""
         self._asked: Dict[Sort, Union[Ask, Timer]] = {}
+        self._stale: Set[Sort] = set()
+        """Of the lists those that have been kept before the last change."""
+        self._refresh: Optional[Timer] = None
 
     def has_pod(self, uid: bytes) -> bool:
         """Whether the runtime had a pod of this UID when its pods were last listed."""
@@ -69,9 +74,22 @@ class LastKnown:
             for sort in SORTS:
                 self._ask(sort)
 
+    def touch(self) -> None:
+        """Something has changed there: lists will tell, kubelet's or else our own."""
+        if self._proxy.config.absence_grace:
+            self._stale.update(SORTS)
+            if self._refresh is None:
+                self._refresh = self._proxy.loop.call_later(REFRESH_DELAY, self._on_refresh)
+
+    def _on_refresh(self) -> None:
+        self._refresh = None
+        for sort in self._stale:
+            self._ask(sort)
+
     def forget(self) -> None:
         """Nothing of the runtime is known any more, nor asked."""
         self._stop_asking()
+        self._stale.clear()
         self._bodies.clear()
         self._missed.clear()
         self._over()
@@ -115,6 +133,7 @@ class LastKnown:
         self._missed.update(missed)
 
     def _keep(self, sort: Sort, body: Optional[bytes]) -> None:
+        self._stale.discard(sort)
         if body is None:
             self._bodies.pop(sort, None)
         elif self._proxy.config.absence_grace:
@@ -174,7 +193,7 @@ class LastKnown:
         """Asks for all of a sort, if that is not known or has been missed; again and again, until it is given."""
         link = self._backend.available
         config = self._proxy.config
-        present = sort in self._bodies and sort not in self._missed
+        present = sort in self._bodies and sort not in self._missed and sort not in self._stale
         if link is None or present or sort in self._asked or not config.absence_grace:
             return
         self._asked[sort] = Ask(
@@ -202,6 +221,9 @@ class LastKnown:
         for asked in self._asked.values():
             asked.cancel()
         self._asked.clear()
+        if self._refresh is not None:
+            self._refresh.cancel()
+            self._refresh = None
 
 
 class Sent:

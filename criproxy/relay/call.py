@@ -282,6 +282,9 @@ class SingleCall(Call):
             self.send_headers(block.wire)
             return
         self.log_trailers(block)
+        row = self.plan.method
+        if row is not None and row.moves:
+            self.proxy.note_change(self.backend)
         self.finish(block.wire)
 
     def on_data(self, data: bytes, size: int, end: bool) -> None:

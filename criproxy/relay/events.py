@@ -43,6 +43,11 @@ class Blend(Streaming):
             poll.rest()
         super()._stop()
 
+    def on_message(self, branch: Branch, body: bytes) -> None:
+        """Goes to kubelet, and says that lists are others now."""
+        self.proxy.note_change(branch.backend)
+        super().on_message(branch, body)
+
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """The primary's end is the end."""
         if self._over:

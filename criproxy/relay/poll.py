@@ -21,6 +21,7 @@ from criproxy.cri.changes import (
     pod_status,
     snapshot,
 )
+from criproxy.cri.filter import CONTAINERS, PODS
 from criproxy.cri.identity import Names
 from criproxy.cri.methods import METHODS
 from criproxy.cri.rewrite import VIEWS
@@ -134,6 +135,7 @@ class Poll:
         if self._seen == (pods, containers):
             self._look_later()
             return
+        self._remember(pods, containers)
         try:
             self._found = snapshot(pods, containers)
         except DecodeError as error:
@@ -143,6 +145,13 @@ class Poll:
         self._whole = True
         self._seen = None
         self._tell_next((pods, containers))
+
+    def _remember(self, pods: bytes, containers: bytes) -> None:
+        """Kubelet, which reads events, lists rarely: what we have listed can stand in for a runtime that is away."""
+        known = self._proxy.last_known.get(self._backend)
+        if known is not None:
+            known.came(PODS, b"", pods)
+            known.came(CONTAINERS, b"", containers)
 
     def _tell_next(self, lists: Tuple[bytes, bytes]) -> None:
         """Goes on to the next pod of which there is something to tell."""
@@ -169,7 +178,7 @@ class Poll:
             self._whole = False
             self._complain(statuses.error)
         else:
-            status = statuses.of_pod[0] if statuses.of_pod else self._statuses.get(change.pod)
+            status = self._statuses.get(change.pod) if statuses.of_pod is None else statuses.of_pod
             self._statuses[change.pod] = listed_status(pod) if status is None else status
             self._known[change.pod] = pod
             self._tell_all(change, created_at, self._statuses[change.pod], statuses.of_containers)
@@ -203,21 +212,33 @@ class _Statuses:
         containers: Iterable[bytes],
         done: Callable[[_Statuses], None],
     ) -> None:
-        self.of_pod: List[Status] = []
-        self.of_containers: List[Status] = []
         self.error: Optional[RpcError] = None
         self._ask = ask
         self._names = names
+        self._pod = pod
+        self._containers = tuple(containers)
+        self._found: Dict[bytes, Status] = {}
         self._done = done
-        self._wanted = deque(containers)
+        self._wanted = deque(self._containers)
         self._under_way = 0
-        self._begin("PodSandboxStatus", partial(self._on_answer, pod_status, self.of_pod), pod_sandbox_id=pod)
+        self._begin("PodSandboxStatus", partial(self._on_answer, pod_status, pod), pod_sandbox_id=pod)
         self._go_on()
+
+    @property
+    def of_pod(self) -> Optional[Status]:
+        """The pod sandbox's, if it has one."""
+        return self._found.get(self._pod)
+
+    @property
+    def of_containers(self) -> List[Status]:
+        """The containers', in their order."""
+        return [self._found[container] for container in self._containers if container in self._found]
 
     def _go_on(self) -> None:
         while self._wanted and self._under_way < _AT_ONCE:
-            done = partial(self._on_answer, container_status, self.of_containers)
-            self._begin("ContainerStatus", done, container_id=self._wanted.popleft())
+            container = self._wanted.popleft()
+            done = partial(self._on_answer, container_status, container)
+            self._begin("ContainerStatus", done, container_id=container)
         if not self._under_way:
             self._done(self)
 
@@ -227,7 +248,7 @@ class _Statuses:
         self._under_way += 1
         self._ask(method, request, done)
 
-    def _on_answer(self, read: Callable[[bytes], Optional[Status]], found: List[Status], answer: Answer) -> None:
+    def _on_answer(self, read: Callable[[bytes], Optional[Status]], name: bytes, answer: Answer) -> None:
         self._under_way -= 1
         if isinstance(answer, RpcError):
             self._on_error(answer)
@@ -237,7 +258,8 @@ class _Statuses:
             except DecodeError as error:
                 self._on_error(RpcError(Code.INTERNAL, f"criproxy: a status does not parse: {error}"))
             else:
-                found.extend(() if status is None else (status,))
+                if status is not None:
+                    self._found[name] = status
         self._go_on()
 
     def _on_error(self, error: RpcError) -> None:

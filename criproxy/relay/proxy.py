@@ -81,6 +81,12 @@ class Proxy:
         known = (backend.names.runtime for backend, known in self.last_known.items() if known.has_pod(uid))
         return next(known, "")
 
+    def note_change(self, backend: Backend) -> None:
+        """Something has changed in a runtime that lists will have."""
+        known = self.last_known.get(backend)
+        if known is not None:
+            known.touch()
+
     @property
     def ready(self) -> bool:
         """Whether connections are taken, and it is known whether the primary runtime is there."""

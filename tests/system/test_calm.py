@@ -11,6 +11,7 @@ import pytest
 from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, message_class, v1
 
 from criproxy.cri import schema
+from criproxy.relay.absence import REFRESH_DELAY
 
 GONE = grpc.StatusCode.UNAVAILABLE
 IS_AWAY = "is away: lists have what it had before"
@@ -463,6 +464,28 @@ class TestWhatKubeletHasNotListed:
         for _ in range(3):
             assert listed(client) == OWN
         assert len(other.called("ListPodSandbox", own=True)) == 1
+
+    def test_is_asked_for_after_a_change_that_it_does_not_look_at(
+        self, client: Client, proxy: Proxy, other: Runtime
+    ) -> None:
+        """A kubelet that reads events lists every few minutes."""
+        self.answered(other, client, {"ListPodSandbox": 1, "ListContainers": 1})
+        has(other, "c", "d", "e", "new")
+        client.call("StopPodSandbox", pod_sandbox_id="alt.test__c")
+        for method in ("ListPodSandbox", "ListContainers"):
+            other.wait_for(method, 2, own=True)
+        client.call("ContainerStatus", container_id="alt.test__c")
+        go(proxy, other)
+        assert listed(client) == [*ALL, "alt.test__new"]
+
+    def test_is_not_asked_for_after_a_change_that_it_looks_at(self, client: Client, other: Runtime) -> None:
+        self.answered(other, client, {"ListPodSandbox": 1, "ListContainers": 1})
+        client.call("RemoveContainer", container_id="alt.test__c")
+        for method in ("ListPodSandbox", "ListContainers"):
+            client.call(method)
+        client.call("ExecSync", container_id="alt.test__c")
+        threading.Event().wait(REFRESH_DELAY + 0.5)
+        assert len(other.called("ListPodSandbox", own=True)) == len(other.called("ListContainers", own=True)) == 1
 
     def test_keeps_nobody_from_stopping(self, start_proxy: StartProxy, primary: Runtime, other: Runtime) -> None:
         release = threading.Event()

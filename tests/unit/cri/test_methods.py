@@ -247,6 +247,12 @@ def test_what_goes_over_the_wire_is_the_same_for_a_list_and_its_twin(name: str) 
     assert _within_entry(row.gives) == _within_entry(twin.gives)
 
 
+def test_the_lists_of_pods_and_containers_are_others_after_what_makes_starts_stops_or_removes_some() -> None:
+    wanted = {f"{what}PodSandbox" for what in ("Run", "Stop", "Remove")} | {"RestorePod"}
+    wanted |= {f"{what}Container" for what in ("Create", "Start", "Stop", "Remove")}
+    assert {name for name, row in METHODS.items() if row.moves} == wanted
+
+
 def test_a_container_needs_an_image() -> None:
     assert {name: row.requires for name, row in METHODS.items() if row.requires} == {
         "CreateContainer": "config.image.image"
