@@ -684,18 +684,19 @@ class TestARuntimeWithoutEvents:
     ) -> None:
         big = v1.PodSandboxStatus(id="p", labels={"big": "x" * 2 * MIB})
         other.answers["PodSandboxStatus"] = v1.PodSandboxStatusResponse(status=big)
-        for number in range(8):
+        # More than the buffers on the way take.
+        for number in range(20):
             pods.put(f"p{number}")
         stream = connect(proxied).stub("GetContainerEvents")(v1.GetEventsRequest())
         next(stream)
         other.wait_for("PodSandboxStatus", 2, own=True)
         threading.Event().wait(0.5)
         statuses, looks = len(other.called("PodSandboxStatus", own=True)), len(other.called("ListContainers", own=True))
-        assert statuses < 8
+        assert statuses < 20
         threading.Event().wait(0.3)
         assert len(other.called("ListContainers", own=True)) == looks
-        heard = [next(stream).container_id for _ in range(15)]
-        assert set(heard) == {f"alt.test__p{number}" for number in range(8)}
+        heard = [next(stream).container_id for _ in range(39)]
+        assert set(heard) == {f"alt.test__p{number}" for number in range(20)}
         stream.cancel()
 
     def test_that_hangs_is_found_to_be_not_there(
