@@ -26,6 +26,8 @@ DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
 
 REQUIRED = "required"
 """Of ``image_prefix``."""
+ALL = "all"
+"""Of ``digests`` and ``status``."""
 
 _LONGEST_PATH = 107
 """bytes: ``sun_path`` of ``struct sockaddr_un`` has 108, with the zero at the end (unix(7))."""
@@ -66,6 +68,10 @@ class Config:
     """Runtime handlers by which pods ask for an alternative runtime, beside the runtimes' ids."""
     image_prefix: str
     """``required`` if an image is an alternative runtime's by its name alone, ``optional`` if by other marks, too."""
+    digests: str
+    """Whose the image of a bare digest may be: ``all`` runtimes' or ``primary``, as in the Go program."""
+    status: str
+    """Whose status kubelet gets: that of ``all`` runtimes or ``primary``, as in the Go program."""
     stream_url: str
     """Where the primary's streaming server is, ``scheme://host[:port]``; empty if not given."""
     stream_port: int
@@ -77,7 +83,7 @@ class Config:
     absence_grace: float
     """Seconds for which lists have what an alternative runtime had before it went away; 0 for not at all."""
     event_poll: float
-    """Seconds between two looks at a runtime that has no events."""
+    """Seconds between two looks at a runtime that has no events; 0: it is not looked at."""
     max_message_size: int
     """Bytes."""
     verbosity: int
@@ -101,6 +107,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         listen,
         handlers,
         image_prefix=values["image-prefix"],
+        digests=values["digests"],
+        status=values["status"],
         stream_url=values["stream-url"],
         stream_port=values["stream-port"],
         connection_timeout=values["connection-timeout"],
@@ -327,10 +335,13 @@ def _boolean(text: str) -> bool:
     return _BOOLEANS[text]
 
 
-def _necessity(text: str) -> str:
-    if text not in ("optional", REQUIRED):
-        raise ValueError(f"{text!r} is neither optional nor required")
-    return text
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"{text!r} is neither {' nor '.join(choices)}")
+        return text
+
+    return read
 
 
 def _url(text: str) -> str:
@@ -382,11 +393,26 @@ _OPTIONS = (
     ),
     _Option(
         "image-prefix",
-        _necessity,
+        _one_of("optional", REQUIRED),
         "optional",
         "optional|required",
         "whether an image of an alternative runtime needs the runtime's id in front even where the request says"
         " otherwise whose it is: by its runtime handler, an annotation, or its pod",
+    ),
+    _Option(
+        "digests",
+        _one_of(ALL, "primary"),
+        ALL,
+        "all|primary",
+        "whether a bare digest stands for the image on all runtimes, and what several have is listed once, or for the"
+        " primary's alone",
+    ),
+    _Option(
+        "status",
+        _one_of(ALL, "primary"),
+        ALL,
+        "all|primary",
+        "whether the status is that of all runtimes, or the primary's alone",
     ),
     _Option(
         "stream-port",
@@ -416,11 +442,11 @@ _OPTIONS = (
     ),
     _Option(
         "event-poll",
-        _timeout,
+        _time,
         "1s",
         "TIME",
         "how long after one look an alternative runtime that has no container events is looked at again, for kubelet's"
-        " GetContainerEvents",
+        " GetContainerEvents; 0: it is not looked at",
     ),
     _Option("max-message-size", _size, "64Mi", "BYTES", "the largest message passed on"),
     _Option(

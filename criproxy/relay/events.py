@@ -58,12 +58,12 @@ class Blend(Streaming):
             else:
                 self.fail_as(branch, error or RpcError(Code.INTERNAL, "criproxy: no end"), trailers)
             return
-        if error is not None and error.code is Code.UNIMPLEMENTED:
+        if error is not None and error.code is Code.UNIMPLEMENTED and self.proxy.config.event_poll:
             self._poll(branch.backend)
             return
         if error is not None:
             self.leave_out(branch, error)
-        if error is None or branch.backend.available is not None:
+        if error is None or (error.code is not Code.UNIMPLEMENTED and branch.backend.available is not None):
             self.proxy.loop.call_later(REJOIN_INTERVAL, lambda: self.join(branch.backend))
 
     def _poll(self, backend: Backend) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Union
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import Merge, Method, To
+from criproxy.cri.methods import Method, To
 from criproxy.http2.connection import (
     Connection,
     DataReceived,
@@ -119,7 +119,7 @@ class Incoming(Origin):
             return Blend(self, backends)
         if row.to is To.CONNECTED:
             return Broadcast(self, backends)
-        if row.to is To.STATUS:
+        if row.to is To.STATUS and self.front.proxy.router.rules.status:
             return Survey(self, backends)
         if len(backends) == 1:
             return Lone(self, backends[0]) if row.twin else SingleCall(self, backends[0])
@@ -129,7 +129,7 @@ class Incoming(Origin):
             return _BY_DIGEST[row.digest](self, backends)
         if not row.rpc.server_streaming:
             return Gather(self, backends)
-        return Chain(self, backends) if row.merge is Merge.CONCATENATED else MergedStream(self, backends)
+        return MergedStream(self, backends) if self.front.proxy.router.merge(row) else Chain(self, backends)
 
 
 class Unasked(Call):

@@ -14,7 +14,7 @@ from typing import Dict, List, Optional
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.filter import sort_of
-from criproxy.cri.merge import Listed, in_messages, merge_of
+from criproxy.cri.merge import Listed, in_messages
 from criproxy.http2.headers import Block
 from criproxy.relay.absence import Sent
 from criproxy.relay.backend import Backend, Link
@@ -40,7 +40,7 @@ class Gather(FanOut):
 
     def __init__(self, origin: Origin, backends: List[Backend]) -> None:
         super().__init__(origin, backends)
-        self._merge = None if self.plan.method is None else merge_of(self.plan.method)
+        self._merge = None if self.plan.method is None else self.proxy.router.merge(self.plan.method)
         self._listed: Dict[Branch, Listed] = {}
 
     def on_message(self, branch: Branch, body: bytes) -> None:

@@ -6,6 +6,7 @@ row to a request's message; the functions that rename are compiled when a method
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -13,7 +14,8 @@ from google.protobuf.message import DecodeError
 
 from criproxy.cri.identity import TARGET_RUNTIME, Names, Runtimes, is_digest
 from criproxy.cri.incremental import Incremental
-from criproxy.cri.methods import METHODS, Kind, Mark, Method, To
+from criproxy.cri.merge import MergeOf, merge_of
+from criproxy.cri.methods import METHODS, Kind, Mark, Merge, Method, To
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.versions import Version, conversion, path_of, split_path
 from criproxy.http2.headers import Head, block_of, encode
@@ -117,19 +119,29 @@ class _Reading:
         self.takers: Dict[Tuple[Names, bool], Walk] = {}
 
 
+@dataclass(frozen=True)
+class Rules:
+    """Which of the ways that the Go program did not know are taken."""
+
+    marks: bool = True
+    """An image is of the runtime that a mark in the request names, and not by its own name alone."""
+    digests: bool = True
+    """A bare digest stands for the image on whichever runtime has it, and what several have is listed once."""
+    status: bool = True
+    """The status is that of all runtimes."""
+
+
 class Router:
     """Applies the methods' rows for a set of runtimes.
 
     ``stream_url`` gives the URL to put before a bare path. ``pods`` says which runtime a pod was started on, and is
-    told of those that are to be started. ``prefix_required``: whether an image's name alone says whose it is.
+    told of those that are to be started.
     """
 
-    def __init__(
-        self, runtimes: Runtimes, stream_url: Callable[[], str], pods: Pods, prefix_required: bool = False
-    ) -> None:
+    def __init__(self, runtimes: Runtimes, stream_url: Callable[[], str], pods: Pods, rules: Rules) -> None:
         self.runtimes = runtimes
+        self.rules = rules
         self._pods = pods
-        self._prefix_required = prefix_required
         self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.alternatives)
         self._stream_url = stream_url
         self._readings = {row.name: _Reading(row) for row in METHODS.values()}
@@ -137,7 +149,7 @@ class Router:
 
     def route(self, row: Method, body: bytes) -> Route:
         """Where a call goes. Raises RpcError if the request is not one that can go anywhere."""
-        if row.to is To.PRIMARY:
+        if row.to is To.PRIMARY or (row.to is To.STATUS and not self.rules.status):
             return Route(self._all[:1], body)
         if row.to in (To.CONNECTED, To.EVENTS, To.STATUS):
             return Route(self._all, body)
@@ -154,7 +166,7 @@ class Router:
         if reading.starts is not None:
             # Whether that works is not waited for: nobody asks for a pod that could not be started.
             self._pods.note(reading.starts(request), names.runtime)
-        if row.digest is not To.PRIMARY and not names.runtime and is_digest(reading.by(request)):
+        if row.digest is not To.PRIMARY and not names.runtime and self._is_anybodys(reading.by(request)):
             return Route(self._all, body)
         return Route((names,), self._renamed(row, reading, names, request, body, marked))
 
@@ -164,7 +176,7 @@ class Router:
             value = get(request)
             if kind is Kind.ID and value:
                 owners.add(self.runtimes.of_id(value))
-            elif value and not is_digest(value):
+            elif value and not self._is_anybodys(value):
                 owners.add(self.runtimes.of_image(value))
         if not owners:
             return Route(self._all, body)
@@ -179,7 +191,7 @@ class Router:
             return self._target_of_pod(reading, request)
         value = reading.by(request)
         names = self.runtimes.of_id(value) if row.to is To.OWNER else self.runtimes.of_image(value)
-        if self._prefix_required or not reading.marks:
+        if not (self.rules.marks and reading.marks):
             return names, False
         if row.to is To.IMAGE and names.runtime:
             return names, False
@@ -187,6 +199,16 @@ class Router:
         if row.to is To.IMAGE and marked is not None:
             return marked, True
         return names, marked is names
+
+    def _is_anybodys(self, image: bytes) -> bool:
+        """Whether an image's name does not say whose it is."""
+        return self.rules.digests and is_digest(image)
+
+    def merge(self, row: Method) -> Optional[MergeOf]:
+        """How the answers of several runtimes are merged; None if the concatenation of them is it."""
+        if row.merge is Merge.ONE_OF_AN_IMAGE and not self.rules.digests:
+            return None
+        return merge_of(row)
 
     def _target_of_pod(self, reading: _Reading, request: Any) -> Tuple[Names, bool]:
         chosen: Optional[Names] = None
@@ -205,7 +227,7 @@ class Router:
                 chosen = names
         if chosen is None:
             return self.runtimes.primary, False
-        return chosen, not self._prefix_required
+        return chosen, self.rules.marks
 
     def _marked(self, mark: Mark, value: Any) -> Optional[Names]:
         """The alternative runtime that a mark names, if it names one."""

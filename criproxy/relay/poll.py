@@ -99,7 +99,10 @@ class Poll:
             self._look_later()
 
     def _look_later(self) -> None:
-        self._timer = self._proxy.loop.call_later(self._proxy.config.event_poll, self._look)
+        seconds = self._proxy.config.event_poll
+        # A reload may have ended the looking.
+        if seconds:
+            self._timer = self._proxy.loop.call_later(seconds, self._look)
 
     @property
     def _may_go_on(self) -> bool:

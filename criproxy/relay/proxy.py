@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Callable, Dict, Optional, Set, Tuple
 
-from criproxy.config import REQUIRED, Config
+from criproxy.config import ALL, REQUIRED, Config
 from criproxy.cri.identity import Names, Runtimes
 from criproxy.relay.absence import LastKnown
 from criproxy.relay.backend import Backend
@@ -13,7 +13,7 @@ from criproxy.relay.events import Blend
 from criproxy.relay.frontend import FrontConnection, Listener
 from criproxy.relay.grpc import Code, RpcError
 from criproxy.relay.loop import Loop
-from criproxy.relay.plan import Router
+from criproxy.relay.plan import Router, Rules
 from criproxy.relay.pods import Pods
 from criproxy.report.log import Log
 
@@ -57,9 +57,9 @@ class Proxy:
         there = {(backend.names.runtime, backend.path): backend for backend in self._backends.values()}
         primary, *alternatives = self.config.runtimes
         runtimes = Runtimes((runtime.id for runtime in alternatives), self.config.handlers)
-        self.router = Router(
-            runtimes, lambda: self._stream_url(self.config), self._pods, self.config.image_prefix == REQUIRED
-        )
+        config = self.config
+        rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
+        self.router = Router(runtimes, lambda: self._stream_url(self.config), self._pods, rules)
         self._backends = {}
         for names, runtime in zip((runtimes.primary, *runtimes.alternatives), (primary, *alternatives)):
             backend = there.get((runtime.id, runtime.path))
@@ -203,4 +203,4 @@ class Proxy:
 
 def _naming(config: Config) -> Tuple[object, ...]:
     """What decides how things are called and whose they are."""
-    return config.runtimes, config.handlers, config.image_prefix
+    return config.runtimes, config.handlers, config.image_prefix, config.digests, config.status

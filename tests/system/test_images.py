@@ -565,3 +565,27 @@ def test_what_is_not_shared_goes_through_as_the_primary_has_written_it(
     have(other, "ListImages", [image("x")])
     call = client.channel.unary_unary("/runtime.v1.ImageService/ListImages")
     assert call(b"", timeout=PATIENCE).startswith(primary.answers["ListImages"])
+
+
+class TestWhereDigestsAreThePrimarys:
+    @pytest.fixture
+    def client(self, start_proxy: StartProxy, connect: Connect, primary: Runtime, other: Runtime) -> Client:
+        """A client of a proxy that does as the Go program did."""
+        return connect(start_proxy(primary, {"alt.test": other}, "--digests", "primary"))
+
+    @pytest.mark.parametrize("method", ["ImageStatus", "RemoveImage", "ListImages"])
+    def test_nobody_else_is_asked_for_one(self, method: str, client: Client, primary: Runtime, other: Runtime) -> None:
+        client.call(method, **({"filter": OF_DIGEST} if method == "ListImages" else OF_DIGEST))
+        assert primary.called(method)
+        assert not other.called(method)
+
+    @LISTS
+    def test_each_runtime_has_its_own_entry_of_an_image(
+        self, method: str, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        for runtime in (primary, other):
+            listed = v1.ListImagesResponse(images=[image(runtime.name)]).SerializeToString()
+            runtime.answers[method] = (lambda *_, listed=listed: [listed]) if method == "StreamImages" else listed
+        answer = client.call(method)
+        images = [each for part in (answer if method == "StreamImages" else [answer]) for each in part.images]
+        assert [list(each.repo_tags) for each in images] == [["primary:1"], ["alt.test/other:1"]]

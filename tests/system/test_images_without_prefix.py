@@ -120,6 +120,15 @@ class TestAPull:
         client.call("PullImage", image={"image": "busybox"}, sandbox_config={"metadata": {"uid": "1"}})
         assert asked(runtimes, "PullImage") == [""]
 
+    def test_is_for_the_runtime_that_has_listed_the_pod_if_it_was_started_before_us(
+        self, client: Client, runtimes: Dict[str, Runtime]
+    ) -> None:
+        pod = v1.PodSandbox(id="p", metadata=v1.PodSandboxMetadata(uid="old"))
+        runtimes["gamma.test"].answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[pod])
+        assert [item.id for item in client.call("ListPodSandbox").items] == ["gamma.test__p"]
+        client.call("PullImage", image={"image": "busybox"}, sandbox_config={"metadata": {"uid": "old"}})
+        assert asked(runtimes, "PullImage") == ["gamma.test"]
+
     def test_of_what_says_otherwise_is_not_for_the_pod_s_runtime(
         self, client: Client, runtimes: Dict[str, Runtime]
     ) -> None:

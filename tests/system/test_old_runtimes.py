@@ -764,6 +764,18 @@ def test_events_are_unimplemented_where_only_the_primary_has_none(
     assert len(other.called("ListPodSandbox", own=True)) == before
 
 
+def test_nothing_is_looked_at_where_nothing_is_to_be(
+    start_proxy: StartProxy, connect: Connect, listening: Callable[..., Events], silent: Runtime, other: Runtime
+) -> None:
+    lack(other, "GetContainerEvents")
+    proxy = start_proxy(silent, {"alt.test": other}, "--event-poll", "0", "--absence-grace", "0")
+    listening(connect(proxy))
+    proxy.wait_for_log('GetContainerEvents is answered without runtime "alt.test": UNIMPLEMENTED')
+    threading.Event().wait(1.2)
+    assert not other.called("ListPodSandbox", own=True)
+    assert len(other.called("GetContainerEvents")) == 1
+
+
 def test_a_runtime_of_a_version_without_events_is_looked_at(
     runtime: MakeRuntime, silent: Runtime, start_proxy: StartProxy, connect: Connect, listening: Callable[..., Events]
 ) -> None:

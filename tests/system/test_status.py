@@ -441,3 +441,21 @@ class TestInfo:
         proxy.wait_for_log("LEAVE: /runtime.v1.RuntimeService/RuntimeConfig()")
         assert proxy.logged("<redacted>")
         assert not proxy.logged("secret")
+
+
+class TestWhereItIsThePrimarys:
+    def test_nobody_else_is_asked(
+        self, start_proxy: StartProxy, connect: Connect, primary: Runtime, other: Runtime
+    ) -> None:
+        client = connect(start_proxy(primary, {"alt.test": other}, "--status", "primary"))
+        assert conditions(asked(client, verbose=True)) == FINE
+        assert not other.called("Status")
+
+    def test_it_is_waited_for(
+        self, start_proxy: StartProxy, connect: Connect, absent: Callable[[str], Runtime]
+    ) -> None:
+        options = ("--status", "primary", "--connection-timeout", "0.2")
+        client = connect(start_proxy(absent("late"), {}, *options, connected=0))
+        code, text = client.fail("Status")
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert "is not available" in text

@@ -21,6 +21,8 @@ OPTIONS = {
     "connect": ("/one.sock", "/two.sock", "/three.sock"),
     "listen": ("one.sock", "two.sock", "three.sock"),
     "image-prefix": ("required", "optional", "required"),
+    "digests": ("primary", "all", "primary"),
+    "status": ("primary", "all", "primary"),
     "stream-port": ("1", "2", "3"),
     "stream-url": ("http://one", "http://two", "http://three"),
     "connection-timeout": ("1", "2", "3"),
@@ -77,6 +79,8 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         listen="/run/criproxy.sock",
         handlers=(),
         image_prefix="optional",
+        digests="all",
+        status="all",
         stream_url="",
         stream_port=11250,
         connection_timeout=5.0,
@@ -383,6 +387,8 @@ def test_the_socket_may_be_written_as_grpc_does() -> None:
         ("verbosity", ["", "-1", "x", "3.0", "0x3", "2147483648"]),
         ("log-to-stderr", ["yes", "2", "tRue"]),
         ("image-prefix", ["", "true", "none"]),
+        ("digests", ["", "none", "ALL"]),
+        ("status", ["", "none", "ALL"]),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(
@@ -407,7 +413,7 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(o
     assert value_of(parse([f"-{option}={first}", *from_file], environ), option) == first
     assert value_of(parse(from_file, environ), option) == second
     assert value_of(parse(from_file, {}), option) == third
-    if option not in ("log-to-stderr", "image-prefix"):  # which have but two values
+    if option not in ("log-to-stderr", "image-prefix", "digests", "status"):  # which have but two values
         assert value_of(parse([], {}), option) not in (first, second, third)
 
 
