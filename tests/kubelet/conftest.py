@@ -13,6 +13,10 @@ from tests.node import debs
 from tests.node.layouts import FULL, NODEPS
 from tests.node.node import Node
 
+from .kubelet import Kubelet
+from .node import KubeletNode
+from .pods import NAMES, web
+
 _UNITS = ("criproxy", "kubelet", "containerd", "containerd-b", "dockershim")
 _SHOWN = 60
 """How many lines of each unit's journal are shown with a failure."""
@@ -54,3 +58,21 @@ def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
     with ExitStack() as nodes:
         folder = tmp_path_factory.mktemp("node")
         yield lambda kind, *arguments: nodes.enter_context(kind(folder, *arguments))
+
+
+@pytest.fixture(scope="module")
+def node(boot: Boot) -> KubeletNode:
+    """A node whose kubelet runs on criproxy: the package was installed while kubelet ran on the primary runtime."""
+    node: KubeletNode = boot(KubeletNode)
+    node.install()
+    return node
+
+
+@pytest.fixture(scope="module")
+def kubelet(node: KubeletNode) -> Kubelet:
+    """Its kubelet, with a pod on each runtime that is ready."""
+    kubelet = Kubelet(node)
+    for runtime, name in NAMES.items():
+        kubelet.add(name, runtime.annotations, web(runtime))
+    kubelet.ready(*NAMES.values())
+    return kubelet

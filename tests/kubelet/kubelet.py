@@ -73,9 +73,9 @@ class Kubelet:
         suffix = "-node"  # which kubelet puts behind the names of static pods: its own
         return {item["metadata"]["name"][: -len(suffix)]: Pod.of(item["status"]) for item in items}
 
-    def ready(self, *names: str) -> Dict[str, Pod]:
-        """These pods, when all of them are ready."""
-        seen = eventually(self.pods, lambda pods: all(name in pods and pods[name].ready for name in names), PATIENCE)
+    def ready(self, *names: str, within: float = PATIENCE) -> Dict[str, Pod]:
+        """These pods, when all of them are ready, at the latest after that many seconds."""
+        seen = eventually(self.pods, lambda pods: all(name in pods and pods[name].ready for name in names), within)
         assert {name for name in names if name in seen and seen[name].ready} == set(names), seen
         return {name: seen[name] for name in names}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict
+from typing import Dict, List, Set
 
 from tests.containerd.images import Image
 from tests.containerd.runtime import PAUSE, cni, config
@@ -185,6 +185,20 @@ class KubeletNode(Node):
             self.run("mount", "--bind", shown, f"/proc/sys/{name}")
         self.run("sh", "-ec", _PREPARATION)
 
-    def direct(self, runtime: Runtime) -> Any:
-        """A client of a runtime, past criproxy."""
-        return self.client(runtime.socket)
+    # What is on the runtimes, past criproxy.
+
+    def pods_of(self, runtime: Runtime) -> List[str]:
+        """The names of a runtime's pods."""
+        with self.client(runtime.socket) as client:
+            return [item.metadata.name for item in client.ListPodSandbox().items]
+
+    def containers_of(self, runtime: Runtime) -> Set[str]:
+        """The containers that a runtime has running, as kubelet calls them."""
+        with self.client(runtime.socket) as client:
+            running = {"state": {"state": client.api.CONTAINER_RUNNING}}
+            return {runtime.outer_id(each.id) for each in client.ListContainers(filter=running).containers}
+
+    def images_of(self, runtime: Runtime) -> Set[str]:
+        """The names of a runtime's images."""
+        with self.client(runtime.socket) as client:
+            return {name for image in client.ListImages().images for name in image.repo_tags}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from .node import IMAGE, Runtime
+from .node import ALTERNATIVE, IMAGE, PRIMARY, Runtime
 
+NAMES = {PRIMARY: "on-primary", ALTERNATIVE: "on-alternative"}
+"""The pods that a test finds there, on both runtimes."""
 PORT = 8080
 """Where a web pod serves its page."""
-KILLED = 137
-"""The exit status of a process that was killed."""
 
 _SERVE = "echo $NAME has started; exec httpd -f -p 8080 -h /data"
 _ANSWER = "while read -r line; do echo $NAME has heard $line; done"

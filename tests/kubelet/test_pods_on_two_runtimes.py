@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Dict, List, Set
+from typing import Dict
 
 import pytest
 
@@ -11,30 +11,9 @@ from tests.containerd.images import Image
 from tests.containerd.service import eventually
 from tests.containerd.websocket import STATUS, STDERR, STDIN, STDOUT, Stream
 
-from .conftest import Boot
 from .kubelet import Kubelet
 from .node import ALTERNATIVE, BOTH, PATIENCE, PRIMARY, KubeletNode, Runtime
-from .pods import PORT, sleeping, web
-
-NAMES = {PRIMARY: "on-primary", ALTERNATIVE: "on-alternative"}
-
-
-@pytest.fixture(scope="module")
-def node(boot: Boot) -> KubeletNode:
-    """A node whose kubelet runs on criproxy: the package was installed while kubelet ran on the primary runtime."""
-    node: KubeletNode = boot(KubeletNode)
-    node.install()
-    return node
-
-
-@pytest.fixture(scope="module")
-def kubelet(node: KubeletNode) -> Kubelet:
-    """Its kubelet, with a pod on each runtime that is ready."""
-    kubelet = Kubelet(node)
-    for runtime, name in NAMES.items():
-        kubelet.add(name, runtime.annotations, web(runtime))
-    kubelet.ready(*NAMES.values())
-    return kubelet
+from .pods import NAMES, PORT, sleeping
 
 
 @pytest.fixture(params=BOTH, ids=str)
@@ -48,25 +27,6 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 def pod(runtime: Runtime) -> str:
     """The pod on it."""
     return NAMES[runtime]
-
-
-def containers_of(node: KubeletNode, runtime: Runtime) -> Set[str]:
-    """The containers that a runtime has running, as kubelet calls them."""
-    with node.direct(runtime) as client:
-        running = {"state": {"state": client.api.CONTAINER_RUNNING}}
-        return {runtime.outer_id(each.id) for each in client.ListContainers(filter=running).containers}
-
-
-def pods_of(node: KubeletNode, runtime: Runtime) -> List[str]:
-    """The names of the pods that a runtime has."""
-    with node.direct(runtime) as client:
-        return [item.metadata.name for item in client.ListPodSandbox().items]
-
-
-def images_of(node: KubeletNode, runtime: Runtime) -> Set[str]:
-    """The names of a runtime's images."""
-    with node.direct(runtime) as client:
-        return {name for image in client.ListImages().images for name in image.repo_tags}
 
 
 def all_of(stream: Stream) -> Dict[int, bytes]:
@@ -92,7 +52,7 @@ def test_the_containers_are_in_the_runtime_that_was_asked_for_and_in_no_other(
 ) -> None:
     pods = kubelet.ready(*NAMES.values())
     for runtime in BOTH:
-        assert containers_of(node, runtime) == set(pods[NAMES[runtime]].ids.values())
+        assert node.containers_of(runtime) == set(pods[NAMES[runtime]].ids.values())
     assert all(id.startswith("containerd.io__") for id in pods[NAMES[ALTERNATIVE]].ids.values())
     assert not any("__" in id for id in pods[NAMES[PRIMARY]].ids.values())
 
@@ -147,7 +107,7 @@ def test_a_container_whose_process_is_killed_is_started_again_and_only_it(
     after = kubelet.ready(*NAMES.values())
     assert after[pod].restarts == {**before[pod].restarts, "main": before[pod].restarts["main"] + 1}
     assert after[pod].ids["answering"] == before[pod].ids["answering"]
-    assert after[pod].ids["main"] in containers_of(node, runtime)
+    assert after[pod].ids["main"] in node.containers_of(runtime)
     assert {name: seen for name, seen in after.items() if name != pod} == {
         name: seen for name, seen in before.items() if name != pod
     }
@@ -159,7 +119,7 @@ def test_of_pods_that_are_deleted_nothing_remains(node: KubeletNode, kubelet: Ku
     names = {runtime: f"short-lived-{NAMES[runtime]}" for runtime in BOTH}
 
     def left() -> Dict[Runtime, int]:
-        return {runtime: sum(name.startswith("short") for name in pods_of(node, runtime)) for runtime in BOTH}
+        return {runtime: sum(name.startswith("short") for name in node.pods_of(runtime)) for runtime in BOTH}
 
     for runtime, name in names.items():
         kubelet.add(name, runtime.annotations, sleeping(runtime))
@@ -181,15 +141,15 @@ def test_an_unused_image_of_the_alternative_runtime_is_collected_and_only_that(
 ) -> None:
     unused = "docker.io/library/unused:test"
     node.load(Image(node.busybox, ["sh"], ["sh", "-c", "nobody runs this"]), unused, ALTERNATIVE.socket)
-    before = {runtime: images_of(node, runtime) for runtime in BOTH}
+    before = {runtime: node.images_of(runtime) for runtime in BOTH}
     assert unused in before[ALTERNATIVE]
     # The filesystem whose room counts is the primary runtime's.
     filler = f"{PRIMARY.folder}/filler"
     node.run("fallocate", "--length", "480M", filler)
     try:
-        eventually(lambda: images_of(node, ALTERNATIVE), lambda names: unused not in names, PATIENCE)
+        eventually(lambda: node.images_of(ALTERNATIVE), lambda names: unused not in names, PATIENCE)
     finally:
         node.path(filler).unlink()
-    after = {runtime: images_of(node, runtime) for runtime in BOTH}
+    after = {runtime: node.images_of(runtime) for runtime in BOTH}
     assert after == {PRIMARY: before[PRIMARY], ALTERNATIVE: before[ALTERNATIVE] - {unused}}
     kubelet.ready(*NAMES.values())
