@@ -11,14 +11,16 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import grpc
 
+from criproxy.cri.methods import METHODS, Loud
 from criproxy.cri.schema import Rpc, load
 from criproxy.demo.messages import MESSAGES, CriError, Msg
 from criproxy.demo.pods import run_pod
 from criproxy.demo.runtime import Runtime
+from criproxy.demo.state import StateFile
 
 VERSIONS = ("v1", "v1alpha2")
 AFTER_V1ALPHA2 = frozenset(
@@ -51,10 +53,14 @@ Handler = Callable[[Msg, Any], Any]
 
 
 class Service:
-    """A runtime as gRPC's server wants it: its methods' handlers, one call at a time."""
+    """A runtime as gRPC's server wants it: its methods' handlers, one call at a time.
 
-    def __init__(self, runtime: Runtime) -> None:
+    ``file``: where what the runtime has is to be kept; there before a call that changes it is answered.
+    """
+
+    def __init__(self, runtime: Runtime, file: Optional[StateFile] = None) -> None:
         self._runtime = runtime
+        self._file = file
         self._lock = threading.Lock()
 
     def handlers(self, version: str) -> List[Any]:
@@ -74,7 +80,7 @@ class Service:
         elif rpc.name == "Version":
             answer = self._version(version)
         elif hasattr(self._runtime, rpc.name):
-            answer = self._answer(getattr(self._runtime, rpc.name))
+            answer = self._answer(getattr(self._runtime, rpc.name), METHODS[rpc.name].loud == Loud.CHANGES)
         else:
             return None
         make = grpc.unary_stream_rpc_method_handler if rpc.server_streaming else grpc.unary_unary_rpc_method_handler
@@ -84,13 +90,15 @@ class Service:
             response_serializer=MESSAGES[rpc.response].SerializeToString,
         )
 
-    def _answer(self, method: Callable[[Msg], Any]) -> Handler:
+    def _answer(self, method: Callable[[Msg], Any], changes: bool) -> Handler:
         """Answers with what the runtime's method gives: a message, or a list of them for a stream."""
 
         def answer(request: Msg, context: Any) -> Any:
             try:
                 with self._lock:
                     given = method(request)
+                    if changes and self._file is not None:
+                        self._file.save(self._runtime)
             except CriError as error:
                 context.abort(grpc.StatusCode[error.code], str(error))
             return iter(given) if isinstance(given, list) else given
@@ -128,10 +136,17 @@ def main(argv: Sequence[str]) -> int:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     runtime = Runtime(options.name, options.stream_url, handlers=options.handler)
+    file = StateFile(options.state) if options.state else None
+    try:
+        if file is not None:
+            file.load(runtime)
+    except (OSError, ValueError) as error:
+        print(f"criproxy demo-runtime: {options.state}: {error}", file=sys.stderr)
+        return 1
     for namespace, name, images in options.seed:
         run_pod(lambda method, **fields: _call(runtime, method, fields), namespace, name, images)
     try:
-        server = serve(runtime, options.listen, options.version or VERSIONS)
+        server = serve(runtime, options.listen, options.version or VERSIONS, file)
     except OSError as error:
         print(f"criproxy demo-runtime: cannot listen on {options.listen}: {error}", file=sys.stderr)
         return 1
@@ -143,12 +158,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def serve(runtime: Runtime, path: str, versions: Sequence[str]) -> Any:
-    """A server of the runtime on a unix socket, started. Raises OSError if the socket is not to be had."""
+def serve(runtime: Runtime, path: str, versions: Sequence[str], file: Optional[StateFile] = None) -> Any:
+    """A server of the runtime on a unix socket, started, which keeps what it has in the file if there is one.
+
+    Raises OSError if the socket is not to be had.
+    """
     if is_served(path):
         raise OSError("another process serves it")
     size = [("grpc.max_receive_message_length", _MESSAGE_SIZE), ("grpc.max_send_message_length", _MESSAGE_SIZE)]
-    service = Service(runtime)
+    service = Service(runtime, file)
     handlers = [handler for version in versions for handler in service.handlers(version)]
     server = grpc.server(ThreadPoolExecutor(_WORKERS), handlers=handlers, options=size)
     try:
@@ -192,6 +210,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="a runtime handler that pods can ask for, repeatable (default: none but the one without a name)",
+    )
+    parser.add_argument(
+        "--state", default="", metavar="FILE", help="where to keep what there is, for the next start (default: nowhere)"
     )
     parser.add_argument(
         "--seed",
