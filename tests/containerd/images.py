@@ -20,15 +20,17 @@ _DATE = "2020-01-01T00:00:00Z"
 
 
 class Image:
-    """An OCI image of one layer: a busybox and links to it.
+    """An OCI image of one layer: a busybox, links to it, and ``more`` files and directories by their places there.
 
     ``blobs``: its parts by digest (``sha256:…``), ``manifest`` and ``config`` being the digests of two of them; a
     runtime knows an image by the latter. Images of the same command are the same.
     """
 
-    def __init__(self, busybox: Path, applets: Sequence[str], command: Sequence[str]) -> None:
+    def __init__(
+        self, busybox: Path, applets: Sequence[str], command: Sequence[str], more: Mapping[str, Path] = {}
+    ) -> None:
         self.blobs: Dict[str, bytes] = {}
-        layer = _layer(busybox, applets)
+        layer = _layer(busybox, applets, more)
         config = {
             "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
@@ -111,7 +113,7 @@ class _RegistryHandler(BaseHTTPRequestHandler):
             self.wfile.write(blobs[digest])
 
 
-def _layer(busybox: Path, applets: Sequence[str]) -> bytes:
+def _layer(busybox: Path, applets: Sequence[str], more: Mapping[str, Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
@@ -124,6 +126,8 @@ def _layer(busybox: Path, applets: Sequence[str]) -> bytes:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        for place, path in more.items():
+            tar.add(path, place)
     return buffer.getvalue()
 
 

@@ -79,6 +79,17 @@ class Kubelet:
         assert {name for name in names if name in seen and seen[name].ready} == set(names), seen
         return {name: seen[name] for name in names}
 
+    def await_looks(self, count: int) -> None:
+        """Comes back when it has looked that many times, once a second, at what there is on the runtimes."""
+        goal = self._looks() + count
+        assert eventually(self._looks, lambda looks: looks >= goal, PATIENCE) >= goal, "kubelet looks no more"
+
+    def _looks(self) -> int:
+        name = "kubelet_pleg_relist_duration_seconds_count "
+        return next(
+            int(line[len(name) :]) for line in self._ask("GET", "/metrics").splitlines() if line.startswith(name)
+        )
+
     def logs(self, pod: str, container: str) -> str:
         """What a container has written."""
         return self._ask("GET", f"/containerLogs/{self._path(pod)}/{container}")
