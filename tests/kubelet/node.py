@@ -21,7 +21,8 @@ IMAGE = "docker.io/library/busybox:test"
 """An image that both runtimes have."""
 _APPLETS = ("cat", "echo", "hostname", "httpd", "rm", "sh", "sleep", "touch", "true")
 _CONFIG = "/var/lib/kubelet/config.yaml"
-_ENVIRONMENT = "/var/lib/kubelet/kubeadm-flags.env"
+ENVIRONMENT = "/var/lib/kubelet/kubeadm-flags.env"
+"""Where kubeadm keeps flags of kubelet."""
 _FLAGS = (
     "--container-runtime=remote",
     f"--container-runtime-endpoint=unix://{CONTAINERD}",
@@ -69,7 +70,7 @@ Description=kubelet: The Kubernetes Node Agent
 
 [Service]
 Environment=AWS_EC2_METADATA_DISABLED=true
-EnvironmentFile=-{_ENVIRONMENT}
+EnvironmentFile=-{ENVIRONMENT}
 EnvironmentFile=-{DEFAULTS}
 ExecStart=/usr/bin/kubelet --config={_CONFIG} $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
 Restart=always
@@ -108,7 +109,7 @@ LAYOUT = Layout(
     package=FULL,
     version="1.20.2",
     packaged={"/usr/lib/systemd/system/kubelet.service": _UNIT, DEFAULTS: "KUBELET_EXTRA_ARGS=\n"},
-    files={_ENVIRONMENT: f'KUBELET_KUBEADM_ARGS="{" ".join(_FLAGS)}"\n', _CONFIG: CONFIG, f"{MANIFESTS}/.keep": ""},
+    files={ENVIRONMENT: f'KUBELET_KUBEADM_ARGS="{" ".join(_FLAGS)}"\n', _CONFIG: CONFIG, f"{MANIFESTS}/.keep": ""},
     flags=(f"--config={_CONFIG}", *_FLAGS),
     added=(),
     primary=CONTAINERD,
@@ -155,9 +156,9 @@ class KubeletNode(Node):
     def __init__(self, folder: Path, layout: Layout = LAYOUT) -> None:
         super().__init__(layout, folder)
 
-    def kubelet_program(self) -> debs.File:
-        """Kubernetes' own."""
-        return program(KUBELET), 0o755
+    def programs(self) -> Dict[str, debs.File]:
+        """Kubernetes' own kubelet."""
+        return {self.layout.program[0]: (program(KUBELET), 0o755)}
 
     def start_runtimes(self) -> None:
         """Starts both containerds, with the images that the tests need."""
@@ -171,12 +172,13 @@ class KubeletNode(Node):
         self.run("systemctl", "--quiet", "enable", "--now", "containerd-b")
         for runtime in BOTH:
             self.write(f"{runtime.folder}/cni/net.conflist", cni(Path(runtime.folder), runtime.network))
-            self.load(Image(self.busybox, _APPLETS, ["sh"]), IMAGE, runtime.socket)
-        self.load(
-            Image(self.busybox, ["sh", "sleep"], ["sh", "-c", "trap exit TERM; sleep 86400 & wait"]),
-            PAUSE,
-            ALTERNATIVE.socket,
-        )
+            self.load(self.image, IMAGE, runtime.socket)
+        self.load(self.pause, PAUSE, ALTERNATIVE.socket)
+
+    @property
+    def image(self) -> Image:
+        """What the tests' containers are made of."""
+        return Image(self.busybox, _APPLETS, ["sh"])
 
     def _prepare(self) -> None:
         for name, value in _SYSCTLS.items():

@@ -9,11 +9,12 @@ import pytest
 
 from tests.containerd.images import Image
 from tests.containerd.service import eventually
-from tests.containerd.websocket import STATUS, STDERR, STDIN, STDOUT, Stream
+from tests.containerd.websocket import STATUS, STDERR, STDIN, STDOUT
 
 from .kubelet import Kubelet
 from .node import ALTERNATIVE, BOTH, PATIENCE, PRIMARY, KubeletNode, Runtime
 from .pods import NAMES, PORT, sleeping
+from .streams import all_of, until
 
 
 @pytest.fixture(params=BOTH, ids=str)
@@ -27,24 +28,6 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 def pod(runtime: Runtime) -> str:
     """The pod on it."""
     return NAMES[runtime]
-
-
-def all_of(stream: Stream) -> Dict[int, bytes]:
-    """All that comes on each channel."""
-    said: Dict[int, bytes] = {}
-    for channel, data in stream:
-        said[channel] = said.get(channel, b"") + data
-    return said
-
-
-def until(stream: Stream, channel: int, wanted: bytes) -> bytes:
-    """What comes on a channel until all that is wanted has come, or the stream ends."""
-    said = b""
-    for number, data in stream:
-        said += data if number == channel else b""
-        if wanted in said:
-            break
-    return said
 
 
 def test_the_containers_are_in_the_runtime_that_was_asked_for_and_in_no_other(

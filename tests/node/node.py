@@ -59,8 +59,12 @@ class Node(Machine):
         text = config(Path("/var/lib/containerd"), Path(CONTAINERD))
         self.write("/etc/containerd/config.toml", text)
         self.run("systemctl", "--quiet", "enable", "--now", "containerd")
-        pause = Image(self.busybox, ["sh", "sleep"], ["sh", "-c", "trap exit TERM; sleep 86400 & wait"])
-        self.load(pause, PAUSE, CONTAINERD)
+        self.load(self.pause, PAUSE, CONTAINERD)
+
+    @property
+    def pause(self) -> Image:
+        """What pods are held by."""
+        return Image(self.busybox, ["sh", "sleep"], ["sh", "-c", "trap exit TERM; sleep 86400 & wait"])
 
     @property
     def busybox(self) -> Path:
@@ -69,11 +73,15 @@ class Node(Machine):
 
     def load(self, image: Image, name: str, socket: str) -> None:
         """Makes an image known by that name to the containerd on a socket."""
+        self.load_with(
+            ["ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", "--no-unpack"], image, name
+        )
+
+    def load_with(self, command: Sequence[str], image: Image, name: str) -> None:
+        """The same, with a command that takes an archive."""
         archive = self.path("/run/image.tar")
         image.save(archive, [name])
-        self.run(
-            "ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", "--no-unpack", "/run/image.tar"
-        )
+        self.run(*command, "/run/image.tar")
         archive.unlink()
 
     # kubelet.
@@ -97,15 +105,15 @@ class Node(Machine):
             if path not in self.layout.packaged:
                 self.write(path, text)
 
-    def kubelet_program(self) -> debs.File:
-        """kubelet itself: here one that only notes what it is started with."""
-        return _stand_in(self.layout.version), 0o755
+    def programs(self) -> Dict[str, debs.File]:
+        """kubelet itself, here one that only notes what it is started with, by its path."""
+        return {self.layout.program[0]: (_stand_in(self.layout.version), 0o755)}
 
     def kubelet_deb(self, release: str = "1.1", changed: Mapping[str, str] = {}) -> Path:
         """kubelet's package. ``changed``: files of it that are others than the layout's."""
         texts = {**self.layout.packaged, **changed}
         files: Dict[str, debs.File] = {path: (text, 0o644) for path, text in texts.items()}
-        files[self.layout.program[0]] = self.kubelet_program()
+        files.update(self.programs())
         version = f"{self.layout.version}-{release}"
         return debs.make(self.folder, "kubelet", version, files, {"postinst": _POSTINST})
 
