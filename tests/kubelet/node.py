@@ -16,6 +16,8 @@ from .programs import KUBELET, program
 
 PATIENCE = 120.0
 """How long kubelet may take for what it does by and by, seconds: it tidies up once a minute."""
+ADDRESS = "203.0.113.1"
+"""The node's own."""
 MANIFESTS = "/etc/kubernetes/manifests"
 IMAGE = "docker.io/library/busybox:test"
 """An image that both runtimes have."""
@@ -91,7 +93,7 @@ nodeStatusUpdateFrequency: 1s
 cgroupDriver: cgroupfs
 failSwapOn: false
 oomScoreAdj: 0
-address: 127.0.0.1
+address: 0.0.0.0
 port: 10250
 authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
 authorization: {{mode: AlwaysAllow}}
@@ -141,9 +143,9 @@ _SYSCTLS = {
     "kernel/keys/root_maxbytes": 25000000,
 }
 # An address and a way out, for kubelet to take for the node's own; it leads nowhere. And a kernel log that stays empty.
-_PREPARATION = """
+_PREPARATION = f"""
 busybox ip link add node0 type bridge
-busybox ip address add 203.0.113.1/24 dev node0
+busybox ip address add {ADDRESS}/24 dev node0
 busybox ip link set node0 up
 busybox ip route add default via 203.0.113.254
 ln -s null /dev/kmsg

@@ -39,7 +39,15 @@ def sleeping(runtime: Runtime, image: str = IMAGE) -> Dict[str, Any]:
     return {"containers": [{**_container(runtime, "main", "exec sleep 86400", image)}], "volumes": [_VOLUME]}
 
 
+def listening(runtime: Runtime) -> Dict[str, Any]:
+    """The spec of a pod that ends when it has heard a line."""
+    listens = {**_container(runtime, "main", "read -r line; echo $NAME has heard $line")}
+    listens.update({"stdin": True, "stdinOnce": True})
+    return {"containers": [listens], "restartPolicy": "Never", "volumes": [_VOLUME]}
+
+
 def _container(runtime: Runtime, name: str, script: str, image: str = IMAGE) -> Dict[str, Any]:
+    """The spec of a container that runs a shell script, in which ``$NAME`` is it and its runtime."""
     return {
         "name": name,
         "image": runtime.image(image),

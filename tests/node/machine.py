@@ -7,10 +7,10 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import List, Mapping, Optional, TypeVar
+from typing import Callable, List, Mapping, Optional, TypeVar
 
 from tests.containerd.cgroup import Cgroup
-from tests.containerd.node import in_network
+from tests.containerd.node import Made, in_network
 from tests.containerd.service import ENVIRONMENT, PATIENCE, eventually
 
 Self = TypeVar("Self", bound="Machine")
@@ -82,8 +82,11 @@ class Machine:
 
     def dial(self, address: str, port: int) -> socket.socket:
         """A connection to a port in the node's network."""
-        network = Path(f"/proc/{self._init}/ns/net")
-        return in_network(network, lambda: socket.create_connection((address, port), PATIENCE))
+        return self.in_network(lambda: socket.create_connection((address, port), PATIENCE))
+
+    def in_network(self, make: Callable[[], Made]) -> Made:
+        """Calls ``make`` on a thread in the node's network. The sockets that it makes stay there."""
+        return in_network(Path(f"/proc/{self._init}/ns/net"), make)
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Writes a file, and the directories that it takes."""
