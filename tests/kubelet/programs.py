@@ -1,7 +1,4 @@
-"""The programs of Kubernetes 1.20.2, built once and kept outside the checkout.
-
-``python -m tests.kubelet.programs`` builds those that are missing.
-"""
+"""The programs of Kubernetes 1.20.2, built once and kept outside the checkout."""
 
 from __future__ import annotations
 
@@ -57,7 +54,3 @@ def _build(names: Sequence[str]) -> None:
         subprocess.run([str(_SCRIPT), folder, mirror(), *names], check=True)
         for name in names:
             Path(folder, "bin", name).rename(_place(name))
-
-
-if __name__ == "__main__":
-    build(ALL)
