@@ -50,6 +50,13 @@ test-node: venv deb ## the packages on booted nodes: Debian 11, 12 and 13, as ku
 	$(BIN)/python -m tests.node.roots
 	$(BIN)/python -m pytest tests/node
 
+.PHONY: test-kubelet
+test-kubelet: venv deb ## a real kubelet on the package, with a pod on each of two runtimes (root; builds Kubernetes 1.20 once)
+	@test "$$(id -u)" = 0 || { echo "make test-kubelet needs root: it boots nodes" >&2; exit 1; }
+	.ci/apt debootstrap debian-archive-keyring
+	$(BIN)/python -m tests.kubelet
+	$(BIN)/python -m pytest tests/kubelet
+
 .PHONY: bench
 bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--quick for a smoke run
 	tests/bench/install

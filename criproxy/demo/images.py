@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from criproxy.demo.messages import MESSAGES, CriError, Msg, number
 
@@ -19,6 +19,10 @@ class Images:
     def all(self) -> List[Msg]:
         """All images, the oldest first."""
         return list(self._images.values())
+
+    def restore(self, images: Iterable[Msg]) -> None:
+        """Has these images, too."""
+        self._images.update({image.id: image for image in images})
 
     def find(self, name: str) -> Optional[Msg]:
         """The image of this id (with or without ``sha256:``), tag or repo digest, if it is there."""

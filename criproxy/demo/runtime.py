@@ -8,7 +8,6 @@ whoever has subscribed, before the call that caused them returns.
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
 import time
@@ -94,11 +93,16 @@ def _info(verbose: bool, **values: Any) -> Dict[str, str]:
     """The ``info`` of a verbose answer, as containerd lays it out: one JSON text."""
     if not verbose:
         return {}
-    plain = {
-        name: value if isinstance(value, str) else json_format.MessageToDict(value, preserving_proto_field_name=True)
-        for name, value in values.items()
-    }
+    plain = {name: value if isinstance(value, str) else _plain(value) for name, value in values.items()}
     return {"info": json.dumps(plain, sort_keys=True)}
+
+
+def _plain(message: Msg) -> Any:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _message(name: str, plain: Any) -> Msg:
+    return json_format.ParseDict(plain, MESSAGES[name]())
 
 
 def _handler(name: str) -> Msg:
@@ -139,7 +143,7 @@ class Runtime:
         self._pods: Dict[str, Pod] = {}
         self._containers: Dict[str, Container] = {}
         self._images = Images()
-        self._addresses = itertools.count(2)
+        self._addresses = 1
         self._network = MESSAGES["NetworkConfig"]()
         self._sinks: List[Callable[[Msg], None]] = []
 
@@ -161,6 +165,36 @@ class Runtime:
         )
         for sink in self._sinks:
             sink(event)
+
+    # What outlives the process.
+
+    def state(self) -> Dict[str, Any]:
+        """All that there is, of what JSON has."""
+        return {
+            "addresses": self._addresses,
+            "network": _plain(self._network),
+            "images": [_plain(image) for image in self._images.all()],
+            "pods": [{"status": _plain(pod.status), "config": _plain(pod.config)} for pod in self._pods.values()],
+            "containers": [
+                {"status": _plain(container.status), "pod": container.pod.status.id}
+                for container in self._containers.values()
+            ],
+        }
+
+    def restore(self, state: Dict[str, Any]) -> None:
+        """Has all that another runtime had, whose `state` this is; raises ValueError if it is none."""
+        try:
+            self._addresses = int(state["addresses"])
+            self._network.CopyFrom(_message("NetworkConfig", state["network"]))
+            self._images.restore(_message("Image", image) for image in state["images"])
+            for each in state["pods"]:
+                status = _message("PodSandboxStatus", each["status"])
+                self._pods[status.id] = Pod(status, _message("PodSandboxConfig", each["config"]))
+            for each in state["containers"]:
+                status = _message("ContainerStatus", each["status"])
+                self._containers[status.id] = Container(status, self._pods[each["pod"]])
+        except (KeyError, TypeError, json_format.ParseError) as error:
+            raise ValueError(f"not a runtime's state: {error!r}") from error
 
     # The runtime itself.
 
@@ -219,8 +253,8 @@ class Runtime:
             runtime_handler=request.runtime_handler,
         )
         if namespaces.network != _ENUMS["NamespaceMode"]["NODE"]:
-            address = next(self._addresses)
-            status.network.ip = f"10.88.{address >> 8 & 255}.{address & 255}"
+            self._addresses += 1
+            status.network.ip = f"10.88.{self._addresses >> 8 & 255}.{self._addresses & 255}"
         pod = self._pods[pod_id] = Pod(status, alike("PodSandboxConfig", config))
         self._tell("CREATED", pod_id, pod)
         self._tell("STARTED", pod_id, pod)

@@ -11,14 +11,16 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Collection, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import grpc
 
+from criproxy.cri.methods import METHODS, Loud
 from criproxy.cri.schema import Rpc, load
 from criproxy.demo.messages import MESSAGES, CriError, Msg
 from criproxy.demo.pods import run_pod
 from criproxy.demo.runtime import Runtime
+from criproxy.demo.state import StateFile
 
 VERSIONS = ("v1", "v1alpha2")
 AFTER_V1ALPHA2 = frozenset(
@@ -51,11 +53,16 @@ Handler = Callable[[Msg, Any], Any]
 
 
 class Service:
-    """A runtime as gRPC's server wants it: its methods' handlers, one call at a time. ``without``: those it lacks."""
+    """A runtime as gRPC's server wants it: its methods' handlers, one call at a time.
 
-    def __init__(self, runtime: Runtime, without: Collection[str] = ()) -> None:
+    ``without``: the methods that it lacks; ``file``: where what the runtime has is to be kept, there before a call that
+    changes it is answered.
+    """
+
+    def __init__(self, runtime: Runtime, without: Collection[str] = (), file: Optional[StateFile] = None) -> None:
         self._runtime = runtime
         self._without = without
+        self._file = file
         self._lock = threading.Lock()
 
     def handlers(self, version: str) -> List[Any]:
@@ -75,7 +82,7 @@ class Service:
         elif rpc.name == "Version":
             answer = self._version(version)
         elif hasattr(self._runtime, rpc.name):
-            answer = self._answer(getattr(self._runtime, rpc.name))
+            answer = self._answer(getattr(self._runtime, rpc.name), METHODS[rpc.name].loud == Loud.CHANGES)
         else:
             return None
         make = grpc.unary_stream_rpc_method_handler if rpc.server_streaming else grpc.unary_unary_rpc_method_handler
@@ -85,13 +92,15 @@ class Service:
             response_serializer=MESSAGES[rpc.response].SerializeToString,
         )
 
-    def _answer(self, method: Callable[[Msg], Any]) -> Handler:
+    def _answer(self, method: Callable[[Msg], Any], changes: bool) -> Handler:
         """Answers with what the runtime's method gives: a message, or a list of them for a stream."""
 
         def answer(request: Msg, context: Any) -> Any:
             try:
                 with self._lock:
                     given = method(request)
+                    if changes and self._file is not None:
+                        self._file.save(self._runtime)
             except CriError as error:
                 context.abort(grpc.StatusCode[error.code], str(error))
             return iter(given) if isinstance(given, list) else given
@@ -129,10 +138,17 @@ def main(argv: Sequence[str]) -> int:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     runtime = Runtime(options.name, options.stream_url, handlers=options.handler)
+    file = StateFile(options.state) if options.state else None
+    try:
+        if file is not None:
+            file.load(runtime)
+    except (OSError, ValueError) as error:
+        print(f"criproxy demo-runtime: {options.state}: {error}", file=sys.stderr)
+        return 1
     for namespace, name, images in options.seed:
         run_pod(lambda method, **fields: _call(runtime, method, fields), namespace, name, images)
     try:
-        server = serve(runtime, options.listen, options.version or VERSIONS, options.without)
+        server = serve(runtime, options.listen, options.version or VERSIONS, options.without, file)
     except OSError as error:
         print(f"criproxy demo-runtime: cannot listen on {options.listen}: {error}", file=sys.stderr)
         return 1
@@ -144,15 +160,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def serve(runtime: Runtime, path: str, versions: Sequence[str], without: Collection[str] = ()) -> Any:
-    """A server of the runtime on a unix socket, started; without some of its methods.
+def serve(
+    runtime: Runtime,
+    path: str,
+    versions: Sequence[str],
+    without: Collection[str] = (),
+    file: Optional[StateFile] = None,
+) -> Any:
+    """A server of the runtime on a unix socket, started; see `Service` for what is ``without`` and the ``file``.
 
     Raises OSError if the socket is not to be had.
     """
     if is_served(path):
         raise OSError("another process serves it")
     size = [("grpc.max_receive_message_length", _MESSAGE_SIZE), ("grpc.max_send_message_length", _MESSAGE_SIZE)]
-    service = Service(runtime, without)
+    service = Service(runtime, without, file)
     handlers = [handler for version in versions for handler in service.handlers(version)]
     server = grpc.server(ThreadPoolExecutor(_WORKERS), handlers=handlers, options=size)
     try:
@@ -204,6 +226,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="a runtime handler that pods can ask for, repeatable (default: none but the one without a name)",
+    )
+    parser.add_argument(
+        "--state", default="", metavar="FILE", help="where to keep what there is, for the next start (default: nowhere)"
     )
     parser.add_argument(
         "--seed",

@@ -20,15 +20,17 @@ _DATE = "2020-01-01T00:00:00Z"
 
 
 class Image:
-    """An OCI image of one layer: a busybox and links to it.
+    """An OCI image of one layer: a busybox, links to it, and ``more`` files and directories by their places there.
 
-    ``blobs``: its parts by digest (``sha256:…``), ``manifest`` and ``config`` being the digests of two of them; a
-    runtime knows an image by the latter. Images of the same command are the same.
+    ``blobs``: its parts by digest (``sha256:…``), ``manifest``, ``config`` and ``layer`` being the digests of them; a
+    runtime knows an image by that of its config. Images of the same command are the same.
     """
 
-    def __init__(self, busybox: Path, applets: Sequence[str], command: Sequence[str]) -> None:
+    def __init__(
+        self, busybox: Path, applets: Sequence[str], command: Sequence[str], more: Mapping[str, Path] = {}
+    ) -> None:
         self.blobs: Dict[str, bytes] = {}
-        layer = _layer(busybox, applets)
+        layer = _layer(busybox, applets, more)
         config = {
             "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
@@ -38,7 +40,7 @@ class Image:
             "history": [{"created": _DATE}],
         }
         descriptors = [self._add(_CONFIG, _json(config)), self._add(_LAYER, layer)]
-        self.config = str(descriptors[0]["digest"])
+        self.config, self.layer = (str(each["digest"]) for each in descriptors)
         manifest = {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
@@ -54,11 +56,13 @@ class Image:
         return {"mediaType": kind, "digest": digest, "size": len(blob)}
 
     def save(self, archive: Path, names: Sequence[str]) -> None:
-        """Writes an OCI archive in which the image has these names."""
+        """Writes an archive in which the image has these names, an OCI one that is one of Docker's, too."""
+        config, layer = (f"blobs/{digest.replace(':', '/')}" for digest in (self.config, self.layer))
         manifests = [{**self._manifest, "annotations": {"io.containerd.image.name": name}} for name in names]
         with tarfile.open(archive, "w") as tar:
             _add_file(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
             _add_file(tar, "index.json", _json({"schemaVersion": 2, "manifests": manifests}))
+            _add_file(tar, "manifest.json", _json([{"Config": config, "RepoTags": list(names), "Layers": [layer]}]))
             for digest, blob in self.blobs.items():
                 _add_file(tar, "blobs/" + digest.replace(":", "/"), blob)
 
@@ -111,7 +115,7 @@ class _RegistryHandler(BaseHTTPRequestHandler):
             self.wfile.write(blobs[digest])
 
 
-def _layer(busybox: Path, applets: Sequence[str]) -> bytes:
+def _layer(busybox: Path, applets: Sequence[str], more: Mapping[str, Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
@@ -124,6 +128,8 @@ def _layer(busybox: Path, applets: Sequence[str]) -> bytes:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        for place, path in more.items():
+            tar.add(path, place)
     return buffer.getvalue()
 
 

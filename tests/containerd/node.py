@@ -50,6 +50,19 @@ class Inventory:
     cgroups: Tuple[str, ...]
 
 
+def in_network(network: Path, make: Callable[[], Made]) -> Made:
+    """Calls ``make`` on a thread in a network namespace. The sockets that it makes stay there."""
+    with ThreadPoolExecutor(1, initializer=_join, initargs=(network,)) as executor:
+        return executor.submit(make).result(PATIENCE)
+
+
+def _join(network: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with network.open() as namespace:
+        if libc.setns(namespace.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+
+
 class Node:
     """Mount, network and process namespaces with a process that holds them, a folder and a cgroup.
 
@@ -88,14 +101,7 @@ class Node:
 
     def in_network(self, make: Callable[[], Made]) -> Made:
         """Calls ``make`` on a thread in the node's network. The sockets that it makes stay there."""
-        with ThreadPoolExecutor(1, initializer=self._join_network) as executor:
-            return executor.submit(make).result(PATIENCE)
-
-    def _join_network(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        with (self._proc / "ns/net").open() as namespace:
-            if libc.setns(namespace.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
+        return in_network(self._proc / "ns/net", make)
 
     def dial(self, address: str, port: int) -> socket.socket:
         """A connection to a port in the node's network."""

@@ -67,6 +67,19 @@ def config(folder: Path, socket: Path) -> str:
     return _CONFIG.format(folder=folder, socket=socket, pause=PAUSE, handler=HANDLER)
 
 
+def cni(folder: Path, network: str) -> str:
+    """The network's configuration of a containerd that keeps all in that folder."""
+    ipam = {
+        "type": "host-local",
+        "dataDir": str(folder / "leases"),
+        "ranges": [[{"subnet": network}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    # A pair of interfaces and a route: what asks least of the kernel.
+    plugins = [{"type": "ptp", "ipMasq": False, "ipam": ipam}]
+    return json.dumps({"cniVersion": "0.4.0", "name": "net", "plugins": plugins})
+
+
 class Containerd(Service):
     """A containerd on a socket of its own. Its pods get addresses of ``network`` (like ``192.0.2.0/24``)."""
 
@@ -78,18 +91,8 @@ class Containerd(Service):
         (self.folder / "cni").mkdir(parents=True)
         file = self.folder / "config.toml"
         file.write_text(config(self.folder, self.socket))
-        (self.folder / "cni/net.conflist").write_text(json.dumps(self._cni()))
+        (self.folder / "cni/net.conflist").write_text(cni(self.folder, network))
         super().__init__(f"containerd {name}", node.enter("containerd", "--config", str(file)))
-
-    def _cni(self) -> object:
-        # A pair of interfaces and a route: what asks least of the kernel.
-        ipam = {
-            "type": "host-local",
-            "dataDir": str(self.folder / "leases"),
-            "ranges": [[{"subnet": self.network}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
-        }
-        return {"cniVersion": "0.4.0", "name": "net", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}]}
 
     def start(self) -> None:
         """Starts it, and comes back when it serves the CRI."""

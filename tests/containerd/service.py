@@ -15,9 +15,9 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 Value = TypeVar("Value")
 
 
-def eventually(look: Callable[[], Value], wanted: Callable[[Value], object]) -> Value:
-    """Looks until it sees what is wanted, or has no more patience, and gives what it saw last."""
-    end = time.monotonic() + PATIENCE
+def eventually(look: Callable[[], Value], wanted: Callable[[Value], object], patience: float = PATIENCE) -> Value:
+    """Looks until it sees what is wanted, or has no more patience (seconds), and gives what it saw last."""
+    end = time.monotonic() + patience
     while True:
         seen = look()
         if wanted(seen) or time.monotonic() > end:

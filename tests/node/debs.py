@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Callable, Mapping, Tuple
+from typing import Callable, Mapping, Tuple, Union
 
 DIST = Path(__file__).parents[2] / "dist"
 
-File = Tuple[str, int]
-"""A text and a mode."""
+File = Tuple[Union[str, Path], int]
+"""A text, or the file that has it, and a mode."""
 
 
 def built(package: str) -> Path:
@@ -41,8 +41,8 @@ def make(folder: Path, package: str, version: str, files: Mapping[str, File], sc
         "Description": "stand-in",
     }
     with tempfile.TemporaryDirectory() as content:
-        for path, (text, mode) in files.items():
-            _write(Path(content + path), text, mode)
+        for path, (source, mode) in files.items():
+            _write(Path(content + path), source, mode)
         control = Path(content, "DEBIAN")
         _write(control / "control", "".join(f"{name}: {value}\n" for name, value in fields.items()), 0o644)
         _write(control / "conffiles", "".join(f"{path}\n" for path in files if path.startswith("/etc/")), 0o644)
@@ -51,9 +51,12 @@ def make(folder: Path, package: str, version: str, files: Mapping[str, File], sc
         return _packed(Path(content), folder / f"{package}_{version}_all.deb")
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _write(path: Path, source: Union[str, Path], mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    if isinstance(source, Path):
+        shutil.copy(source, path)
+    else:
+        path.write_text(source)
     path.chmod(mode)
 
 

@@ -120,6 +120,8 @@ class Layout:
     """What debconf is told before the installation."""
     containerd: str = ""
     """The id of containerd among the runtimes; empty if it is the primary one."""
+    more: Tuple[str, ...] = ()
+    """Packages of the node's Debian beside those that all such nodes have."""
 
     def __str__(self) -> str:
         return self.name
@@ -127,7 +129,7 @@ class Layout:
     @property
     def packages(self) -> Sequence[str]:
         """What the node's Debian has beside systemd and containerd."""
-        return PYTHON if self.package == FULL else BARE
+        return (*(PYTHON if self.package == FULL else BARE), *self.more)
 
 
 def _added(*flags: str) -> Tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import List, Mapping, Optional, TypeVar
+from typing import Callable, List, Mapping, Optional, TypeVar
 
 from tests.containerd.cgroup import Cgroup
+from tests.containerd.node import Made, in_network
 from tests.containerd.service import ENVIRONMENT, PATIENCE, eventually
 
 Self = TypeVar("Self", bound="Machine")
@@ -77,6 +79,14 @@ class Machine:
     def path(self, path: str) -> Path:
         """Where a file of the node's is for us. No link on the way to it may be an absolute one."""
         return Path(f"/proc/{self._init}/root{path}")
+
+    def dial(self, address: str, port: int) -> socket.socket:
+        """A connection to a port in the node's network."""
+        return self.in_network(lambda: socket.create_connection((address, port), PATIENCE))
+
+    def in_network(self, make: Callable[[], Made]) -> Made:
+        """Calls ``make`` on a thread in the node's network. The sockets that it makes stay there."""
+        return in_network(Path(f"/proc/{self._init}/ns/net"), make)
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Writes a file, and the directories that it takes."""

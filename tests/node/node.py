@@ -47,21 +47,42 @@ class Node(Machine):
         self.broken = ""
         """The step of its life that failed, after which no other makes sense."""
         try:
-            self._start_containerd()
+            self.start_runtimes()
             if kubelet:
                 self.add_kubelet()
         except BaseException:
             self.stop()
             raise
 
-    def _start_containerd(self) -> None:
+    def start_runtimes(self) -> None:
+        """Starts containerd, with the image that pods need."""
         text = config(Path("/var/lib/containerd"), Path(CONTAINERD))
         self.write("/etc/containerd/config.toml", text)
         self.run("systemctl", "--quiet", "enable", "--now", "containerd")
-        busybox = root(self.layout.suite, self.layout.packages) / "bin/busybox"
-        pause = Image(busybox, ["sh", "sleep"], ["sh", "-c", "trap exit TERM; sleep 86400 & wait"])
-        pause.save(self.path("/run/pause.tar"), [PAUSE])
-        self.run("ctr", "--namespace", "k8s.io", "images", "import", "--no-unpack", "/run/pause.tar")
+        self.load(self.pause, PAUSE, CONTAINERD)
+
+    @property
+    def pause(self) -> Image:
+        """What pods are held by."""
+        return Image(self.busybox, ["sh", "sleep"], ["sh", "-c", "trap exit TERM; sleep 86400 & wait"])
+
+    @property
+    def busybox(self) -> Path:
+        """A program for images."""
+        return root(self.layout.suite, self.layout.packages) / "bin/busybox"
+
+    def load(self, image: Image, name: str, socket: str) -> None:
+        """Makes an image known by that name to the containerd on a socket."""
+        self.load_with(
+            ["ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", "--no-unpack"], image, name
+        )
+
+    def load_with(self, command: Sequence[str], image: Image, name: str) -> None:
+        """The same, with a command that takes an archive."""
+        archive = self.path("/run/image.tar")
+        image.save(archive, [name])
+        self.run(*command, "/run/image.tar")
+        archive.unlink()
 
     # kubelet.
 
@@ -73,7 +94,7 @@ class Node(Machine):
             for path in self.layout.packaged.keys() & self.layout.files.keys():
                 self.write(path, self.layout.files[path])
         else:
-            self.write(self.layout.program[0], self._stand_in(), 0o755)
+            self.write(self.layout.program[0], _stand_in(self.layout.version), 0o755)
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "--quiet", "enable", "kubelet")
         self.run("systemctl", "restart", "kubelet")
@@ -84,13 +105,15 @@ class Node(Machine):
             if path not in self.layout.packaged:
                 self.write(path, text)
 
-    def _stand_in(self) -> str:
-        return _STAND_IN.read_text().replace("=VERSION\n", f"={self.layout.version}\n")
+    def programs(self) -> Dict[str, debs.File]:
+        """kubelet itself, here one that only notes what it is started with, by its path."""
+        return {self.layout.program[0]: (_stand_in(self.layout.version), 0o755)}
 
     def kubelet_deb(self, release: str = "1.1", changed: Mapping[str, str] = {}) -> Path:
         """kubelet's package. ``changed``: files of it that are others than the layout's."""
-        files = {path: (text, 0o644) for path, text in {**self.layout.packaged, **changed}.items()}
-        files[self.layout.program[0]] = (self._stand_in(), 0o755)
+        texts = {**self.layout.packaged, **changed}
+        files: Dict[str, debs.File] = {path: (text, 0o644) for path, text in texts.items()}
+        files.update(self.programs())
         version = f"{self.layout.version}-{release}"
         return debs.make(self.folder, "kubelet", version, files, {"postinst": _POSTINST})
 
@@ -133,9 +156,9 @@ class Node(Machine):
         """``active``, ``inactive``, ``failed``, …"""
         return self.show(unit, "ActiveState")
 
-    def journal(self, unit: str) -> str:
+    def journal(self, unit: str, lines: int = 12) -> str:
         """What a unit has logged last, and systemd about it."""
-        return self.run("journalctl", "--no-pager", "--lines=12", "--unit", unit)
+        return self.run("journalctl", "--no-pager", f"--lines={lines}", "--unit", unit)
 
     # dpkg.
 
@@ -209,6 +232,10 @@ class Node(Machine):
     def files(self) -> Files:
         """All that is kept on the node."""
         return Files.of(self.path("/"))
+
+
+def _stand_in(version: str) -> str:
+    return _STAND_IN.read_text().replace("=VERSION\n", f"={version}\n")
 
 
 def _words(record: Path) -> Tuple[str, ...]:

@@ -31,18 +31,19 @@ _SCRIPT = Path(__file__).with_name("make-root")
 
 def root(suite: str, packages: Sequence[str] = BARE) -> Path:
     """A Debian with these packages, made if it is missing. Not to be written to."""
-    made = _cache() / f"{suite}-{'python' if packages else 'bare'}-{_digest(suite, packages)}"
-    with (_cache() / "lock").open("w") as lock:
+    made = cache("roots") / f"{suite}-{'python' if packages else 'bare'}-{_digest(suite, packages)}"
+    with (cache("roots") / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             _make(made, suite, packages)
     return made
 
 
-def _cache() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "criproxy/roots"
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
+def cache(name: str) -> Path:
+    """A directory of that name for what is made once, outside the checkout."""
+    made = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "criproxy" / name
+    made.mkdir(parents=True, exist_ok=True)
+    return made
 
 
 def _digest(suite: str, packages: Sequence[str]) -> str:
@@ -59,11 +60,11 @@ def _make(made: Path, suite: str, packages: Sequence[str]) -> None:
                 _make(bare, suite, BARE)
             subprocess.run(["cp", "-a", "--reflink=auto", str(bare), str(making)], check=True)
         print(f"making {made}", flush=True)
-        subprocess.run([str(_SCRIPT), suite, str(making), _mirror(), *packages], check=True)
+        subprocess.run([str(_SCRIPT), suite, str(making), mirror(), *packages], check=True)
         making.rename(made)
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Where this machine has its own Debian from; empty if it is none."""
     targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Label: Debian", "Created-By: Packages"]
     if not shutil.which(targets[0]):

@@ -284,6 +284,43 @@ def test_a_runtime_begins_with_what_it_is_seeded_with(start: Callable[..., Any])
     ]
 
 
+def test_with_a_state_file_a_killed_runtime_comes_back_with_all_that_it_had(
+    start: Callable[..., Any], directory: str
+) -> None:
+    state = os.path.join(directory, "state")
+    lists = ("ListPodSandbox", "ListContainers", "ListImages", "Status")
+    with start("--state", state) as peer:
+        pod_id = peer.pod(labels={"a": "b"})
+        container_id = peer.container(pod_id)
+        peer("UpdateRuntimeConfig", runtime_config={"network_config": {"pod_cidr": "10.88.0.0/16"}})
+        peer("UpdateContainerResources", container_id=container_id, linux={"cpu_shares": 7})
+        before = [peer(method) for method in lists]
+        peer.process.kill()
+        peer.process.wait(WAIT)
+    with start("--state", state) as peer:
+        assert [peer(method) for method in lists] == before
+        status = peer("ContainerStatus", container_id=container_id).status
+        assert (status.state, status.resources.linux.cpu_shares) == (peer.pb.CONTAINER_RUNNING, 7)
+        other = peer("PodSandboxStatus", pod_sandbox_id=peer.pod()).status
+        assert other.network.ip != peer("PodSandboxStatus", pod_sandbox_id=pod_id).status.network.ip
+        peer("RemovePodSandbox", pod_sandbox_id=pod_id)
+    with start("--state", state) as peer:
+        assert [pod.id for pod in peer("ListPodSandbox").items] == [other.id]
+        assert list(peer("ListContainers").containers) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"addresses": 1, "network": {"pod": 1}}'])
+def test_a_state_file_that_is_none_is_told_in_one_line(directory: str, text: str) -> None:
+    state = os.path.join(directory, "state")
+    with open(state, "w") as file:
+        file.write(text)
+    command = [*COMMAND, "--listen", os.path.join(directory, "r.sock"), "--state", state]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=WAIT)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"criproxy demo-runtime: {state}: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_0_and_without_its_socket_even_while_somebody_waits_for_events(
     start: Callable[..., Any], path: str, number: int

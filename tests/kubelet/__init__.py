@@ -1,0 +1,1 @@
+"""A real kubelet behind criproxy, on booted nodes, with real runtimes."""
