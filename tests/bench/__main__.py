@@ -25,14 +25,14 @@ def _run(effort: measure.Effort, output: str) -> None:
     print("\n".join(facts))
     with TemporaryDirectory(prefix="bench-") as compiled:
         contestants, samples = measure.rounds(Path(compiled), effort)
-        starts, memory = measure.alone(Path(compiled), effort)
+        starts, memory, busy = measure.alone(Path(compiled), effort)
     print(f"Medians of {effort.rounds} rounds; memory after {effort.grown} calls and as many again.\n")
     for row in report.table(contestants, samples):
         print(row.rstrip())
     if not tool("h2load"):
         print("h2load is not installed: no calls a second, no memory under load")
     print()
-    aims = report.aims(samples, starts, memory)
+    aims = report.aims(samples, starts, memory, busy)
     for aim in aims:
         print(report.line(aim))
     if output:

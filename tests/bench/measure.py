@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import DefaultDict, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy.relay.grpc import prefix
+from tests.bench import kubelet
 from tests.bench.backend import CHANGING, answers
 from tests.bench.client import LatencyClient
 from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, check, stop, tool, wait_for_both
@@ -48,10 +49,14 @@ class Effort:
     starts: int
     grown: int
     """Calls between two looks at the memory."""
+    replayed: float
+    """For how long a kubelet's calls are made, seconds."""
 
 
-FULL = Effort(rounds=13, latencies=400, lists=25, rated=15_000, rated_slow=1_500, starts=7, grown=200_000)
-QUICK = Effort(rounds=1, latencies=50, lists=3, rated=500, rated_slow=100, starts=1, grown=2_000)
+FULL = Effort(
+    rounds=13, latencies=400, lists=25, rated=15_000, rated_slow=1_500, starts=7, grown=200_000, replayed=60.0
+)
+QUICK = Effort(rounds=1, latencies=50, lists=3, rated=500, rated_slow=100, starts=1, grown=2_000, replayed=2.0)
 
 
 @dataclass
@@ -155,8 +160,8 @@ def load(lab: Lab, contestant: Contestant, method: str, body: bytes, size: int, 
     return float(rate[1])
 
 
-def alone(compiled: Path, effort: Effort) -> Tuple[List[Start], Memory]:
-    """What a proxy takes by itself: time to start, and memory."""
+def alone(compiled: Path, effort: Effort) -> Tuple[List[Start], Memory, float]:
+    """What a proxy takes by itself: time to start, memory, and for a kubelet's calls a part of one core."""
     made = answers()
     with ExitStack() as stack:
         lab = Lab(stack, compiled)
@@ -167,7 +172,7 @@ def alone(compiled: Path, effort: Effort) -> Tuple[List[Start], Memory]:
             Contestant("criproxy, alternative", lab.path("criproxy"), RUNTIME, merges=True),
         )
         sizes = {contestant.name: check(contestant, made) for contestant in known}
-        return starts(lab, sizes, effort), memory(lab, sizes, effort)
+        return starts(lab, sizes, effort), memory(lab, sizes, effort), kubelet.share(lab, effort.replayed)
 
 
 def memory(lab: Lab, sizes: Mapping[str, Sizes], effort: Effort) -> Memory:

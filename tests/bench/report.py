@@ -10,6 +10,7 @@ from os import cpu_count
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence
 
+from tests.bench.kubelet import PODS
 from tests.bench.lab import Contestant
 from tests.bench.measure import Memory, Samples, Start, difference, quotient, spread
 
@@ -76,8 +77,8 @@ def _latency(found: Sequence[float], direct: Sequence[float]) -> str:
     return f"{statistics.median(found) * 1e6:6.0f}{quartiles:>12}{difference(found, direct) * 1e6:8.0f}"
 
 
-def aims(samples: Mapping[str, Samples], starts: Sequence[Start], memory: Memory) -> List[Aim]:
-    """Each figure of the project's, beside its limit."""
+def aims(samples: Mapping[str, Samples], starts: Sequence[Start], memory: Memory, busy: float) -> List[Aim]:
+    """Each figure of the project's, beside its limit. ``busy``: which part of a core a kubelet takes."""
     found = [
         *_added("primary", samples),
         *_added("alternative", samples),
@@ -95,7 +96,11 @@ def aims(samples: Mapping[str, Samples], starts: Sequence[Start], memory: Memory
     ):
         grown = None if before is None or after is None else after - before
         found.append(Aim(name, grown, 0, "MB"))
-    return [*found, Aim("resident memory after lists of 2 MB", memory.lists, None, "MB")]
+    return [
+        *found,
+        Aim("resident memory after lists of 2 MB", memory.lists, None, "MB"),
+        Aim(f"kubelet with {PODS} pods", busy * 100, None, "% of a core"),
+    ]
 
 
 def _added(runtime: str, samples: Mapping[str, Samples]) -> List[Aim]:

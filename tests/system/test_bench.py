@@ -13,7 +13,7 @@ import pytest
 
 from criproxy.cri.messages import api
 from criproxy.relay.grpc import PREFIX_SIZE, prefix
-from tests.bench import report
+from tests.bench import kubelet, report
 from tests.bench.backend import ID, answers
 from tests.bench.client import LatencyClient
 from tests.bench.lab import ROOT, BenchError, Contestant, Lab, check, tool
@@ -88,6 +88,12 @@ def test_what_is_not_installed_has_a_row_that_says_so() -> None:
     samples = {"direct": Samples(p50=[1e-4]), "haproxy": Samples()}
     rows = report.table([Contestant("direct", "/there"), Contestant("haproxy")], samples)
     assert rows[-1].split() == ["haproxy", "not", "installed"]
+
+
+def test_what_a_kubelet_has_called_can_all_be_called_again() -> None:
+    recorded = kubelet.intervals()
+    assert recorded.keys() <= kubelet.OF_ALL.keys() | kubelet.OF_ONE.keys()
+    assert 0.3 < recorded["ListPodSandbox"] < 1
 
 
 def test_an_aim_that_cannot_be_measured_says_so() -> None:
