@@ -59,12 +59,19 @@ class Client:
 
     def call(self, method: str, **fields: Any) -> Any:
         """The answer to a request with these fields. Raises ClientError."""
+        if self.version is None:
+            self.version = self._find_version(self._reached())
+        return self.call_in(self.version, method, **fields)
+
+    def call_in(self, version: Version, method: str, **fields: Any) -> Any:
+        """The same in this version, whether it is spoken or not."""
+        return self._call(self._reached(), version, method, **fields)
+
+    def _reached(self) -> grpc.Channel:
         if self._channel is None:
             self._reach()
             self._channel = channel(self.path)
-        if self.version is None:
-            self.version = self._find_version(self._channel)
-        return self._call(self._channel, self.version, method, **fields)
+        return self._channel
 
     def _reach(self) -> None:
         """Tries to connect: the system tells more of what is wrong with a socket than gRPC does."""

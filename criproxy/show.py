@@ -12,6 +12,7 @@ from typing import Any, Iterable, List, Mapping, Sequence, Tuple
 from criproxy.client import Client, ClientError
 from criproxy.cri.schema import load
 from criproxy.cri.status import OWN_INFO
+from criproxy.cri.versions import Version
 
 SOCKET = "/run/criproxy.sock"
 _PRIMARY = "(primary)"
@@ -35,26 +36,33 @@ Row = Tuple[str, ...]
 
 
 def main(argv: Sequence[str]) -> int:
-    """``criproxy show``; gives the exit status: 1 if the socket does not answer."""
+    """``criproxy show``; gives the exit status: 1 if not all of it can be shown."""
     options = _parser().parse_args(argv)
     if options.watch:
         return _watch(options.socket)
+    text, error = _looked(options.socket)
+    if text:
+        print(text)
+    if error:
+        print(error, file=sys.stderr)
+    return 1 if error else 0
+
+
+def _looked(path: str) -> Tuple[str, str]:
+    """What there is to see on the socket, and what went wrong: each may be empty."""
     try:
-        print(overview(options.socket))
+        return overview(path), ""
+    except Incomplete as error:
+        return error.seen, _cell(f"criproxy show: {error}")
     except ClientError as error:
-        print(_cell(f"criproxy show: {error}"), file=sys.stderr)
-        return 1
-    return 0
+        return "", _cell(f"criproxy show: {error}")
 
 
 def _watch(path: str) -> int:
     clear = _CLEAR if sys.stdout.isatty() else ""
     try:
         while True:
-            try:
-                text = overview(path)
-            except ClientError as error:
-                text = _cell(f"criproxy show: {error}")
+            text = "\n\n".join(filter(None, _looked(path)))
             print(f"{clear}{text}\n", flush=True)
             time.sleep(_INTERVAL)
     except KeyboardInterrupt:
@@ -82,21 +90,39 @@ def _path(endpoint: str) -> str:
     return re.sub("^unix:(//)?", "", endpoint)
 
 
+class Incomplete(ClientError):
+    """The runtimes behind criproxy are known, and no more. ``seen``: what there is to see of them."""
+
+    def __init__(self, error: ClientError, seen: str) -> None:
+        super().__init__(str(error), error.code)
+        self.seen = seen
+
+
 def overview(path: str) -> str:
     """Who answers on the socket, and tables of what is there. Raises ClientError."""
     with Client(path) as client:
-        version = client.call("Version")
-        runtimes_behind = _runtimes(client)
-        pods = client.call("ListPodSandbox").items
-        containers = client.call("ListContainers").containers
-        images = client.call("ListImages").images
+        behind = _runtimes(client)
+        shown = table("RUNTIMES", _RUNTIME_COLUMNS, behind) if behind else ""
+        try:
+            return _things(client, shown)
+        except ClientError as error:
+            if not shown:
+                raise
+            raise Incomplete(error, shown) from error
+
+
+def _things(client: Client, runtimes_behind: str) -> str:
+    version = client.call("Version")
+    pods = client.call("ListPodSandbox").items
+    containers = client.call("ListContainers").containers
+    images = client.call("ListImages").images
     now = time.time_ns()
     names = {pod.id: f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods}
     runtimes = {_split(thing.id)[0] for thing in (*pods, *containers)} - {""}
-    head = f"{path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
+    head = f"{client.path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
     parts = (
         _cell(head),
-        *([table("RUNTIMES", _RUNTIME_COLUMNS, runtimes_behind)] if runtimes_behind else ()),
+        *filter(None, [runtimes_behind]),
         table("PODS", _POD_COLUMNS, [_pod(pod, now) for pod in pods]),
         table("CONTAINERS", _CONTAINER_COLUMNS, [_container(one, names, now) for one in containers]),
         table("IMAGES", _IMAGE_COLUMNS, [_image(image, runtimes) for image in images]),
@@ -107,7 +133,8 @@ def overview(path: str) -> str:
 def _runtimes(client: Client) -> List[Row]:
     """Those behind criproxy, by its own entry among the info of a verbose Status; of anybody else none."""
     try:
-        own_info = client.call("Status", verbose=True).info[OWN_INFO]
+        # criproxy speaks every version, and says this while its primary runtime is away, too.
+        own_info = client.call_in(Version.V1, "Status", verbose=True).info[OWN_INFO]
         return [_runtime(runtime) for runtime in json.loads(own_info)["runtimes"]]
     except (ClientError, ValueError, LookupError, TypeError):
         return []

@@ -163,6 +163,20 @@ def test_on_criproxys_socket_it_shows_the_runtimes_first(start_proxy: StartProxy
     assert pods[0][0] == "RUNTIME"
 
 
+def test_without_its_primary_runtime_criproxy_shows_the_runtimes_nevertheless(
+    start_proxy: StartProxy, folder: Path
+) -> None:
+    with served(Runtime("demo"), str(folder / "demo.sock")):
+        absent, behind = (Peer(str(folder / f"{name}.sock"), name) for name in ("absent", "demo"))
+        proxy = start_proxy(absent, {"alt.test": behind}, "--connection-timeout", "0.1", connected=1)
+        shown = show("--socket", proxy.path)
+    assert shown.returncode == 1
+    ((_, first, second),) = tables(f"\n\n{shown.stdout}")
+    assert (first[0], first[2]) == ("(primary)", "not there: there is no such socket")
+    assert (second[0], second[2]) == ("alt.test", f"demo {__version__}")
+    assert "criproxy: the primary runtime" in shown.stderr
+
+
 @pytest.mark.parametrize(
     "own_info",
     ["", "{", "[]", "1", '{"runtimes": 1}', '{"runtimes": [1]}', '{"runtimes": [{"id": ""}]}', '{"runtimes": []}'],
