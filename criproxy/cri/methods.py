@@ -35,6 +35,7 @@ class Kind(Enum):
     ID = "a pod sandbox or a container"
     IMAGE = "an image, or a bare digest"
     OWN_IMAGE = "an image that must be of the runtime that the call is for, or a bare digest"
+    SAID_IMAGE = "an image as a pod says it, which must not be of another runtime than the call is for"
     REPO_DIGEST = "an image by name@digest, or a bare digest"
     URL = "where to stream from"
     HANDLER = "a runtime handler; none where there is none"
@@ -137,7 +138,12 @@ def within(path: str, fields: Iterable[Named]) -> Fields:
 
 # The messages that several methods share.
 _SPEC = (*images("image", "user_specified_image", "image_ref"), *handlers("runtime_handler"))
-_OWN_SPEC = (Named("image", Kind.OWN_IMAGE), *_SPEC[1:])
+_OWN_SPEC = (
+    Named("image", Kind.OWN_IMAGE),
+    Named("user_specified_image", Kind.SAID_IMAGE),
+    *images("image_ref"),
+    *handlers("runtime_handler"),
+)
 _IMAGE = (
     *images("id", "repo_tags"),
     Named("repo_digests", Kind.REPO_DIGEST),

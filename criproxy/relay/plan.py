@@ -273,6 +273,13 @@ class Router:
                 raise _refused(f'image "{_text(value)}" is for a wrong runtime')
             return names.inner_image(value)
 
+        def inner_said_image(value: bytes) -> bytes:
+            # Kubelet creates containers by digest: what the pod says is then all that tells whose image it wants.
+            owner = self.runtimes.of_image(value)
+            if owner is not names and owner is not self.runtimes.primary:
+                raise _refused(f'image "{_text(value)}" is for a wrong runtime')
+            return names.inner_image(value)
+
         def inner_handler(value: bytes) -> bytes:
             owner = self.runtimes.of_handler(value)
             # Where the image's name says otherwise, the handler is one that this runtime does not have.
@@ -282,6 +289,7 @@ class Router:
             Kind.ID: inner_id,
             Kind.IMAGE: names.inner_image,
             Kind.OWN_IMAGE: inner_own_image,
+            Kind.SAID_IMAGE: inner_said_image,
             Kind.HANDLER: inner_handler,
         }
 

@@ -6,7 +6,7 @@ import threading
 
 import grpc
 import pytest
-from peers import PATIENCE, Client, Proxy, Runtime, message_class, v1
+from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, message_class, v1
 
 from criproxy.cri import schema
 
@@ -140,6 +140,36 @@ class TestCreateContainer:
         assert text == f'criproxy: image "{image}" is for a wrong runtime'
         assert not primary.called("CreateContainer")
         assert not other.called("CreateContainer")
+
+    @pytest.mark.parametrize(("pod", "said"), [("p", "alt.test/busybox:1"), ("gamma.test__p", "alt.test/busybox:1")])
+    def test_by_the_digest_of_what_its_pod_calls_another_runtimes_image_is_refused(
+        self,
+        pod: str,
+        said: str,
+        start_proxy: StartProxy,
+        connect: Connect,
+        primary: Runtime,
+        other: Runtime,
+        runtime: MakeRuntime,
+    ) -> None:
+        """kubelet 1.28 and newer tells: the container would otherwise run from an image that happens to be there."""
+        gamma = runtime("gamma").start()
+        client = connect(start_proxy(primary, {"alt.test": other, "gamma.test": gamma}))
+        image = {"image": "sha256:0a", "user_specified_image": said}
+        code, text = client.fail("CreateContainer", pod_sandbox_id=pod, config={"image": image})
+        assert (code, text) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            'criproxy: image "alt.test/busybox:1" is for a wrong runtime',
+        )
+        assert not any(each.called("CreateContainer") for each in (primary, other, gamma))
+
+    @pytest.mark.parametrize("said", ["busybox:1", "alt.test/busybox:1"])
+    def test_by_a_digest_may_be_of_a_pod_that_calls_its_image_with_or_without_the_prefix(
+        self, said: str, client: Client, other: Runtime
+    ) -> None:
+        image = {"image": "sha256:0a", "user_specified_image": said}
+        client.call("CreateContainer", pod_sandbox_id="alt.test__p", config={"image": image})
+        assert other.called("CreateContainer")[0].request.config.image.user_specified_image == "busybox:1"
 
     def test_without_an_image_is_refused(self, client: Client) -> None:
         code, text = client.fail("CreateContainer", pod_sandbox_id="alt.test__p")

@@ -91,6 +91,8 @@ NAMING: Dict[str, Dict[str, Union[Kind, str]]] = {
 ELSEWHERE: Dict[str, Union[Kind, str]] = {
     "ContainerConfig.image.image": Kind.OWN_IMAGE,
     "ContainerConfig.mounts.image.image": Kind.OWN_IMAGE,
+    "ContainerConfig.image.user_specified_image": Kind.SAID_IMAGE,
+    "ContainerConfig.mounts.image.user_specified_image": Kind.SAID_IMAGE,
     "LinuxPodSandboxStatus.namespaces.options.target_id": ECHO,
 }
 """Where it depends on the way there."""
@@ -307,6 +309,7 @@ _INWARDS: Dict[Kind, Tuple[Change, Change]] = {
     ID: (_NAMES.inner_id, _stripped(b"alt.test__")),
     IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
     Kind.OWN_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
+    Kind.SAID_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
     HANDLER: (_NAMES.inner_handler, lambda value: {b"vm": b"kata", b"plain": b""}.get(value, value)),
 }
 _OUTWARDS: Dict[Kind, Tuple[Change, Change]] = {
