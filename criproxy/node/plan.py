@@ -282,6 +282,9 @@ CRI_PRIMARY={primary}
 # The other runtimes, as ID:SOCKET, with commas between.
 CRI_OTHER={other}
 
+# Runtime handlers (of RuntimeClasses) that ask for one of them, as NAME=ID, with commas between.
+#CRIPROXY_HANDLER=vm=virtlet.cloud
+
 # Options, as on the command line ("criproxy --help" lists them).
 CRIPROXY_OPTS="-v 2"
 """
