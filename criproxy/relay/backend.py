@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import time
@@ -363,6 +364,7 @@ class Backend:
         self._on_change = on_change
         self._next: Optional[Link] = None
         self._found = 0.0
+        self._gone = -math.inf
         self._description = ""
         self._draining: Set[Link] = set()
         self._timer: Optional[Timer] = None
@@ -391,6 +393,11 @@ class Backend:
         """How many calls the runtime has, on whichever connection."""
         links = self._draining if self.link is None else {self.link, *self._draining}
         return sum(link.under_way for link in links)
+
+    @property
+    def absent_for(self) -> float:
+        """How long ago the runtime was lost, seconds; infinite if it has never been there."""
+        return self.loop.time() - self._gone
 
     def error(self) -> RpcError:
         """What a call for the runtime ends with while it is not there."""
@@ -593,6 +600,7 @@ class Backend:
 
     def _lost(self, reason: str) -> None:
         self.reason = reason
+        self._gone = self.loop.time()
         if self._stopped:
             return
         self._log.warning(f"{self} ({self.path}) has gone: {reason}", self._facts)

@@ -17,6 +17,12 @@ from criproxy.relay.call import Origin
 from criproxy.relay.fan import Branch, FanOut
 from criproxy.relay.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, RpcError, prefix, too_large
 
+RESTART_TIME = 2.0
+"""How long a primary runtime that has just gone may take to come back, seconds.
+
+Kubelet makes of RuntimeReady=false a node that is not ready, and the cluster makes of that pods that are not: for a
+runtime that is restarted that is too much.
+"""
 _REASONS = {Code.UNAVAILABLE: NOT_AVAILABLE, Code.DEADLINE_EXCEEDED: NO_ANSWER}
 """By how a runtime's part ends where it is not the runtime that says so."""
 
@@ -29,6 +35,8 @@ class Survey(FanOut):
         self._runtimes = self.proxy.router.runtimes
         self._verbose = False
         self._said: Dict[Branch, Said] = {}
+        self._again = False
+        """Whether the primary has been asked again, after it had gone with the call."""
 
     def start(self, body: bytes) -> None:
         """Asks all runtimes at once."""
@@ -42,8 +50,10 @@ class Survey(FanOut):
             self._timer = self.proxy.loop.call_later(self._fan_out_timeout(), self._on_timeout)
 
     def patience(self) -> float:
-        """None: that the primary runtime is not there is what is asked for."""
-        return 0.0
+        """Hardly any: that the primary runtime is not there is what is asked for."""
+        primary = self.branches[0].backend
+        left = RESTART_TIME - primary.absent_for if primary.link is None else 0.0
+        return max(0.0, min(left, super().patience()))
 
     def _on_timeout(self) -> None:
         """Alternative runtimes are given up; the primary is, too, unless it shows that it is only slow.
@@ -78,11 +88,22 @@ class Survey(FanOut):
             branch.backend.well(self._name)
             if branch.primary:
                 self.trailers = trailers
+        elif branch.primary and trailers is None and self._ask_again(branch):
+            return
         elif not self._excuse(branch, error, trailers):
             self.fail_as(branch, error, trailers)
             return
         if all(other.done for other in self.branches):
             self._answer()
+
+    def _ask_again(self, branch: Branch) -> bool:
+        """Asks a primary runtime that has gone with the call when it is back, if that may be soon."""
+        if self._again or self.patience() <= 0.0:
+            return False
+        self._again = True
+        self.branches[0] = fresh = Branch(self, branch.backend)
+        fresh.start()
+        return True
 
     def _excuse(self, branch: Branch, error: RpcError, trailers: Optional[Block]) -> bool:
         """Puts down why a runtime has not answered; says whether there is an answer without it."""

@@ -131,6 +131,7 @@ def test_a_runtime_that_is_away_for_a_while_finds_its_pods_and_kubelet_has_not_s
     kubelet.remove(_RUNTIME_POD)
     assert not eventually(node.path(_RUNTIME.socket).exists, lambda there: not there, PATIENCE)
     kubelet.await_looks(10)
+    assert kubelet.pods()[_POD] == before[_POD]
     kubelet.add(_RUNTIME_POD, {}, _runtime_pod())
     kubelet.ready(_RUNTIME_POD)
     kubelet.await_looks(2)

@@ -728,6 +728,27 @@ def test_what_a_slow_reader_has_yet_to_read_comes_before_the_end(before: Callabl
     assert client.body_of(stream) == body
 
 
+def test_a_primary_that_hangs_up_on_status_and_is_there_again_is_asked_again(
+    before: Callable[..., WireClient],
+) -> None:
+    ready = v1.StatusResponse(status={"conditions": [{"type": "RuntimeReady", "status": True}]})
+    asked: List[int] = []
+
+    def behave(peer: Peer, stream: int, path: str) -> None:
+        asked.append(stream)
+        if len(asked) == 1:
+            peer.hang_up()
+        else:
+            peer.answer(stream, ready.SerializeToString())
+
+    client = before(behave)
+    stream = client.ask("Status")
+    assert client.status_of(stream) == 0
+    got = v1.StatusResponse.FromString(client.body_of(stream)[5:])
+    assert (got.status.conditions[0].type, got.status.conditions[0].status) == ("RuntimeReady", True)
+    assert len(asked) == 2
+
+
 def test_a_reader_slower_than_the_fan_out_timeout_gets_a_stream_whole(before: Callable[..., WireClient]) -> None:
     bodies = [v1.PodSandbox(id="x" * 60_000).SerializeToString()] * 60
 

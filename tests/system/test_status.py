@@ -228,7 +228,20 @@ class TestOfAPrimaryRuntime:
             ("NetworkReady", False, "RuntimeNotAvailable"),
             ("alt.test/RuntimeReady", True, "Fine"),
         ]
-        assert "the primary runtime has gone during the call" in got[0][3]
+        assert "the primary runtime" in got[0][3]
+        assert "is not available" in got[0][3]
+
+    def test_that_is_restarted_nothing_is_said(
+        self, primary: Runtime, start_proxy: StartProxy, connect: Connect
+    ) -> None:
+        """Kubelet would take the node for not ready."""
+        proxy = start_proxy(primary, {}, "--connection-timeout", "600")
+        client = connect(proxy)
+        primary.stop()
+        proxy.wait_for_log("has gone")
+        meanwhile = begun(client)
+        primary.start()
+        assert conditions(meanwhile.result(PATIENCE)) == FINE
 
     @pytest.mark.parametrize("others", [0, 1])
     def test_that_is_stopped_it_is_said_until_it_goes_on(
