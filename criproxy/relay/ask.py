@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 
 from criproxy.cri.methods import METHODS
 from criproxy.cri.versions import Version, path_of
-from criproxy.http2.headers import Block, block_of
+from criproxy.http2.headers import Block
 from criproxy.relay.backend import Link
-from criproxy.relay.grpc import CONTENT_TYPE, Code, Reader, RpcError, check_head, prefix, status_of, text_of
+from criproxy.relay.grpc import Code, Reader, RpcError, check_head, error_of, prefix, request_head, unreadable
 from criproxy.relay.plan import Plan, Router, Transform, plan_of
 
 Answer = Union[bytes, RpcError]
@@ -21,15 +21,8 @@ Answer = Union[bytes, RpcError]
 @cache
 def own_plan(method: str) -> Plan:
     """The plan of our own calls of a method: in the CRI's newest version, whatever the runtime speaks."""
-    fields = (
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", path_of(Version.V1, METHODS[method].rpc.service, method).encode()),
-        (b":authority", b"localhost"),
-        (b"content-type", CONTENT_TYPE),
-        (b"te", b"trailers"),
-    )
-    return plan_of(block_of(fields).head)
+    path = path_of(Version.V1, METHODS[method].rpc.service, method)
+    return plan_of(request_head(path).head)
 
 
 class Ask:
@@ -101,10 +94,9 @@ class Ask:
         self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
 
     def _on_trailers(self, block: Block) -> None:
-        status = status_of(block.head)
-        if status:
-            known = Code(status) if status in Code.__members__.values() else Code.UNKNOWN
-            self._end(RpcError(known, text_of(block)))
+        error = error_of(block)
+        if error is not None:
+            self._end(error)
         elif self._body is None or not self._reader.idle:
             self._end(RpcError(Code.INTERNAL, f"criproxy: {self._backend} has ended an answer before its end"))
         else:
@@ -116,9 +108,7 @@ class Ask:
             for body in self._reader.feed(data):
                 self._body = body if self._change is None else self._change(body)
         except (RpcError, DecodeError) as error:
-            if not isinstance(error, RpcError):
-                error = RpcError(Code.INTERNAL, f"criproxy: the answer of {self._backend} does not parse: {error}")
-            self._give_up(error)
+            self._give_up(unreadable(self._backend, error))
             return
         if end:
             self._end(RpcError(Code.INTERNAL, "criproxy: an answer without trailers"))

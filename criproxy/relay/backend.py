@@ -27,9 +27,9 @@ from criproxy.http2.connection import (
     StreamReset,
 )
 from criproxy.http2.errors import ErrorCode
-from criproxy.http2.headers import Block, block_of
+from criproxy.http2.headers import Block
 from criproxy.relay import facts
-from criproxy.relay.grpc import CONTENT_TYPE, Code, Reader, RpcError, prefix, status_of
+from criproxy.relay.grpc import Code, Reader, RpcError, prefix, request_head, status_of
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.plan import Plan, Router, Transform
 from criproxy.relay.transport import Transport
@@ -504,15 +504,8 @@ class Backend:
         )
         probes.extend(_Probe(version, done) for version in Version)
         for probe in probes:
-            fields = (
-                (b":method", b"POST"),
-                (b":scheme", b"http"),
-                (b":path", path_of(probe.version, "RuntimeService", "Version").encode()),
-                (b":authority", b"localhost"),
-                (b"content-type", CONTENT_TYPE),
-                (b"te", b"trailers"),
-            )
-            link.open(probe, block_of(fields).wire, prefix(0))
+            head = request_head(path_of(probe.version, "RuntimeService", "Version"))
+            link.open(probe, head.wire, prefix(0))
 
     def _probed(self, link: Link, probes: List[_Probe]) -> None:
         if link is not self._next:

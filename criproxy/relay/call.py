@@ -33,6 +33,7 @@ from criproxy.relay.grpc import (
     status_of,
     text_of,
     timeout_of,
+    unreadable,
     with_timeout,
 )
 from criproxy.relay.plan import Plan, Transform
@@ -339,9 +340,7 @@ class SingleCall(Call):
         """The runtime's answer cannot be passed on."""
         if self.link is not None:
             self.link.cancel(self)
-        if not isinstance(error, RpcError):
-            error = RpcError(Code.INTERNAL, f"criproxy: the answer of {self.backend} does not parse: {error}")
-        self.fail(error)
+        self.fail(unreadable(self.backend, error))
 
     def on_sent(self, size: int) -> None:
         """Data of the request that had waited has left."""

@@ -33,10 +33,10 @@ from criproxy.relay.grpc import (
     RpcError,
     check_head,
     cut_off,
+    error_of,
     prefix,
-    status_of,
-    text_of,
     trailers_of,
+    unreadable,
 )
 from criproxy.relay.loop import Timer
 from criproxy.relay.plan import Plan, Transform
@@ -130,12 +130,10 @@ class Branch:
         self._reader.encoding = block.get(b"grpc-encoding") or b"identity"
 
     def _on_trailers(self, block: Block) -> None:
-        status = status_of(block.head)
-        if status:
-            known = Code(status) if status in Code.__members__.values() else Code.UNKNOWN
-            self._on_failure(RpcError(known, text_of(block)), block)
-            return
-        if self._reader.idle:
+        error = error_of(block)
+        if error is not None:
+            self._on_failure(error, block)
+        elif self._reader.idle:
             self._end(None, block)
         else:
             self._end(cut_off())
@@ -175,9 +173,7 @@ class Branch:
                 self.call.on_message(self, body if self._change is None else self._change(body))
         except (RpcError, DecodeError) as error:
             self.spoilt = True
-            if not isinstance(error, RpcError):
-                error = RpcError(Code.INTERNAL, f"criproxy: the answer of {self.backend} does not parse: {error}")
-            self._give_up(error)
+            self._give_up(unreadable(self.backend, error))
             return
         self.owed += size
         self.call.return_owed()

@@ -6,7 +6,7 @@ import zlib
 from enum import IntEnum
 from typing import List, Optional
 
-from criproxy.http2.headers import Block, Head, encode
+from criproxy.http2.headers import Block, Head, block_of, encode
 
 CONTENT_TYPE = b"application/grpc"
 TIMEOUT = b"grpc-timeout"
@@ -121,6 +121,23 @@ def cut_off() -> RpcError:
     return RpcError(Code.INTERNAL, "criproxy: the answer ends within a message")
 
 
+def no_message() -> RpcError:
+    """The error of an answer that should be a message, and is none."""
+    return RpcError(Code.INTERNAL, "criproxy: an answer without a message")
+
+
+def several_messages() -> RpcError:
+    """The error of an answer that should be one message, and is more."""
+    return RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+
+
+def unreadable(whose: object, error: Exception) -> RpcError:
+    """The error of an answer that cannot be taken in: what it is already, or that ``whose`` answer does not parse."""
+    if isinstance(error, RpcError):
+        return error
+    return RpcError(Code.INTERNAL, f"criproxy: the answer of {whose} does not parse: {error}")
+
+
 def trailers_of(block: Block) -> bytes:
     """What ends an answer whose headers have been sent, of a block that may be the whole of another's."""
     if block.head.get(b":status") is None:
@@ -131,6 +148,14 @@ def trailers_of(block: Block) -> bytes:
 def text_of(block: Block) -> str:
     """The text of the status in trailers."""
     return unpercent(block.get(b"grpc-message") or b"")
+
+
+def error_of(block: Block) -> Optional[RpcError]:
+    """The error that trailers end a call with; None if they say that it has succeeded."""
+    status = status_of(block.head)
+    if not status:
+        return None
+    return RpcError(Code(status) if status in Code.__members__.values() else Code.UNKNOWN, text_of(block))
 
 
 def timeout_of(block: Block) -> Optional[float]:
@@ -145,6 +170,19 @@ def with_timeout(block: Block, seconds: float) -> bytes:
     """The tail of a request's block with another deadline in it."""
     value = b"%dm" % max(1, min(99_999_999, int(seconds * 1000)))
     return encode((name, value if name == TIMEOUT else old) for name, old in block.tail_fields)
+
+
+def request_head(path: str) -> Block:
+    """The head of a request of our own."""
+    fields = (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", path.encode()),
+        (b":authority", b"localhost"),
+        (b"content-type", CONTENT_TYPE),
+        (b"te", b"trailers"),
+    )
+    return block_of(fields)
 
 
 def is_one_message(data: bytes) -> bool:

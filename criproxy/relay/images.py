@@ -13,7 +13,7 @@ from criproxy.http2.headers import Block
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Origin
 from criproxy.relay.fan import Branch, Broadcast, FanOut, present
-from criproxy.relay.grpc import RESPONSE_HEADERS, Code, RpcError, prefix, too_large
+from criproxy.relay.grpc import RESPONSE_HEADERS, Code, RpcError, no_message, prefix, several_messages, too_large
 from criproxy.relay.lists import PAGE, Gather
 
 _STATUS = VIEWS["ImageStatusResponse"]
@@ -33,17 +33,14 @@ class Find(FanOut):
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until it is known whether it is the answer."""
         if branch.bodies:
-            raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+            raise several_messages()
         self._having[branch] = _STATUS.FromString(body).HasField("image")
         branch.bodies.append(body)
 
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """Answers if all before the first that has the image are done."""
         if error is None and not branch.bodies:
-            error, trailers = (
-                RpcError(Code.INTERNAL, "criproxy: an answer without a message"),
-                None,
-            )
+            error, trailers = no_message(), None
         if not self.counts(branch, error, trailers):
             return
         if not branch.decides:

@@ -25,10 +25,13 @@ from criproxy.relay.grpc import (
     RESPONSE_HEADERS,
     Code,
     RpcError,
+    no_message,
     prefix,
+    several_messages,
     status_of,
     too_large,
     trailers_of,
+    unreadable,
 )
 
 PAGE = 16 * 1024 * 1024
@@ -46,7 +49,7 @@ class Gather(FanOut):
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until all are there."""
         if branch.bodies and not branch.plan.streams:
-            raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+            raise several_messages()
         branch.size += len(body)
         if branch.size > self.proxy.config.max_message_size:
             raise too_large(branch.size, self.proxy.config.max_message_size)
@@ -71,14 +74,13 @@ class Gather(FanOut):
             branch.bodies = [b"".join(branch.bodies)]
         elif not branch.bodies:
             # To take it for an empty list would mean to kubelet that all is gone.
-            raise RpcError(Code.INTERNAL, "criproxy: an answer without a message")
+            raise no_message()
         if self._merge is None:
             return
         try:
             self._listed[branch] = self._merge.read(branch.bodies[0])
         except DecodeError as error:
-            text = f"criproxy: the answer of {branch.backend} does not parse: {error}"
-            raise RpcError(Code.INTERNAL, text) from error
+            raise unreadable(branch.backend, error) from error
 
     def _settle(self, branch: Branch, error: Optional[RpcError]) -> None:
         if error is not None:
@@ -142,7 +144,7 @@ class Chain(Streaming):
     def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
         """The turn is the next one's."""
         if error is None and not (branch.plan.streams or branch.begun):
-            branch.error = error = RpcError(Code.INTERNAL, "criproxy: an answer without a message")
+            branch.error = error = no_message()
             trailers = None
         if self.counts(branch, error, trailers):
             self._go_on()

@@ -15,7 +15,16 @@ from criproxy.http2.headers import Block
 from criproxy.relay.backend import Backend
 from criproxy.relay.call import Origin
 from criproxy.relay.fan import Branch, FanOut
-from criproxy.relay.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, RpcError, prefix, too_large
+from criproxy.relay.grpc import (
+    OK_TRAILERS,
+    RESPONSE_HEADERS,
+    Code,
+    RpcError,
+    no_message,
+    prefix,
+    several_messages,
+    too_large,
+)
 
 RESTART_TIME = 2.0
 """How long a primary runtime that has just gone may take to come back, seconds.
@@ -74,7 +83,7 @@ class Survey(FanOut):
     def on_message(self, branch: Branch, body: bytes) -> None:
         """Kept until all are there."""
         if branch.bodies:
-            raise RpcError(Code.INTERNAL, "criproxy: an answer of several messages")
+            raise several_messages()
         self._said[branch] = Said(read(body))
         branch.bodies.append(body)
 
@@ -83,7 +92,7 @@ class Survey(FanOut):
         if self._over:
             return
         if error is None and not branch.bodies:
-            error, trailers = RpcError(Code.INTERNAL, "criproxy: an answer without a message"), None
+            error, trailers = no_message(), None
         if error is None:
             branch.backend.well(self._name)
             if branch.primary:
