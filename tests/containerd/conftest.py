@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from pathlib import Path
 from typing import Any, Generator, Iterator
 
@@ -104,10 +103,6 @@ def cri(proxy: Proxy) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def registry(node: Node) -> Iterator[Registry]:
     """A registry on the node's loopback that has an image of its own, `busybox:test`."""
-    registry = node.in_network(lambda: Registry({"busybox:test": _image("sleep", "86400")}))
-    thread = threading.Thread(target=registry.serve_forever)
-    thread.start()
-    yield registry
-    registry.shutdown()
-    thread.join()
-    registry.server_close()
+    images = {"busybox:test": _image("sleep", "86400")}
+    with node.in_network(lambda: Registry(images)).serving() as registry:
+        yield registry

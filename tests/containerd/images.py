@@ -7,10 +7,12 @@ import io
 import json
 import platform
 import tarfile
+import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
-from typing import Dict, Mapping, Sequence
+from typing import Dict, Iterator, Mapping, Sequence
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -75,6 +77,16 @@ class Registry(ThreadingTCPServer):
     def __init__(self, images: Mapping[str, Image]) -> None:
         super().__init__(("127.0.0.1", 0), _RegistryHandler)
         self.images = images
+
+    @contextmanager
+    def serving(self) -> Iterator[Registry]:
+        """Serves meanwhile."""
+        thread = threading.Thread(target=self.serve_forever)
+        thread.start()
+        yield self
+        self.shutdown()
+        thread.join()
+        self.server_close()
 
     @property
     def host(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Generator, Iterator
@@ -10,11 +9,10 @@ from typing import Any, Callable, Generator, Iterator
 import pytest
 
 from tests.node import debs
-from tests.node.layouts import FULL, NODEPS
 from tests.node.node import Node
 
 from .kubelet import Kubelet
-from .node import KubeletNode
+from .node import BOTH, KubeletNode, Runtime
 from .pods import NAMES, web
 
 _UNITS = ("criproxy", "kubelet", "containerd", "containerd-b", "dockershim")
@@ -45,11 +43,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 @pytest.fixture(scope="session", autouse=True)
 def packages() -> None:
     """The packages under test must have been built."""
-    if os.geteuid():
-        pytest.exit("tests/kubelet needs root: it boots nodes", returncode=1)
-    for package in (FULL, NODEPS):
-        if len(list(debs.DIST.glob(f"{package}_*.deb"))) != 1:
-            pytest.exit(f"there is not just one {package}_*.deb in dist: make clean deb", returncode=1)
+    debs.require("tests/kubelet")
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +70,16 @@ def kubelet(node: KubeletNode) -> Kubelet:
         kubelet.add(name, runtime.annotations, web(runtime))
     kubelet.ready(*NAMES.values())
     return kubelet
+
+
+@pytest.fixture(params=BOTH, ids=str)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    """One of the two."""
+    found: Runtime = request.param
+    return found
+
+
+@pytest.fixture
+def pod(runtime: Runtime) -> str:
+    """The pod on it."""
+    return NAMES[runtime]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Dict
 
-import pytest
-
 from tests.containerd.images import Image
 from tests.containerd.service import eventually
 from tests.containerd.websocket import STATUS, STDERR, STDIN, STDOUT
@@ -15,19 +13,6 @@ from .kubelet import Kubelet
 from .node import ALTERNATIVE, BOTH, PATIENCE, PRIMARY, KubeletNode, Runtime
 from .pods import NAMES, PORT, sleeping
 from .streams import all_of, until
-
-
-@pytest.fixture(params=BOTH, ids=str)
-def runtime(request: pytest.FixtureRequest) -> Runtime:
-    """One of the two."""
-    found: Runtime = request.param
-    return found
-
-
-@pytest.fixture
-def pod(runtime: Runtime) -> str:
-    """The pod on it."""
-    return NAMES[runtime]
 
 
 def test_the_containers_are_in_the_runtime_that_was_asked_for_and_in_no_other(

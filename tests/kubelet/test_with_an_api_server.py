@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Iterator
 
 import pytest
@@ -13,7 +12,7 @@ from tests.containerd.service import eventually
 from .cluster import HANDLER, LAYOUT_WITH_API, Cluster
 from .conftest import Boot
 from .kubelet import Kubelet, Pod
-from .node import ALTERNATIVE, BOTH, PATIENCE, PRIMARY, Runtime
+from .node import ALTERNATIVE, PATIENCE, PRIMARY, Runtime
 from .pods import NAMES, PORT, listening, sleeping, web
 
 
@@ -32,26 +31,8 @@ def cluster(boot: Boot) -> Cluster:
 def registry(cluster: Cluster) -> Iterator[Registry]:
     """A registry on the node that has an image which no runtime has."""
     image = Image(cluster.busybox, ["sh", "sleep"], ["sh", "-c", "exec sleep 86400"])
-    registry = cluster.in_network(lambda: Registry({"pulled:test": image}))
-    thread = threading.Thread(target=registry.serve_forever)
-    thread.start()
-    yield registry
-    registry.shutdown()
-    thread.join()
-    registry.server_close()
-
-
-@pytest.fixture(params=BOTH, ids=str)
-def runtime(request: pytest.FixtureRequest) -> Runtime:
-    """One of the two."""
-    found: Runtime = request.param
-    return found
-
-
-@pytest.fixture
-def pod(runtime: Runtime) -> str:
-    """The pod on it."""
-    return NAMES[runtime]
+    with cluster.in_network(lambda: Registry({"pulled:test": image})).serving() as registry:
+        yield registry
 
 
 def test_logs(cluster: Cluster, runtime: Runtime, pod: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Generator, Iterator
@@ -10,7 +9,7 @@ from typing import Any, Callable, Generator, Iterator
 import pytest
 
 from . import debs
-from .layouts import FULL, KUBEADM, NODEPS
+from .layouts import KUBEADM
 from .node import Node
 
 Boot = Callable[..., Node]
@@ -32,11 +31,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 @pytest.fixture(scope="session", autouse=True)
 def packages() -> None:
     """The packages under test must have been built."""
-    if os.geteuid():
-        pytest.exit("tests/node needs root: it boots nodes", returncode=1)
-    for package in (FULL, NODEPS):
-        if len(list(debs.DIST.glob(f"{package}_*.deb"))) != 1:
-            pytest.exit(f"there is not just one {package}_*.deb in dist: make clean deb", returncode=1)
+    debs.require("tests/node")
 
 
 @pytest.fixture

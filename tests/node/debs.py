@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,10 +10,23 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Mapping, Tuple, Union
 
+import pytest
+
+from .layouts import FULL, NODEPS
+
 DIST = Path(__file__).parents[2] / "dist"
 
 File = Tuple[Union[str, Path], int]
 """A text, or the file that has it, and a mode."""
+
+
+def require(tests: str) -> None:
+    """Ends the tests in this folder unless they run as root, on packages that have been built."""
+    if os.geteuid():
+        pytest.exit(f"{tests} needs root: it boots nodes", returncode=1)
+    for package in (FULL, NODEPS):
+        if len(list(DIST.glob(f"{package}_*.deb"))) != 1:
+            pytest.exit(f"there is not just one {package}_*.deb in dist: make clean deb", returncode=1)
 
 
 def built(package: str) -> Path:
