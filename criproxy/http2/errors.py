@@ -23,6 +23,11 @@ class ErrorCode(IntEnum):
     INADEQUATE_SECURITY = 0xC
     HTTP_1_1_REQUIRED = 0xD
 
+    @classmethod
+    def name_of(cls, code: int) -> str:
+        """The name of a code on the wire; of one that nobody knows its number."""
+        return cls(code).name if code in cls.__members__.values() else str(code)
+
 
 class Http2Error(Exception):
     """An error that has a code of section 7. The text names what offended."""

@@ -1,9 +1,14 @@
-"""The layout of frames (RFC 9113, sections 4 and 6): numbers, and the functions that write them."""
+"""The layout of frames (RFC 9113, sections 4 and 6): numbers, and the functions that write and read them."""
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import Iterable, Tuple
+from typing import Iterable, Tuple, Union
+
+from criproxy.http2.errors import ConnectionFault, ErrorCode
+
+Buffer = Union[bytes, memoryview]
+"""Bytes that are read and never written to."""
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first (section 3.4)."""
@@ -28,6 +33,8 @@ PRIORITY_FLAG = 0x20
 HEADER = Struct(">HBBBL")
 """A frame's header, 9 bytes: length (16 high bits, 8 low bits), type, flags, stream."""
 HEADER_SIZE = 9
+PRIORITY_SIZE = 5
+"""What a priority has, bytes (section 6.3)."""
 WORD = Struct(">L")
 TWO_WORDS = Struct(">LL")
 SETTING = Struct(">HL")
@@ -42,9 +49,14 @@ SETTINGS_MAX_HEADER_LIST_SIZE = 0x6
 DEFAULT_WINDOW = 65_535
 """Of a stream and of the connection, until told otherwise (section 6.9.2), bytes."""
 MAX_WINDOW = 2**31 - 1
+"""The largest flow-control window (section 6.9.1), bytes."""
 DEFAULT_FRAME_SIZE = 16_384
+"""The largest payload until SETTINGS_MAX_FRAME_SIZE says otherwise (section 6.5.2), bytes."""
+"""The largest payload until SETTINGS_MAX_FRAME_SIZE says otherwise (section 6.5.2), bytes."""
 MAX_FRAME_SIZE = 2**24 - 1
+"""The largest payload that SETTINGS_MAX_FRAME_SIZE can allow (section 6.5.2), bytes."""
 MAX_STREAM_ID = 2**31 - 1
+"""The largest stream identifier, of 31 bits (section 5.1.1)."""
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -71,3 +83,43 @@ def rst_stream(stream_id: int, code: int) -> bytes:
 def goaway(last_stream_id: int, code: int, text: str) -> bytes:
     """A GOAWAY frame with ``text`` as its debug data."""
     return frame(GOAWAY, 0, 0, TWO_WORDS.pack(last_stream_id, code) + text.encode("utf-8", "replace")[:256])
+
+
+def coalesced(data: Buffer, begin: int, at: int, stream_id: int) -> Tuple[bytes, int, int]:
+    """A large message is a row of full DATA frames: as many as are here count as one with the flags of the last.
+
+    The first one's payload stands from ``begin`` to ``at``. Gives the payload of all, the flags, and where the next
+    frame begins.
+    """
+    view = memoryview(data)
+    parts = [view[begin:at]]
+    flags = 0
+    while not flags and len(data) - at >= HEADER_SIZE:
+        high, low, kind, next_flags, next_id = HEADER.unpack_from(data, at)
+        size = high << 8 | low
+        stop = at + HEADER_SIZE + size
+        plain = kind == DATA and next_id == stream_id and next_flags <= END_STREAM
+        if not plain or size > DEFAULT_FRAME_SIZE or stop > len(data):
+            break
+        parts.append(view[at + HEADER_SIZE : stop])
+        at, flags = stop, next_flags
+    return b"".join(parts), flags, at
+
+
+def unpad(payload: bytes, least: int = 0) -> bytes:
+    """Takes the padding off (section 6.1); what is left has ``least`` bytes or more. Raises ConnectionFault."""
+    if not payload:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame too short for its padding")
+    if payload[0] + least >= len(payload):
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def fragment(flags: int, payload: bytes) -> bytes:
+    """What HEADERS has of a field block: without padding and priority (section 6.2). Raises ConnectionFault."""
+    priority = PRIORITY_SIZE if flags & PRIORITY_FLAG else 0
+    if len(payload) < priority + bool(flags & PADDED):
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for padding or priority")
+    if flags & PADDED:
+        payload = unpad(payload, priority)
+    return payload[priority:]

@@ -1,4 +1,4 @@
-"""Field blocks (RFC 7541): read, remembered, written.
+"""Field blocks (RFC 7541): what they mean, and how they are remembered.
 
 Both ends of every connection are asked to use no dynamic table (SETTINGS_HEADER_TABLE_SIZE = 0). Once a peer has
 acknowledged that, a block refers to the static table alone: it means the same on any connection. So it can be
@@ -10,72 +10,114 @@ are the tail, decoded each time. The cut looks for the bytes that spell the name
 has the same bytes; then the piece before is no sequence of whole fields and the block is decoded as one.
 
 Until the acknowledgement (a client may send its first calls before it has read anything of ours) a block may use the
-dynamic table: hpack.Decoder reads it, and it is written anew without one.
+dynamic table: it is read with that, and written anew without one.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Dict, Iterable, List, Optional, Pattern, Sequence, Tuple
+from typing import Generator, Iterable, Optional, Pattern, Sequence, Tuple
 
-from hpack import Decoder
-from hpack.exceptions import HPACKError
-from hpack.hpack import encode_integer
-from hpack.huffman import HuffmanEncoder
-from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
+from criproxy.http2.cache import Cache
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.fields import (
+    MALFORMED,
+    MAX_LIST_SIZE,
+    NO_TABLE,
+    STEP,
+    Field,
+    TooLarge,
+    decode,
+    decode_in_steps,
+    encode,
+    spelling,
+    with_value,
+)
 
-Field = Tuple[bytes, bytes]
-"""A field's name and value."""
+__all__ = [
+    "MAX_LIST_SIZE",
+    "NO_TABLE",
+    "Block",
+    "BlockDecoder",
+    "Field",
+    "Head",
+    "Role",
+    "block_of",
+    "decode",
+    "encode",
+    "spelling",
+    "with_value",
+]
 
-MAX_BLOCK = 65_536
-"""The largest block that is read, and the largest list of fields as SETTINGS_MAX_HEADER_LIST_SIZE counts it, bytes."""
+MAX_UNSETTLED_BLOCK = 65_536
+"""The largest block from a peer that may have a dynamic table, bytes. Such a block must be read for the table's sake
+whatever it is, and the peer has not acknowledged yet that we take more."""
 
-_STATIC: Tuple[Field, ...] = tuple((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)
-_STATIC_INDEX: Dict[Field, int] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
-_STATIC_NAMES: Dict[bytes, int] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
-
-NO_TABLE = b"\x20"
-"""A dynamic table size update to 0 (RFC 7541, section 6.3). It begins our first block on a connection, so that the
-peer's decoder needs no other, whatever it makes of its own SETTINGS_HEADER_TABLE_SIZE later."""
-
-_REMEMBERED_HEADS = 1024
+_REMEMBERED = 2 * 2**20
+"""What remembered heads may take, bytes. A client has one head a method, and a runtime one a kind of answer: some
+hundreds in all, of 2 kB each. What comes beyond that is metadata that changes with each call."""
 _LARGEST_REMEMBERED = 4096
+"""Bytes of a head on the wire."""
+_FIELD = 128
+"""What a field takes beside its bytes, bytes: a byte on the wire may stand for a whole field of the static table."""
+_COPIES = 4
+"""How often the bytes of a head are there: its own, its path, and the heads for runtimes of other versions."""
 # RFC 9113, section 8.2.1: nothing at or below a space, no uppercase letter, no colon, nothing beyond ASCII.
 _NAME = re.compile(rb"[!-9;-@\[-~]+")
+_CONTROLS = (b"\0", b"\r", b"\n")
 _CONTROL = re.compile(rb"[\0\r\n]")
+_LONG = 4_096
+"""From so many bytes on it is quicker to look for each control character by itself."""
+_LONGEST_NAME = 4_096
+"""bytes: no field that is in use has a name of a hundredth of it, and to check it takes as long as it is."""
+_LONGEST_QUOTE = 40
+"""bytes of a name that a text quotes."""
+_STATUS = re.compile(rb"[1-9][0-9]{2}")
+_BLANKS = (b" ", b"\t")
 # RFC 9113, section 8.2.2.
 _CONNECTION_SPECIFIC = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+# gRPC's libraries percent-encode the text of an error, but not its blanks, and "exit status 1: " is a text.
+_MAY_HAVE_BLANKS = b"grpc-message"
+_CONTENT_LENGTH = b"content-length"
+_LONGEST_LENGTH = 19
+"""digits of a content-length: no message has more bytes, and longer numbers are slow to read."""
+UNREADABLE = -1
+"""The length that a block gives whose content-length is no number, or there twice (RFC 9110, section 8.6)."""
 
 
 class Role(Enum):
     """What a block's pseudo-headers make of it (RFC 9113, sections 8.1 and 8.3)."""
 
     REQUEST = "the head of a request"
-    RESPONSE = "the head of an answer"
-    INTERIM = "the head of an interim answer"
+    RESPONSE = "the head of a response"
+    INTERIM = "the head of an interim response"
     TRAILERS = "trailers"
 
 
 _REQUESTS = ([b":method", b":path", b":scheme"], [b":authority", b":method", b":path", b":scheme"])
+_TUNNEL = [b":authority", b":method"]
+_NEVER_EMPTY = frozenset((b":method", b":scheme", b":path"))
 
 
 class Head:
     """A field block, or one up to its first volatile field: its bytes, and what they mean.
 
     The same bytes give the same object as long as it is remembered, so ``memo`` may hold what a user of this
-    module worked out from the fields.
+    module worked out from the fields. ``length``: see `Block`.
     """
 
-    __slots__ = ("fields", "malformed", "memo", "role", "wire")
+    __slots__ = ("fields", "length", "malformed", "memo", "role", "wire")
 
     def __init__(self, wire: bytes, fields: Tuple[Field, ...]) -> None:
         self.wire = wire
         self.fields = fields
+        self.length = _length(fields)
+        if self.length is not None:
+            self.fields = fields = _without_length(fields)
+            self.wire = encode(fields)
         self.role = _role(fields)
         self.malformed: Optional[str] = _malformed(fields) if self.role else "pseudo-headers that do not go together"
         self.memo: object = None
@@ -89,12 +131,18 @@ class Head:
 
 
 class Block:
-    """A whole field block: a head and, where it was cut, the fields from the first volatile one on."""
+    """A whole field block: a head and, where it was cut, the fields from the first volatile one on.
 
-    __slots__ = ("head", "tail", "tail_fields")
+    ``length``: how many bytes of data follow by the block's content-length, None if it does not say, or `UNREADABLE`.
+    The field itself is left out of the fields and of the bytes: whoever passes the block on may change a message on
+    the way, and the old length would make what is passed on malformed (RFC 9113, section 8.1.1).
+    """
+
+    __slots__ = ("head", "length", "tail", "tail_fields")
 
     def __init__(self, head: Head, tail: bytes = b"", tail_fields: Tuple[Field, ...] = ()) -> None:
         self.head = head
+        self.length = head.length
         self.tail = tail
         self.tail_fields = tail_fields
 
@@ -133,22 +181,56 @@ class BlockDecoder:
 
     def __init__(self, volatile: Optional[Pattern[bytes]] = None) -> None:
         self._volatile = volatile
-        self._stateful: Optional[Decoder] = Decoder(max_header_list_size=MAX_BLOCK)
+        self._table: Optional[HeaderTable] = HeaderTable()
+
+    @property
+    def settled(self) -> bool:
+        """Whether blocks are stateless, so that one that nobody needs need not be read."""
+        return self._table is None
+
+    @property
+    def max_block(self) -> int:
+        """The largest block that is read, bytes."""
+        return MAX_LIST_SIZE if self.settled else MAX_UNSETTLED_BLOCK
 
     def settle(self) -> None:
         """The peer has acknowledged SETTINGS_HEADER_TABLE_SIZE = 0: from here on its blocks are stateless."""
-        self._stateful = None
+        self._table = None
 
-    def decode(self, wire: bytes) -> Block:
-        """Reads a block. Raises ConnectionFault (COMPRESSION_ERROR) if that cannot be done (RFC 9113, section 4.3)."""
+    def decode(self, wire: bytes) -> Optional[Block]:
+        """Reads a block; None for one with more fields than are taken (see fields.TooLarge).
+
+        Raises ConnectionFault (COMPRESSION_ERROR) if it cannot be read (RFC 9113, section 4.3).
+        """
         try:
-            if self._stateful is not None:
-                return self._decode_stateful(self._stateful, wire)
-            if wire[:1] == NO_TABLE:
+            if self._table is not None:
+                wire = encode(decode(wire, self._table))
+            elif wire[:1] == NO_TABLE:
                 wire = wire.lstrip(NO_TABLE)
             head = _remembered.get(wire)
             return Block(head) if head is not None else self._decode_new(wire)
-        except (HPACKError, IndexError, ValueError) as error:
+        except TooLarge:
+            return None
+        except MALFORMED as error:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"field block: {error}") from error
+
+    def steps(self, wire: bytes) -> Generator[None, None, Optional[Block]]:
+        """Reads a large block as `decode` does, in steps of a millisecond. It is neither cut nor remembered.
+
+        With a table it is read in one go, since it has `MAX_UNSETTLED_BLOCK` at most; the steps come behind that.
+        """
+        try:
+            if self._table is not None:
+                fields = decode(wire, self._table)
+                wire = encode(fields)
+                yield from (None for _ in range(len(wire) // STEP))
+            else:
+                wire = wire.lstrip(NO_TABLE) if wire[:1] == NO_TABLE else wire
+                fields = yield from decode_in_steps(wire)
+            return Block(Head(wire, fields))
+        except TooLarge:
+            return None
+        except MALFORMED as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"field block: {error}") from error
 
     def _decode_new(self, wire: bytes) -> Block:
@@ -160,19 +242,17 @@ class BlockDecoder:
         if head is None:
             try:
                 head = _head(wire[:at])
-            except (HPACKError, IndexError, ValueError):
+            except MALFORMED:
                 return Block(_head(wire))
         tail = wire[at:]
-        return Block(head, tail, decode(tail))
-
-    def _decode_stateful(self, decoder: Decoder, wire: bytes) -> Block:
-        fields = [(bytes(field[0]), bytes(field[1])) for field in decoder.decode(wire, raw=True)]
-        if self._volatile is None:
-            return Block(_head(encode(fields)))
-        return self._decode_new(encode(fields))
+        fields = decode(tail)
+        for name, _ in fields:
+            if name == _CONTENT_LENGTH:
+                return _with_length(head, fields)
+        return Block(head, tail, fields)
 
 
-_remembered: Dict[bytes, Head] = {}
+_remembered: Cache[bytes, Head] = Cache(_REMEMBERED)
 
 
 def _head(wire: bytes) -> Head:
@@ -181,105 +261,34 @@ def _head(wire: bytes) -> Head:
         return head
     head = Head(wire, decode(wire))
     if len(wire) <= _LARGEST_REMEMBERED:
-        if len(_remembered) >= _REMEMBERED_HEADS:
-            _remembered.clear()
-        _remembered[wire] = head
+        _remembered.keep(wire, head, taken_by(head))
     return head
 
 
-def decode(wire: bytes) -> Tuple[Field, ...]:
-    """Reads a stateless block (no dynamic table, no size update in it).
-
-    Raises IndexError, ValueError or HPACKError for anything else.
-    """
-    fields: List[Field] = []
-    size = at = 0
-    end = len(wire)
-    while at < end:
-        first = wire[at]
-        if first & 0x80:  # indexed field (RFC 7541, section 6.1)
-            index, at = _integer(wire, at, 0x7F)
-            if not index:
-                raise ValueError("index 0")
-            name, value = _STATIC[index - 1]
-        elif first & 0xE0 == 0x20:
-            raise ValueError("a dynamic table size update that is not allowed here")
-        else:  # a literal, with (6.2.1), without (6.2.2) or never to have (6.2.3) an index
-            index, at = _integer(wire, at, 0x3F if first & 0x40 else 0x0F)
-            if index:
-                name = _STATIC[index - 1][0]
-            else:
-                name, at = _string(wire, at)
-            value, at = _string(wire, at)
-        fields.append((name, value))
-        size += len(name) + len(value) + 32
-        if size > MAX_BLOCK:
-            raise ValueError(f"more than {MAX_BLOCK} bytes of fields")
-    return tuple(fields)
+def _length(fields: Iterable[Field]) -> Optional[int]:
+    """What content-length says (RFC 9110, section 8.6): None without one, `UNREADABLE` if it is not one number."""
+    values = [value for name, value in fields if name == _CONTENT_LENGTH]
+    if not values:
+        return None
+    value = values[0]
+    return int(value) if len(values) == 1 and value.isdigit() and len(value) <= _LONGEST_LENGTH else UNREADABLE
 
 
-def _integer(wire: bytes, at: int, mask: int) -> Tuple[int, int]:
-    """RFC 7541, section 5.1: the number at ``at``, and where it ends."""
-    number = wire[at] & mask
-    at += 1
-    if number < mask:
-        return number, at
-    shift = 0
-    while True:
-        byte = wire[at]
-        at += 1
-        number += (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
-        if shift > 28:
-            raise ValueError("a number that is too large")
+def _without_length(fields: Iterable[Field]) -> Tuple[Field, ...]:
+    return tuple(field for field in fields if field[0] != _CONTENT_LENGTH)
 
 
-def _string(wire: bytes, at: int) -> Tuple[bytes, int]:
-    """RFC 7541, section 5.2: the string at ``at``, and where it ends."""
-    huffman = wire[at] & 0x80
-    size, at = _integer(wire, at, 0x7F)
-    end = at + size
-    if end > len(wire):
-        raise ValueError("a string that is cut off")
-    text = wire[at:end]
-    return (bytes(decode_huffman(text)) if huffman else text), end
+def _with_length(head: Head, tail_fields: Tuple[Field, ...]) -> Block:
+    """A block that has its content-length, or a second one, behind the cut."""
+    kept = _without_length(tail_fields)
+    block = Block(head, encode(kept), kept)
+    block.length = _length(tail_fields) if head.length is None else UNREADABLE
+    return block
 
 
-def encode(fields: Iterable[Field]) -> bytes:
-    """Writes a stateless block: the static table where it has the field or its name, literals for the rest."""
-    out = bytearray()
-    for field in fields:
-        index = _STATIC_INDEX.get(field)
-        if index is not None:
-            out += _prefixed(index, 7, 0x80)
-            continue
-        name, value = field
-        index = _STATIC_NAMES.get(name)
-        if index is not None:
-            out += _prefixed(index, 4, 0)
-        else:
-            out += b"\0" + _prefixed(len(name), 7, 0) + name
-        out += _prefixed(len(value), 7, 0) + value
-    return bytes(out)
-
-
-def _prefixed(number: int, bits: int, first: int) -> bytearray:
-    encoded = bytearray(encode_integer(number, bits))
-    encoded[0] |= first
-    return encoded
-
-
-def spelling(name: bytes) -> Pattern[bytes]:
-    """Finds the beginning of a literal field of this name in a block: plain or Huffman-coded, to be indexed or not.
-
-    (Go's gRPC sends it without indexing, that in C with, though there is no table for it.)
-    """
-    coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
-    plain = bytes(_prefixed(len(name), 7, 0)) + name
-    huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
-    return re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
+def taken_by(head: Head) -> int:
+    """The memory that a head takes, with what is worked out from it, bytes."""
+    return _COPIES * len(head.wire) + sum(len(name) + len(value) + _FIELD for name, value in head.fields)
 
 
 def _role(fields: Sequence[Field]) -> Optional[Role]:
@@ -289,8 +298,17 @@ def _role(fields: Sequence[Field]) -> Optional[Role]:
         return Role.TRAILERS
     names = sorted(name for name, _ in pseudo)
     if names == [b":status"]:
-        return Role.INTERIM if pseudo[0][1][:1] == b"1" else Role.RESPONSE
+        return _role_of_status(pseudo[0][1])
+    if (b":method", b"CONNECT") in pseudo:  # RFC 9113, section 8.5
+        return Role.REQUEST if names == _TUNNEL else None
     return Role.REQUEST if names in _REQUESTS else None
+
+
+def _role_of_status(status: bytes) -> Optional[Role]:
+    """RFC 9110, section 15: three digits; 1xx is an interim response. HTTP/2 has no 101 (RFC 9113, section 8.6)."""
+    if status == b"101" or not _STATUS.fullmatch(status):
+        return None
+    return Role.INTERIM if status[:1] == b"1" else Role.RESPONSE
 
 
 def _malformed(fields: Sequence[Field]) -> Optional[str]:
@@ -299,13 +317,17 @@ def _malformed(fields: Sequence[Field]) -> Optional[str]:
     for name, value in fields:
         if name[:1] == b":":
             if regular:
-                return f"pseudo-header {name!r} after regular fields"
+                return f"pseudo-header {name[:_LONGEST_QUOTE]!r} after regular fields"
+            if not value and name in _NEVER_EMPTY:
+                return f"an empty {name.decode()}"
         else:
             regular = True
-            if not _NAME.fullmatch(name):
-                return f"field name {name!r}"
+            if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+                return f"field name {name[:_LONGEST_QUOTE]!r}"
             if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 return f"connection-specific field {name!r}"
-        if _CONTROL.search(value):
+        if _CONTROL.search(value) if len(value) < _LONG else any(each in value for each in _CONTROLS):
             return f"a control character in the value of {name!r}"
+        if (value[:1] in _BLANKS or value[-1:] in _BLANKS) and name != _MAY_HAVE_BLANKS:
+            return f"a blank around the value of {name!r}"
     return None

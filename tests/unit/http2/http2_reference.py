@@ -7,11 +7,14 @@ book that watches both directions of a wire.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, NamedTuple, Tuple
+from functools import cache
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from hpack import Decoder
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived
 
@@ -22,6 +25,8 @@ END_HEADERS = 0x4
 PADDED = 0x8
 HAS_PRIORITY = 0x20
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x4, 0x5
+
+_HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 
 REQUEST = [
     (b":method", b"POST"),
@@ -102,6 +107,15 @@ def plain_string(text: bytes) -> bytes:
     return wire + bytes((size,)) + text
 
 
+@cache
+def huffman_string(text: bytes) -> bytes:
+    """A string literal in Huffman code (RFC 7541, section 5.2)."""
+    code = _HUFFMAN.encode(text)
+    size = bytearray(plain_string(bytes(len(code)))[: -len(code) or None])
+    size[0] |= 0x80
+    return bytes(size) + code
+
+
 def headers(stream_id: int, fields: Iterable[Tuple[bytes, bytes]], end_stream: bool = False) -> bytes:
     """A HEADERS frame that holds its whole block."""
     return frame(HEADERS, END_HEADERS | (END_STREAM if end_stream else 0), stream_id, plain_block(fields))
@@ -122,7 +136,7 @@ def unpadded(found: Frame) -> bytes:
     return payload
 
 
-Told = Tuple[object, ...]
+Told = Tuple[Any, ...]
 
 
 def told_by_wire(wire: bytes) -> List[Told]:

@@ -21,6 +21,7 @@ from http2_reference import (
     SETTINGS,
     TRAILERS,
     WINDOW_UPDATE,
+    client,
     data,
     frame,
     headers,
@@ -31,9 +32,22 @@ from http2_reference import (
     settings,
 )
 
-from criproxy.http2.connection import MAX_CONTROL_FRAMES, MAX_RESETS, Connection, Sent
+from criproxy.http2 import limits
+from criproxy.http2.connection import Connection, HeadersReceived, Sent, StreamReset
 from criproxy.http2.errors import ConnectionFault, ErrorCode
-from criproxy.http2.headers import MAX_BLOCK, encode
+from criproxy.http2.headers import encode
+
+MAX_CONTROL_FRAMES = 5_000
+MAX_RESETS = 250
+MAX_BLOCK_BYTES = 1_600_000
+BLOCK_BYTES_A_SECOND = 100_000
+"""A tenth of the real numbers: a flood takes a tenth of the time."""
+
+
+@pytest.fixture(autouse=True)
+def _small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_CONTROL_FRAMES", "MAX_RESETS", "MAX_BLOCK_BYTES", "BLOCK_BYTES_A_SECOND"):
+        monkeypatch.setattr(limits, name, globals()[name])
 
 
 class Clock:
@@ -86,6 +100,8 @@ _FLOODS = {
     "goaways": frame(GOAWAY, 0, 0, bytes(8)),
     "data frames without data": data(1, b""),
     "data frames of padding": frame(0, 0x8, 1, b"\x03\0\0\0"),
+    "data frames of a byte": data(1, b"x"),
+    "data frames of padding and a byte": frame(0, 0x8, 1, b"\xc8x" + bytes(200)),
     "window updates that move nothing": frame(WINDOW_UPDATE, 0, 1, number(1)),
     "connection window updates that move nothing": frame(WINDOW_UPDATE, 0, 0, number(1)),
 }
@@ -118,14 +134,34 @@ def test_a_second_has_room_for_a_number_of_window_updates_beside_what_waits(stre
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
 
 
+@pytest.mark.parametrize("stream_id", [0, 1], ids=["the connection's", "a stream's"])
+def test_a_second_has_room_for_a_number_of_windows_opened_by_a_byte_that_waits(stream_id: int) -> None:
+    """Each has us send that byte in a frame of its own."""
+    connection, clock = flooded()
+    if stream_id:
+        connection.receive(settings((INITIAL_WINDOW_SIZE, 0)))
+    else:
+        connection.receive(settings((INITIAL_WINDOW_SIZE, 2**30)))
+    connection.send_data(1, bytes(100_000))
+    clock.now += 1
+    one = frame(WINDOW_UPDATE, 0, stream_id, number(1))
+    endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
 def test_a_second_has_room_for_a_number_of_windows_changed_by_settings() -> None:
     """A frame of SETTINGS costs as much as there are streams of which it changes the window."""
     connection, _ = waiting(999)
     change = settings((INITIAL_WINDOW_SIZE, 1)) + settings((INITIAL_WINDOW_SIZE, 2))
-    assert len(connection.receive(settings() * 1_000 + change * 20)) == 1_000 + 40 + 999
+    assert len(connection.receive(settings() * 100 + change * 2)) == 100 + 4 + 999
     with pytest.raises(ConnectionFault) as caught:
-        connection.receive(change * 20)
+        connection.receive(change)
     assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_second_has_room_for_a_number_of_settings_in_a_frame() -> None:
+    connection, clock = flooded()
+    full = settings(*[(0x7A7A, 1)] * 2_730)
+    endure(connection, clock, lambda count: full * count, MAX_CONTROL_FRAMES // (1 + (len(full) - 9) // 64))
 
 
 def test_a_piece_full_of_windows_opened_by_a_byte_lets_go_one_frame_a_stream() -> None:
@@ -197,34 +233,94 @@ def test_a_second_has_room_for_a_number_of_malformed_requests() -> None:
     endure(connection, clock, flood, MAX_RESETS)
 
 
-def test_a_block_has_a_largest_size() -> None:
-    connection = server()
-    filler = frame(CONTINUATION, 0, 1, bytes(16_384))
-    connection.receive(frame(HEADERS, 0, 1, b""))
-    connection.receive(filler * (MAX_BLOCK // 16_384))
-    with pytest.raises(ConnectionFault) as caught:
-        connection.receive(frame(CONTINUATION, 0, 1, b"x"))
-    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_a_block_has_a_largest_number_of_continuations() -> None:
-    """CONTINUATION flood, CVE-2024-27316: frames that add nothing never make the block too large."""
+@pytest.mark.parametrize("size", [0, 10, 900])
+def test_a_block_has_a_largest_number_of_small_continuations(size: int) -> None:
+    """CONTINUATION flood, CVE-2024-27316: frames that add little never make the block too large."""
     connection = server()
     connection.receive(frame(HEADERS, 0, 1, plain_block(REQUEST)))
     with pytest.raises(ConnectionFault) as caught:
-        connection.receive(frame(CONTINUATION, 0, 1) * 100)
+        connection.receive(frame(CONTINUATION, 0, 1, bytes(size)) * 1_000)
     assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
-def test_fields_have_a_largest_size_though_a_table_makes_them_small_on_the_wire() -> None:
+def large(stream_id: int, size: int) -> bytes:
+    """A request with a field block of ``size`` bytes and a little, in frames of the default size."""
+    pieces = [b"v" * min(16_384, size - at) for at in range(0, size, 16_384)]
+    begin = frame(HEADERS, 1, stream_id, plain_block([*REQUEST, (b"x", b"v" * size)])[:-size])
+    rest = b"".join(frame(CONTINUATION, 0, stream_id, piece) for piece in pieces)
+    return begin + rest + frame(CONTINUATION, END_HEADERS, stream_id)
+
+
+def test_large_blocks_have_a_budget_and_beyond_it_only_their_streams_end() -> None:
+    connection, clock = flooded()
+    size = MAX_BLOCK_BYTES // 4
+    events = [event for number_ in range(3) for event in connection.receive(large(3 + 2 * number_, size))]
+    assert [type(event) for event in events] == [HeadersReceived] * 3
+    assert connection.receive(large(9, size)) == [StreamReset(9, ErrorCode.ENHANCE_YOUR_CALM)]
+    assert [type(event) for event in connection.receive(headers(11, REQUEST))] == [HeadersReceived]
+    clock.now += MAX_BLOCK_BYTES / BLOCK_BYTES_A_SECOND
+    assert [type(event) for event in connection.receive(large(13, size))] == [HeadersReceived]
+
+
+def test_large_blocks_beyond_the_budget_end_a_connection_that_has_a_dynamic_table() -> None:
+    connection = Connection(False, clock=Clock())
+    connection.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings())
+    allowed = MAX_BLOCK_BYTES // 61_000
+    for stream_id in range(1, 2 * allowed, 2):
+        connection.receive(large(stream_id, 60_000))
+    assert connection.open_streams == allowed
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(b"".join(large(2 * allowed + 1 + 2 * more, 60_000) for more in range(10)))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_block_that_nobody_waits_for_is_not_read() -> None:
+    """To read it costs a hundred times what it costs to send it."""
+    connection, _ = flooded()
+    connection.reset(1, ErrorCode.CANCEL)
+    assert connection.receive(frame(HEADERS, END_HEADERS, 1, b"\x80 no block at all")) == []
+
+
+def test_a_second_has_room_for_a_number_of_bytes_in_interim_responses() -> None:
+    connection = client(clock=Clock())
+    connection.send_headers(connection.open_stream(), encode(REQUEST))
+    interim = headers(1, [(b":status", b"103"), (b"link", b"v" * 4_000)])
+    assert connection.receive(interim * (MAX_CONTROL_FRAMES // 550)) == []
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(interim * (MAX_CONTROL_FRAMES // 500))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_second_has_room_for_a_number_of_bytes_in_blocks_that_are_read_for_the_tables_sake() -> None:
+    """To read a byte of Huffman code takes longer than to send it."""
+    connection = Connection(False, max_streams=0, clock=Clock())
+    connection.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings())
+    flood = streams(lambda stream_id: headers(stream_id, [*REQUEST, (b"x", b"v" * 15_000)]))
+    assert connection.receive(flood(MAX_CONTROL_FRAMES // 2_000)) == []
+    with pytest.raises(ConnectionFault) as caught:
+        connection.receive(flood(2))
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_fields_that_a_table_makes_small_on_the_wire_end_only_their_stream() -> None:
     """One byte may stand for a field of 4 kB as long as there is a dynamic table."""
     connection = Connection(False)
     insert = b"\x40" + plain_block([(b"x-large", b"v" * 4_000)])[1:]
     wire = frame(HEADERS, END_HEADERS, 1, plain_block(REQUEST) + insert)
     connection.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings() + wire)
-    with pytest.raises(ConnectionFault) as caught:
-        connection.receive(frame(HEADERS, END_HEADERS, 3, plain_block(REQUEST) + b"\xbe" * 17))
-    assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+    bomb = plain_block(REQUEST) + b"\xbe" * 5_000
+    events = connection.receive(frame(HEADERS, END_HEADERS, 3, bomb) + headers(5, REQUEST))
+    assert events[0] == StreamReset(3, ErrorCode.ENHANCE_YOUR_CALM)
+    assert isinstance(events[1], HeadersReceived)
+
+
+def test_kubelets_calls_come_nowhere_near_the_real_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand calls cancelled at once, twice; and a PING for each of 10,000 pieces of data."""
+    monkeypatch.undo()
+    connection, _ = flooded()
+    cancelled = streams(lambda stream_id: headers(stream_id, REQUEST) + frame(RST_STREAM, 0, stream_id, number(8)))
+    assert len(connection.receive(cancelled(2_000))) == 4_000
+    connection.receive((data(1, b"x") + frame(PING, 0, 0, bytes(8)) + frame(PING, ACK, 0, bytes(8))) * 10_000)
 
 
 def test_a_flood_makes_us_say_no_more_than_it_says_itself() -> None:

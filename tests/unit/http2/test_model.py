@@ -8,7 +8,7 @@ overdrawn, and nothing is left.
 from __future__ import annotations
 
 import random
-from typing import Callable, Dict, List, Set
+from typing import Callable, Dict, List, Set, Tuple
 
 import pytest
 from http2_reference import (
@@ -18,6 +18,7 @@ from http2_reference import (
     RESPONSE,
     TRAILERS,
     WINDOW_UPDATE,
+    Fields,
     Ledger,
     Told,
     frame,
@@ -26,6 +27,8 @@ from http2_reference import (
     told_by_events,
     told_by_wire,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from criproxy.http2.connection import Connection, DataReceived, HeadersReceived, Sent, StreamReset
 from criproxy.http2.errors import ErrorCode
@@ -93,6 +96,7 @@ class End:
         data = self._rng.randbytes(size)
         sent = self.connection.send_data(stream_id, data, end)
         assert 0 <= sent <= size
+        assert self.connection.queued >= size - sent
         self.put[stream_id] = self.put.get(stream_id, b"") + data
         self.waiting[stream_id] = self.waiting.get(stream_id, 0) + size - sent
         if end:
@@ -253,6 +257,7 @@ def test_everything_arrives_in_order_and_nothing_is_left(seed: int) -> None:
                 assert stream_id in other.ended
                 assert not end.waiting.get(stream_id, 0)
         assert end.connection.open_streams == 0
+        assert end.connection.queued == 0
         assert end.connection.hold(False) == []
         assert end.connection.data_to_send() == b""
     assert world.calls > 5
@@ -325,3 +330,40 @@ def test_windows_that_shrink_and_grow_are_kept_to(seed: int) -> None:
     assert told == sum(map(len, given.values())) > 0
     for stream_id, data in given.items():
         assert b"".join(each[2] for each in told_by_wire(wire) if each[:2] == ("data", stream_id)) == data
+
+
+_METADATA = st.lists(
+    st.tuples(st.from_regex(r"[a-z][a-z0-9-]{0,20}-bin", fullmatch=True).map(str.encode), st.binary(max_size=60)),
+    max_size=4,
+).map(lambda fields: [(name, value.hex().encode()) for name, value in fields])
+_LONG = [(b"x-long", b"v" * 40_000)]
+
+
+@given(
+    st.lists(st.tuples(_METADATA, st.lists(st.binary(max_size=30), max_size=3), st.booleans()), max_size=4), st.data()
+)
+def test_what_one_end_sends_the_other_receives_however_it_is_cut(
+    calls: List[Tuple[Fields, List[bytes], bool]], choice: st.DataObject
+) -> None:
+    sending, receiving = Connection(True), Connection(False)
+    receiving.receive(sending.data_to_send())
+    sending.receive(receiving.data_to_send())
+    receiving.receive(sending.data_to_send())
+    told: List[Told] = []
+    for metadata, pieces, long in calls:
+        stream_id = sending.open_stream()
+        fields = REQUEST + metadata + (_LONG if long else [])
+        sending.send_headers(stream_id, encode(fields))
+        told.append(("fields", stream_id, fields, False))
+        for piece in pieces:
+            assert sending.send_data(stream_id, piece) == len(piece)
+            told.append(("data", stream_id, piece, False))
+        sending.send_headers(stream_id, encode(TRAILERS), True)
+        told.append(("fields", stream_id, TRAILERS, True))
+    wire = sending.data_to_send()
+    cuts = sorted(choice.draw(st.lists(st.integers(0, len(wire)), max_size=12)))
+    events = [
+        event for begin, end in zip([0, *cuts], [*cuts, len(wire)]) for event in receiving.receive(wire[begin:end])
+    ]
+    assert told_by_events(events) == told
+    assert told_by_wire(wire) == told

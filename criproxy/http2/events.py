@@ -1,0 +1,67 @@
+"""What a connection tells its user: one event for each thing that has happened (RFC 9113)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+from criproxy.http2.headers import Block
+
+
+class HeadersReceived(NamedTuple):
+    """A field block: the head of a request or an answer, or trailers."""
+
+    stream_id: int
+    block: Block
+    end_stream: bool
+
+
+class DataReceived(NamedTuple):
+    """Data; ``size`` is what it took of the stream's window (padding included) and is owed to `consumed`, bytes."""
+
+    stream_id: int
+    data: bytes
+    size: int
+    end_stream: bool
+
+
+class StreamReset(NamedTuple):
+    """The stream is over before its end: by the peer's RST_STREAM or GOAWAY, or by an error of the peer's."""
+
+    stream_id: int
+    code: int
+
+
+class Sent(NamedTuple):
+    """So many bytes that `send_data` had queued have left."""
+
+    stream_id: int
+    size: int
+
+
+class SettingsReceived(NamedTuple):
+    """The peer's SETTINGS are in force here."""
+
+
+class PingAcknowledged(NamedTuple):
+    """The peer has answered our PING."""
+
+    payload: bytes
+
+
+class GoAwayReceived(NamedTuple):
+    """The peer takes no new streams. Those above ``last_stream_id`` it has not looked at; they are reset."""
+
+    last_stream_id: int
+    code: int
+    text: bytes
+
+
+Event = Union[
+    HeadersReceived,
+    DataReceived,
+    StreamReset,
+    Sent,
+    SettingsReceived,
+    PingAcknowledged,
+    GoAwayReceived,
+]

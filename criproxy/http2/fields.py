@@ -1,0 +1,244 @@
+"""Fields and their representations in a field block (RFC 7541): reading, writing, finding one by its bytes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Dict, Generator, Iterable, List, NamedTuple, Optional, Pattern, Tuple
+
+from hpack.exceptions import HPACKError
+from hpack.hpack import encode_integer
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hpack.huffman_table import (
+    HUFFMAN_COMPLETE,
+    HUFFMAN_EMIT_SYMBOL,
+    HUFFMAN_FAIL,
+    HUFFMAN_TABLE,
+    decode_huffman,
+)
+from hpack.table import HeaderTable
+
+Field = Tuple[bytes, bytes]
+"""A field's name and value."""
+
+MAX_LIST_SIZE = 16 * 2**20
+"""The largest list of fields that is read, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2), and
+the largest field block on the wire; bytes. It is what gRPC's library in Go takes, kubelet's therefore: the text of an
+error is a field, and runtimes put whatever a failed program has written into it."""
+
+MAX_FIELDS = 1_000
+"""The most fields in a list. A field may be one byte on the wire (RFC 7541, section 6.1), so the size alone does not
+bound the work."""
+
+STEP = 4_096
+"""bytes of Huffman code that are read at once: it takes 0.2 µs a byte."""
+
+NO_TABLE = b"\x20"
+"""A dynamic table size update to 0 (RFC 7541, section 6.3). It begins our first block on a connection, so that the
+peer's decoder needs no other, whatever it makes of its own SETTINGS_HEADER_TABLE_SIZE later."""
+
+_TABLE_SIZE = 4_096
+"""bytes of the dynamic table until SETTINGS_HEADER_TABLE_SIZE says otherwise (RFC 9113, section 6.5.2)."""
+_OVERHEAD = 32
+"""What a field counts in a list beside its name and value (RFC 9113, section 6.5.2), bytes."""
+
+_STATIC: Tuple[Field, ...] = tuple((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)
+_STATIC_INDEX: Dict[Field, int] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
+_STATIC_NAMES: Dict[bytes, int] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
+
+
+class NeverIndexed(NamedTuple):
+    """A field that no table may ever hold (RFC 7541, section 7.1.3), however often it is passed on. Equals its pair."""
+
+    name: bytes
+    value: bytes
+
+
+class Coded(bytes):
+    """A name or a value that is still in Huffman code."""
+
+
+class TooLarge(Exception):
+    """A list of fields beyond MAX_LIST_SIZE or MAX_FIELDS. A table that was handed in is in step with the peer's."""
+
+
+MALFORMED = (HPACKError, IndexError, ValueError)
+"""What `decode` raises for bytes that are no field block."""
+
+
+def decode(wire: bytes, table: Optional[HeaderTable] = None, until: int = sys.maxsize) -> Tuple[Field, ...]:
+    """Reads a field block. ``table``: the peer's dynamic table; without one, a block may use the static table alone.
+
+    What ends behind ``until`` bytes is left in its Huffman code (`Coded`), for which there must be no table. Raises
+    `TooLarge`, and one of `MALFORMED` for bytes that are no field block.
+    """
+    fields: List[Field] = []
+    size = at = 0
+    end = len(wire)
+    too_large = False
+    if table is not None:
+        at = _resize(wire, table)
+    while at < end:
+        first = wire[at]
+        if first & 0x80:  # indexed field (RFC 7541, section 6.1)
+            index, at = _integer(wire, at, 0x7F)
+            field = _entry(index, table)
+        elif first & 0xE0 == 0x20:
+            raise ValueError("a dynamic table size update that is not allowed here")
+        else:  # a literal, with (6.2.1), without (6.2.2) or never to have (6.2.3) an index
+            index, at = _integer(wire, at, 0x3F if first & 0x40 else 0x0F)
+            if index:
+                name = _entry(index, table)[0]
+            else:
+                name, at = _string(wire, at, until)
+            value, at = _string(wire, at, until)
+            field = (name, value) if first & 0xF0 != 0x10 else NeverIndexed(name, value)
+            if first & 0x40 and table is not None:
+                table.add(name, value)
+        size += len(field[0]) + len(field[1]) + _OVERHEAD
+        if size <= MAX_LIST_SIZE and len(fields) < MAX_FIELDS:
+            fields.append(field)
+        elif table is None:
+            raise TooLarge
+        else:  # What follows may still change the table.
+            too_large = True
+    if too_large:
+        raise TooLarge
+    return tuple(fields)
+
+
+def decode_in_steps(wire: bytes) -> Generator[None, None, Tuple[Field, ...]]:
+    """Reads a block that uses no dynamic table as `decode` does, in steps of at most STEP bytes of Huffman code."""
+    fields: List[Field] = []
+    size = spent = 0
+    for field in decode(wire, None, STEP):
+        name, spent = yield from _plain(field[0], spent)
+        value, spent = yield from _plain(field[1], spent)
+        size += len(name) + len(value) + _OVERHEAD
+        if size > MAX_LIST_SIZE:
+            raise TooLarge
+        fields.append(NeverIndexed(name, value) if field.__class__ is NeverIndexed else (name, value))
+    return tuple(fields)
+
+
+def _plain(text: bytes, spent: int) -> Generator[None, None, Tuple[bytes, int]]:
+    """The text without Huffman code (RFC 7541, 5.2); ``spent``: bytes that have been read since the last step."""
+    if text.__class__ is not Coded or not text:
+        return text, spent
+    out = bytearray()
+    state = flags = 0
+    for at in range(0, len(text), STEP):
+        piece = text[at : at + STEP]
+        for byte in piece:
+            state, flags, symbol = HUFFMAN_TABLE[state * 16 + (byte >> 4)]
+            if flags & HUFFMAN_EMIT_SYMBOL:
+                out.append(symbol)
+            elif flags & HUFFMAN_FAIL:
+                raise ValueError("Huffman code with an end in it")
+            state, flags, symbol = HUFFMAN_TABLE[state * 16 + (byte & 0x0F)]
+            if flags & HUFFMAN_EMIT_SYMBOL:
+                out.append(symbol)
+            elif flags & HUFFMAN_FAIL:
+                raise ValueError("Huffman code with an end in it")
+        spent += len(piece)
+        if spent >= STEP:
+            spent = 0
+            yield
+    if not flags & HUFFMAN_COMPLETE:
+        raise ValueError("Huffman code that does not end")
+    return bytes(out), spent
+
+
+def _resize(wire: bytes, table: HeaderTable) -> int:
+    """Follows the size updates at the beginning of a block; gives where they end."""
+    at = 0
+    while wire[at : at + 1] and wire[at] & 0xE0 == 0x20:
+        size, at = _integer(wire, at, 0x1F)
+        if size > _TABLE_SIZE:
+            raise ValueError(f"a dynamic table of {size} bytes")
+        table.maxsize = size
+    return at
+
+
+def _entry(index: int, table: Optional[HeaderTable]) -> Field:
+    if not index:
+        raise ValueError("index 0")
+    if table is None or index <= len(_STATIC):
+        return _STATIC[index - 1]
+    name, value = table.get_by_index(index)
+    return name, value
+
+
+def _integer(wire: bytes, at: int, mask: int) -> Tuple[int, int]:
+    """RFC 7541, section 5.1: the number at ``at``, and where it ends."""
+    number = wire[at] & mask
+    at += 1
+    if number < mask:
+        return number, at
+    shift = 0
+    while True:
+        byte = wire[at]
+        at += 1
+        number += (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+        if shift > 28:
+            raise ValueError("a number that is too large")
+
+
+def _string(wire: bytes, at: int, until: int) -> Tuple[bytes, int]:
+    """RFC 7541, section 5.2: the string at ``at``, and where it ends."""
+    huffman = wire[at] & 0x80
+    size, at = _integer(wire, at, 0x7F)
+    end = at + size
+    if end > len(wire):
+        raise ValueError("a string that is cut off")
+    text = wire[at:end]
+    if not huffman:
+        return text, end
+    return (bytes(decode_huffman(text)) if end <= until else Coded(text)), end
+
+
+def encode(fields: Iterable[Field]) -> bytes:
+    """Writes a stateless block: the static table where it has the field or its name, literals for the rest."""
+    out = bytearray()
+    for field in fields:
+        never = field.__class__ is NeverIndexed
+        index = None if never else _STATIC_INDEX.get(field)
+        if index is not None:
+            out += _prefixed(index, 7, 0x80)
+            continue
+        name, value = field
+        first = 0x10 if never else 0
+        index = _STATIC_NAMES.get(name)
+        if index is not None:
+            out += _prefixed(index, 4, first)
+        else:
+            out.append(first)
+            out += _prefixed(len(name), 7, 0) + name
+        out += _prefixed(len(value), 7, 0) + value
+    return bytes(out)
+
+
+def with_value(fields: Iterable[Field], name: bytes, value: bytes) -> Iterable[Field]:
+    """The fields with another value of this name; all others as they are."""
+    return ((name, value) if field[0] == name else field for field in fields)
+
+
+def _prefixed(number: int, bits: int, first: int) -> bytearray:
+    encoded = bytearray(encode_integer(number, bits))
+    encoded[0] |= first
+    return encoded
+
+
+def spelling(name: bytes) -> Pattern[bytes]:
+    """Finds the beginning of a literal field of this name in a block: plain or Huffman-coded, to be indexed or not.
+
+    (Go's gRPC sends it without indexing, that in C with, though there is no table for it.)
+    """
+    coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
+    plain = bytes(_prefixed(len(name), 7, 0)) + name
+    huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
+    return re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
