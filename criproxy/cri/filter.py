@@ -1,22 +1,25 @@
-"""Lists of pods and of containers, narrowed by us: for when no runtime is there to do it.
+"""Filters lists of pods and of containers, as a runtime would: for the remembered lists of a runtime that is away.
 
-An entry that is let through comes out as it went in, byte for byte.
+The bytes of an entry do not change.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
-from criproxy.cri.messages import cut, entries
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.identity import LONGEST_NAME
+from criproxy.cri.messages import cut, entries, enum_value, pairs
 from criproxy.cri.methods import METHODS, Method, To
 from criproxy.cri.schema import load
 
 UNFILTERED = (b"", b"\x0a\x00")
-"""The requests for all that there is, serialized: without a filter, and with an empty one."""
+"""The serialized requests for a whole list: one without a filter, one with an empty filter."""
 _VIEWS = cut(
     "criproxy.filter",
     {
-        "PodSandbox": ("id", "state", "labels", "metadata.uid"),
+        "PodSandbox": ("id", "state", "labels", "metadata.uid", "metadata.namespace", "metadata.name"),
         "PodSandboxFilter": ("id", "state.state", "label_selector"),
         "Container": ("id", "state", "labels", "pod_sandbox_id"),
         "ContainerFilter": ("id", "state.state", "label_selector", "pod_sandbox_id"),
@@ -25,15 +28,16 @@ _VIEWS = cut(
     },
 )
 _LIST: Any = entries()
+_READY = load().enums["PodSandboxState"]["SANDBOX_READY"]
 
 
 def _entry_of(row: Method) -> str:
-    """The message that a method lists."""
+    """The message that a list consists of."""
     return next(field.type for field in load().messages[row.rpc.response].values())
 
 
-class Sort:
-    """Lists of one sort of things. ``method`` is the unary one of them."""
+class ListKind:
+    """A kind of list: of pods or of containers. ``method`` is the unary method that gives it."""
 
     def __init__(self, name: str, method: str, ids: Tuple[str, ...]) -> None:
         rpc = METHODS[method].rpc
@@ -41,64 +45,89 @@ class Sort:
         self.method = method
         self.entry = _entry_of(METHODS[method])
         self._ids = ids
-        """Fields that a filter can have the beginning of."""
+        """The fields of a filter that have a full id or the beginning of one."""
         self._view: Any = _VIEWS[self.entry]
         self._request: Any = _VIEWS[rpc.request]
 
     def narrowed(self, body: bytes, request: bytes, sent: bytes = b"") -> bytes:
-        """The entries of a list that a request's filter lets through, without those whose ids are in the list ``sent``.
+        """The entries of ``body`` that the request's filter matches, without those whose ids are in ``sent``.
 
-        All are serialized messages. Raises DecodeError if one of them is none.
+        All are serialized messages. Raises DecodeError if one cannot be parsed.
         """
         if request in UNFILTERED and not sent:
             return body
         wanted = self._request.FromString(request).filter
-        labels = _pairs(wanted.label_selector)
+        labels = pairs(wanted.label_selector)
+        # A text is in one piece on the wire: to look for it takes a hundredth of the time that it takes to parse.
+        texts = [*filter(None, (*labels, *labels.values(), *(getattr(wanted, field) for field in self._ids)))]
+        if not all(text in body for text in texts):
+            return b""
         known = {self._view.FromString(entry).id for entry in _entries(sent)}
         kept = _LIST()
         for entry in _entries(body):
+            if texts and not all(text in entry for text in texts):
+                continue
             view = self._view.FromString(entry)
-            if view.id not in known and self._matches(view, wanted) and labels.items() <= _pairs(view.labels).items():
+            if not self._matches(view, wanted) or view.id in known:
+                continue
+            if not labels or labels.items() <= pairs(view.labels).items():
                 kept.entry.append(entry)
         narrowed: bytes = kept.SerializeToString()
         return narrowed
 
     def _matches(self, entry: Any, wanted: Any) -> bool:
-        if wanted.HasField("state") and entry.state != wanted.state.state:
+        if wanted.HasField("state") and enum_value(entry.state) != enum_value(wanted.state.state):
             return False
         return all(getattr(entry, field).startswith(getattr(wanted, field)) for field in self._ids)
 
 
-PODS = Sort("pods", "ListPodSandbox", ("id",))
-CONTAINERS = Sort("containers", "ListContainers", ("id", "pod_sandbox_id"))
-SORTS = (PODS, CONTAINERS)
-_LISTS = [row for row in METHODS.values() if row.to is To.EVERYONE]
-_SORTS = {row.name: sort for row in _LISTS for sort in SORTS if sort.entry == _entry_of(row)}
+PODS = ListKind("pods", "ListPodSandbox", ("id",))
+CONTAINERS = ListKind("containers", "ListContainers", ("id", "pod_sandbox_id"))
+LIST_KINDS = (PODS, CONTAINERS)
+_LISTS = [row for row in METHODS.values() if row.to is To.ALL]
+_KINDS = {row.name: kind for row in _LISTS for kind in LIST_KINDS if kind.entry == _entry_of(row)}
 
 
-def sort_of(row: Method) -> Optional[Sort]:
-    """What sort of list a method gives, in one message or as a stream; None for all others."""
-    return _SORTS.get(row.name)
+def list_kind_of(row: Method) -> Optional[ListKind]:
+    """The kind of list that a method gives, in one message or as a stream; None for any other method."""
+    return _KINDS.get(row.name)
 
 
 def count(body: bytes) -> int:
-    """How many entries a list has."""
+    """The number of entries of a list. Raises DecodeError if it cannot be parsed."""
     return len(_entries(body))
 
 
+def is_whole(body: bytes) -> bool:
+    """Whether a list consists of whole entries, whatever these are."""
+    try:
+        _LIST.FromString(body)
+    except DecodeError:
+        return False
+    return True
+
+
 def has_pod(body: bytes, uid: bytes) -> bool:
-    """Whether a list of pods has one of this UID (Kubernetes' own, not an id). Raises DecodeError if it is no list."""
-    # Nearly always it is not there at all, and that is seen without parsing.
+    """Whether a list has a pod with this ``metadata.uid``. Raises DecodeError if it cannot be parsed."""
+    # Most lists do not have it, which takes no parsing to see: a string is in one piece on the wire.
     if not uid or uid not in body:
         return False
     view: Any = _VIEWS["PodSandbox"]
     return any(view.FromString(entry).metadata.uid == uid for entry in _entries(body))
 
 
+def ready_pods(body: bytes) -> List[str]:
+    """NAMESPACE/NAME of each ready pod in a list, sorted. Raises DecodeError if it cannot be parsed."""
+    view: Any = _VIEWS["PodSandbox"]
+    pods = (view.FromString(entry) for entry in _entries(body))
+    return sorted({_name(pod.metadata) for pod in pods if enum_value(pod.state) == _READY})
+
+
+def _name(metadata: Any) -> str:
+    parts = (metadata.namespace, metadata.name)
+    return "/".join(part[:LONGEST_NAME].decode("utf-8", "replace") for part in parts)
+
+
 def _entries(body: bytes) -> List[bytes]:
     found: List[bytes] = _LIST.FromString(body).entry
     return found
-
-
-def _pairs(labels: Iterable[Any]) -> Dict[bytes, bytes]:
-    return {label.key: label.value for label in labels}

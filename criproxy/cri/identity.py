@@ -1,10 +1,15 @@
-"""How ids and images of an alternative runtime are called towards kubelet, and back.
+"""The names that an alternative runtime's ids and images have for kubelet, and the way back.
 
-An id is ``RUNTIME__ID``, an image ``RUNTIME/IMAGE``; a bare digest (``sha256:…``) says what an image is, not where
-it came from, and stays as it is. What else bears no runtime's name is the primary's.
+An id is ``RUNTIME__ID``, an image ``RUNTIME/IMAGE``, and so is an image's id that is no digest (CRI-O before 1.31 has
+the bare hexadecimal digits). A bare digest (``sha256:…``) says what an image is, not where it came from, and stays as
+it is. A name without the prefix of a runtime is the primary's; an id with the prefix of a runtime that is not
+configured, as one that was removed, is nobody's (`UnknownRuntime`).
 
-A runtime handler, by which a pod's RuntimeClass asks for a runtime, has a name of kubelet's and one of the runtime's
-own, which may be none: `Handler`.
+A runtime handler (RuntimeClass.handler) chooses a pod's runtime. Kubelet and the runtime may have different names for
+it, and the runtime's may be empty: `RuntimeHandler`.
+
+*Outer* is the name that kubelet has, *inner* the name that the runtime has. All of them are bytes: a name need not be
+UTF-8.
 """
 
 from __future__ import annotations
@@ -17,37 +22,43 @@ from typing import Dict, Iterable, Mapping, Optional, Tuple
 TARGET_RUNTIME = b"kubernetes.io/target-runtime"
 """The annotation by which a pod asks for a runtime."""
 
-_DIGESTS = (b"sha256:", b"sha384:", b"sha512:")
+LONGEST_NAME = 253
+"""bytes of a name that is shown or quoted (a DNS subdomain, RFC 1123)."""
+_DIGESTS = (b"sha256:", b"sha384:", b"sha512:", b"@")
+"""What a bare digest begins with. A repo digest of an image that has no name is ``@sha256:…``."""
+_PREFIX = re.compile(rb"([^\0-\x20\x7f/:,]+?)__")
+"""What an outer id begins with: no runtime's id has white space, control characters, ``/``, ``:``, ``,`` or ``__``. No
+primary runtime's ids have two underscores; names of its containers do."""
 _LABEL = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def is_label(name: str) -> bool:
-    """Whether this can be the handler of a RuntimeClass: a DNS label (RFC 1123)."""
+    """Whether a RuntimeClass can have this handler: a DNS label (RFC 1123), at most 63 characters."""
     return _LABEL.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
-class Handler:
-    """What a pod that asks for the runtime handler ``name`` gets."""
+class RuntimeHandler:
+    """The runtime, and its own handler, for a pod with this runtime handler."""
 
     name: str
-    """As RuntimeClass.handler has it."""
+    """RuntimeClass.handler."""
     runtime: str
-    """The id of the runtime that it is of."""
+    """The id of the runtime."""
     inner: str
-    """The runtime's own name for it; empty for what the runtime does by default."""
+    """The runtime's own name for the handler; empty means its default."""
 
 
 def is_digest(image: bytes) -> bool:
-    """Whether an image's name is a bare digest."""
+    """Whether the name of an image is a bare digest."""
     return image.startswith(_DIGESTS)
 
 
 class Names:
-    """The names of one runtime's things. ``runtime`` is its id, empty for the primary.
+    """The names of one runtime's ids, images and handlers. ``runtime`` is its id, empty for the primary.
 
-    ``handlers`` are the names by which pods ask for it, with the runtime's own; of several for the same thing the
-    first is what kubelet sees.
+    ``handlers`` has the inner name of each outer one. If several outer names have the same inner one, kubelet sees the
+    first.
     """
 
     __slots__ = ("_id", "_image", "_outer_handlers", "handlers", "runtime")
@@ -57,89 +68,102 @@ class Names:
         self.handlers = handlers
         self._outer_handlers: Dict[bytes, bytes] = {}
         for outer, inner in handlers.items():
-            # The id of a runtime may be no label: it can be asked for, but not by a RuntimeClass.
+            # The id of a runtime need not be a label. Then no RuntimeClass can have it.
             if is_label(outer.decode()):
                 self._outer_handlers.setdefault(inner, outer)
         self._id = f"{runtime}__".encode() if runtime else b""
         self._image = f"{runtime}/".encode() if runtime else b""
 
     def has_id(self, name: bytes) -> bool:
-        """Whether this is an id of the runtime's as kubelet knows it (alternative runtimes only)."""
+        """Whether this is an outer id of the runtime. Never true for the primary."""
         return bool(self._id) and name.startswith(self._id)
 
     def has_image(self, name: bytes) -> bool:
-        """Whether this is an image of the runtime's as kubelet knows it (alternative runtimes only)."""
+        """Whether this is an outer image of the runtime. Never true for the primary."""
         return bool(self._image) and name.startswith(self._image)
 
     def outer_id(self, name: bytes) -> bytes:
-        """A runtime's id as kubelet knows it."""
+        """The outer name of an id."""
         return self._id + name
 
     def inner_id(self, name: bytes) -> bytes:
-        """Kubelet's id as the runtime knows it."""
+        """The inner name of an id."""
         return name[len(self._id) :] if name.startswith(self._id) else name
 
     def outer_image(self, name: bytes) -> bytes:
-        """A runtime's image as kubelet knows it."""
+        """The outer name of an image: of its name, its repo digest, its bare digest, or its id.
+
+        Every field that names an image goes through this function, and different names stay different. So two fields
+        agree for kubelet exactly if they agree for the runtime. Kubelet's image collection relies on that: it removes
+        an image if no container has its ``Image.id`` as ``image_id``, or as ``image_ref`` if ``image_id`` is empty.
+        """
         return name if name.startswith(_DIGESTS) else self._image + name
 
-    def outer_repo_digest(self, name: bytes) -> bytes:
-        """A repo digest as kubelet knows it: it may be without a name, too (``@`` in front, or none)."""
-        return self._image + name if name.find(b"@") > 0 else name
-
     def inner_image(self, name: bytes) -> bytes:
-        """Kubelet's image as the runtime knows it."""
+        """The inner name of an image."""
         return name[len(self._image) :] if name.startswith(self._image) else name
 
     @property
     def has_outer_handlers(self) -> bool:
-        """Whether there are handlers that kubelet knows by other names than the runtime (none being one)."""
+        """Whether kubelet has a name of its own for a handler of the runtime, or for its default."""
         return bool(self._outer_handlers)
 
     def outer_handler(self, name: bytes) -> bytes:
-        """A runtime's handler, which may be none, as kubelet knows it."""
+        """The outer name of a runtime handler. The inner one may be empty."""
         return self._outer_handlers.get(name, name)
 
     def inner_handler(self, name: bytes) -> bytes:
-        """Kubelet's handler as the runtime knows it."""
+        """The inner name of a runtime handler; may be empty."""
         return self.handlers.get(name, name)
 
 
-class Runtimes:
-    """Tells whose an id, an image or a handler is. ``ids``: the alternative runtimes', in their order."""
+class UnknownRuntime(Exception):
+    """An id has the prefix of a runtime that is not configured. ``runtime``: the prefix, without the underscores."""
 
-    def __init__(self, ids: Iterable[str], handlers: Iterable[Handler] = ()) -> None:
+    def __init__(self, runtime: bytes) -> None:
+        super().__init__(runtime)
+        self.runtime = runtime
+
+
+class Runtimes:
+    """Finds the runtime of an id, an image or a handler.
+
+    ``ids``: those of the alternative runtimes, in their order; ``handlers``: all by which pods can ask for them.
+    """
+
+    def __init__(self, ids: Iterable[str], handlers: Iterable[RuntimeHandler] = ()) -> None:
         of: Dict[str, Dict[bytes, bytes]] = {runtime: {} for runtime in ids}
         for handler in handlers:
             of[handler.runtime][handler.name.encode()] = handler.inner.encode()
-        for runtime, own in of.items():
-            own.setdefault(runtime.encode(), b"")
         self.alternatives: Tuple[Names, ...] = tuple(Names(runtime, own) for runtime, own in of.items())
         self.primary = Names("")
 
     def of_id(self, name: bytes) -> Names:
-        """The runtime that this id belongs to."""
+        """The runtime of an outer id. Raises UnknownRuntime."""
         for names in self.alternatives:
             if names.has_id(name):
                 return names
+        prefix = _PREFIX.match(name) if b"__" in name else None
+        if prefix is not None:
+            raise UnknownRuntime(prefix[1])
         return self.primary
 
     def of_image(self, name: bytes) -> Names:
-        """The runtime that this image belongs to."""
+        """The runtime of an outer image; the primary for a bare digest."""
         for names in self.alternatives:
             if names.has_image(name):
                 return names
         return self.primary
 
     def of_target(self, target: bytes) -> Names:
-        """The runtime of the target-runtime annotation. Raises KeyError if there is none of that id."""
+        """The runtime that a target-runtime annotation names. Raises KeyError if no alternative runtime has that id."""
         for names in self.alternatives:
             if names.runtime.encode() == target:
                 return names
         raise KeyError(target)
 
     def of_handler(self, handler: bytes) -> Optional[Names]:
-        """The alternative runtime that a runtime handler asks for; None if it asks for none of them."""
+        """The alternative runtime that has this outer runtime handler, or None."""
         for names in self.alternatives:
             if handler in names.handlers:
                 return names

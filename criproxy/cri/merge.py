@@ -1,66 +1,56 @@
-"""Lists that are put together of several answers, where that is more than one after the other, and cut to messages."""
+"""Lists that are put together of several answers, where that is more than one after the other."""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from google.protobuf.message import DecodeError
+
 from criproxy.cri.identity import is_digest
-from criproxy.cri.incremental import ends
 from criproxy.cri.messages import Classes, cut
 from criproxy.cri.methods import Merge, Method
 from criproxy.cri.rewrite import VIEWS
+from criproxy.cri.steps import Work
 
 _LARGEST_SIZE = 2**64 - 1
-"""That an image can be said to have, bytes."""
+"""The largest ``Image.size``, a uint64 in bytes."""
+_AT_ONCE = 256
+"""So many entries are merged, in one to two milliseconds, between two steps; lists of fewer are merged in one."""
 
 
 class Listed(NamedTuple):
-    """A runtime's answer, as bytes and as a message with the fields that matter here."""
+    """The response of one runtime, serialized and parsed. The message has only the fields that a merge needs."""
 
     body: bytes
     answer: Any
 
 
 class MergeOf(NamedTuple):
-    """How a method's answers are merged."""
+    """How the responses to a method are merged."""
 
     view: Any
+    """The class that parses a response."""
 
-    merge: Callable[[Sequence[Listed]], List[bytes]]
-    """Makes answers, the primary runtime's first, into messages of which the concatenation is the merged answer."""
+    merge: Callable[[Sequence[Listed]], Work[List[bytes]]]
+    """Merges responses, the primary's first, in steps. The concatenation of what it returns is the merged response."""
 
     def read(self, body: bytes) -> Listed:
-        """An answer, ready to be merged. Raises DecodeError."""
-        return Listed(body, self.view.FromString(body))
+        """Parses a response for ``merge``. Nothing is merged with one that cannot be parsed: it stays as it is."""
+        try:
+            return Listed(body, self.view.FromString(body))
+        except DecodeError:
+            return Listed(body, self.view())
 
 
 def merge_of(row: Method) -> Optional[MergeOf]:
-    """How a method's answers are merged; None if the concatenation of them is it."""
+    """How the responses to a method are merged; None if their concatenation is the merged response."""
     if row.merge is Merge.CONCATENATED:
         return None
     return MergeOf(_VIEWS[row.rpc.response], _MERGES[row.merge])
 
 
-def in_messages(body: bytes, limit: int) -> List[bytes]:
-    """A list as messages of at most ``limit`` bytes that hold its entries in their order.
-
-    An entry that is larger has a message of its own. What is no row of whole entries stays one message.
-    """
-    if len(body) <= limit:
-        return [body]
-    messages: List[bytes] = []
-    start = last = 0
-    for end in ends(body) or ():
-        if end - start > limit and last > start:
-            messages.append(body[start:last])
-            start = last
-        last = end
-    messages.append(body[start:])
-    return messages
-
-
-def _one_of_a_metric(lists: Sequence[Listed]) -> List[bytes]:
-    """Answers to ListMetricDescriptors of which each metric's description stands in the first that has it."""
+def _one_of_a_metric(lists: Sequence[Listed]) -> Work[List[bytes]]:
+    """Merges responses to ListMetricDescriptors: only the first description of each metric stays."""
     known: Set[bytes] = set()
     out: List[bytes] = []
     for body, answer in lists:
@@ -71,43 +61,81 @@ def _one_of_a_metric(lists: Sequence[Listed]) -> List[bytes]:
             kept.descriptors.extend(fresh)
             body = kept.SerializeToString()
         out.append(body)
+        if len(known) > _AT_ONCE:
+            yield
     return out
 
 
-def _one_of_an_image(lists: Sequence[Listed]) -> List[bytes]:
-    """Lists of images of which each has its one entry in the first that has it; answers that do not change are kept.
+def _one_of_an_image(lists: Sequence[Listed]) -> Work[List[bytes]]:
+    """Merges lists of images: an image has one entry, in the first list that has it. Other lists keep their bytes.
 
-    An image is one if it has the same digest and is for the same runtime handler: those are kubelet's key for it.
+    Entries are of the same image if they have the same digest and the same runtime handler, as for kubelet (the key of
+    its image collection with the feature RuntimeClassInImageCriApi).
     """
-    ids = [{image.id for image in answer.images} for _, answer in lists]
-    if sum(map(len, ids)) == len(set().union(*ids)):
+    ids: List[List[bytes]] = []
+    seen: Set[bytes] = set()
+    shared: Set[bytes] = set()
+    for _, answer in lists:
+        ids.append([image.id for image in answer.images])
+        own = set(ids[-1])
+        shared.update(id for id in own & seen if is_digest(id))
+        seen |= own
+        if len(seen) > _AT_ONCE:
+            yield
+    if not shared:
         return [body for body, _ in lists]
-    known: Dict[Tuple[bytes, bytes], Tuple[int, Any]] = {}
+    known: Dict[Tuple[bytes, bytes], Tuple[int, _Image]] = {}
     changed: Set[int] = set()
+    again: List[Set[int]] = []
     for index, (_, answer) in enumerate(lists):
-        again: List[int] = []
-        for position, image in enumerate(answer.images):
-            first, entry = known.setdefault((image.id, image.spec.runtime_handler), (index, image))
-            # What a runtime lists twice itself is its own affair.
-            if first != index and is_digest(image.id):
-                _add(entry, image)
-                again.append(position)
+        again.append(set())
+        for position, (id, entry) in enumerate(zip(ids[index], answer.images)):
+            if position % _AT_ONCE == _AT_ONCE - 1:
+                yield
+            if id not in shared:
+                continue
+            key = (id, entry.spec.runtime_handler)
+            first, image = known.get(key) or known.setdefault(key, (index, _Image(entry)))
+            # A runtime that lists an image twice keeps both entries.
+            if first != index:
+                image.add(entry)
+                again[index].add(position)
                 changed.update((first, index))
-        for position in reversed(again):
-            del answer.images[position]
+    for (_, answer), gone in zip(lists, again):
+        if gone:
+            rest = type(answer)()
+            rest.images.extend(entry for position, entry in enumerate(answer.images) if position not in gone)
+            answer.ClearField("images")
+            answer.MergeFrom(rest)
+            if len(seen) > _AT_ONCE:
+                yield
     return [answer.SerializeToString() if index in changed else body for index, (body, answer) in enumerate(lists)]
 
 
-def _add(entry: Any, image: Any) -> None:
-    """Puts into an image's entry what another runtime has of it."""
-    for names, more in ((entry.repo_tags, image.repo_tags), (entry.repo_digests, image.repo_digests)):
-        there = set(names)
-        names.extend([name for name in more if name not in there])
-    entry.size = min(entry.size + image.size, _LARGEST_SIZE)
-    entry.pinned = entry.pinned or image.pinned
+class _Image:
+    """An image's entry, to which those of other runtimes are added."""
+
+    __slots__ = ("_entry", "_names")
+
+    def __init__(self, entry: Any) -> None:
+        self._entry = entry
+        self._names: Optional[Tuple[Set[bytes], Set[bytes]]] = None
+
+    def add(self, image: Any) -> None:
+        """Adds the names, the size and the pin of another runtime's entry."""
+        entry = self._entry
+        if self._names is None:
+            self._names = set(entry.repo_tags), set(entry.repo_digests)
+        pairs = ((entry.repo_tags, image.repo_tags), (entry.repo_digests, image.repo_digests))
+        for there, (names, more) in zip(self._names, pairs):
+            fresh = [name for name in more if name not in there]
+            names.extend(fresh)
+            there.update(fresh)
+        entry.size = min(entry.size + image.size, _LARGEST_SIZE)
+        entry.pinned = entry.pinned or image.pinned
 
 
-_MERGES: Dict[Merge, Callable[[Sequence[Listed]], List[bytes]]] = {
+_MERGES: Dict[Merge, Callable[[Sequence[Listed]], Work[List[bytes]]]] = {
     Merge.ONE_OF_A_METRIC: _one_of_a_metric,
     Merge.ONE_OF_AN_IMAGE: _one_of_an_image,
 }

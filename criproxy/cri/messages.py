@@ -1,23 +1,27 @@
 """The CRI's messages as protobuf classes, made when the program starts from ``api.proto`` (schema.py).
 
-There are two sets of them. `api` has every message whole, for whoever shows or answers calls. `cut` has only the
-fields that somebody names, for the relay: what a message holds besides stays an unknown field, is copied by
-protobuf's C code and comes out as it went in. So a field that did not exist when ``api.proto`` was written survives,
-and a list of a thousand containers costs no more than its ids.
+There are three sets of them. `api` has whole messages, for code that shows or answers calls. `cut` has messages with a
+few named fields, for the relay: all other fields are unknown to them, and protobuf's C code copies these unchanged. So
+fields that are newer than ``api.proto`` survive, and to parse a list of a thousand containers costs no more than to
+parse its ids. `strict` has whole messages that are written as they are read, to see whether bytes are what they should
+be (verify.py).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Dict, Iterable, Mapping, Set, Type
+from typing import Any, Callable, Dict, Iterable, Mapping, Set, Type
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from criproxy.cri.schema import Field, load
+from criproxy.cri.schema import SchemaField, load
 
 Classes = Dict[str, Type[Message]]
 """Message classes by the messages' names."""
+
+Transform = Callable[[bytes], bytes]
+"""Makes one message of another, both serialized. Raises DecodeError if what it gets is no message."""
 
 _Proto = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -35,7 +39,7 @@ ENTRY = "Entry"
 
 
 def api(package: str = "runtime.v1") -> Classes:
-    """Every message of the CRI, as classes of this protobuf package (its API version); made once."""
+    """Every message of the CRI, as classes in this protobuf package (`ApiVersion`). They are made once."""
     return _api(package)
 
 
@@ -55,7 +59,7 @@ def _api(package: str) -> Classes:
     return _classes(file, schema.messages)
 
 
-def _whole(package: str, message: descriptor_pb2.DescriptorProto, field: Field) -> None:
+def _whole(package: str, message: descriptor_pb2.DescriptorProto, field: SchemaField) -> None:
     schema = load()
     proto = message.field.add(name=field.name, number=field.number)
     repeated = field.repeated or field.map_value is not None
@@ -78,11 +82,12 @@ def _whole(package: str, message: descriptor_pb2.DescriptorProto, field: Field) 
 
 
 def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
-    """Classes that know only the fields on these paths (dotted, as ``config.image.image``), by message.
+    """Classes with only the fields on these dotted paths (``config.image.image``), by message.
 
-    A string is ``bytes`` here, so that one which is not UTF-8 passes through as it would without us, and an
-    enumeration is a number; a map is a list of `ENTRY` messages, which is the same on the wire and keeps its order.
-    ``name`` tells one cut from another. Raises KeyError for a path that the schema does not have.
+    A string is ``bytes`` here, so that one which is not UTF-8 passes through unchanged; an
+    enumeration is a number (`enum_value` reads it); a map is a list of `ENTRY` messages, which is the same on the wire
+    and keeps its order (`pairs` reads it).
+    ``name`` is their protobuf package. Raises KeyError for a path that the schema does not have.
     """
     schema = load()
     wanted: Dict[str, Set[str]] = {}
@@ -107,9 +112,22 @@ def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
     return _classes(file, wanted)
 
 
+def pairs(entries: Iterable[Any]) -> Dict[bytes, bytes]:
+    """A map of a cut message, read as protobuf reads it: of a key that stands twice the last value counts.
+
+    Source: "Maps", "Backwards compatibility" and "Last One Wins" in protobuf's language and encoding guides.
+    """
+    return {entry.key: entry.value for entry in entries}
+
+
+def enum_value(number: int) -> int:
+    """A number of an enumeration in a cut message, read as protobuf reads it: the low 32 bits, with a sign."""
+    return (number & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+
+
 @cache
 def entries() -> Type[Message]:
-    """Any list of the CRI: its entries are in ``entry`` as the bytes that they are, and what else it has is unknown."""
+    """The class for any list of the CRI: ``entry`` has the bytes of each entry, and all other fields are unknown."""
     name = "criproxy.entries"
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
     proto = file.message_type.add(name="List").field.add(name="entry", number=1)
@@ -117,7 +135,7 @@ def entries() -> Type[Message]:
     return _classes(file, ["List"])["List"]
 
 
-def _narrow(package: str, message: descriptor_pb2.DescriptorProto, field: Field) -> None:
+def _narrow(package: str, message: descriptor_pb2.DescriptorProto, field: SchemaField) -> None:
     proto = message.field.add(name=field.name, number=field.number)
     repeated = field.repeated or field.map_value is not None
     proto.label = _Proto.LABEL_REPEATED if repeated else _Proto.LABEL_OPTIONAL
@@ -131,6 +149,48 @@ def _narrow(package: str, message: descriptor_pb2.DescriptorProto, field: Field)
         proto.type = _Proto.TYPE_BYTES if field.type == "string" else _SCALARS[field.type]
 
 
+def strict(name: str, roots: Iterable[str]) -> Classes:
+    """Classes with all fields of these messages and of those in them, for bytes that may be no such message.
+
+    They parse text that is UTF-8 and nothing else. Every field has presence and a map is a list of `ENTRY` messages, so
+    that a message of known fields, in the order of their numbers and each written once in the shortest way, is written
+    as it was read.
+    ``name`` is their protobuf package. Raises KeyError for a message that the schema does not have.
+    """
+    schema = load()
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
+    entry = file.message_type.add(name=ENTRY)
+    for number, part in enumerate(("key", "value"), 1):
+        _present(entry, part, number, _Proto.TYPE_STRING)
+    done: Set[str] = set()
+    rest = list(roots)
+    while rest:
+        message = rest.pop()
+        if message in done:
+            continue
+        done.add(message)
+        proto = file.message_type.add(name=message)
+        for field in schema.messages[message].values():
+            if field.type in schema.messages:
+                rest.append(field.type)
+            if field.repeated or field.map_value is not None or field.type in schema.messages:
+                _narrow(name, proto, field)
+                if field.type == "string":
+                    proto.field[-1].type = _Proto.TYPE_STRING
+            else:
+                _present(proto, field.name, field.number, _SCALARS.get(field.type, _Proto.TYPE_UINT64))
+    return _classes(file, done)
+
+
+def _present(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: int) -> None:
+    """Adds a field that is written if it was read, though it may have its default: the only one of a ``oneof``."""
+    field = message.field.add(
+        name=name, number=number, label=_Proto.LABEL_OPTIONAL, oneof_index=len(message.oneof_decl)
+    )
+    field.type = kind  # type: ignore[assignment]
+    message.oneof_decl.add(name=f"{name}_presence")
+
+
 def _classes(file: descriptor_pb2.FileDescriptorProto, names: Iterable[str]) -> Classes:
     pool: Any = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
@@ -138,7 +198,7 @@ def _classes(file: descriptor_pb2.FileDescriptorProto, names: Iterable[str]) -> 
 
 
 def message_class(descriptor: Any) -> Type[Message]:
-    """The class for a message's descriptor, by whichever spelling this release of protobuf has for it."""
+    """The class for a message's descriptor. Releases of protobuf have different functions for it."""
     factory: Any = message_factory
     if hasattr(factory, "GetMessageClass"):
         made: Type[Message] = factory.GetMessageClass(descriptor)

@@ -1,159 +1,158 @@
 """What the proxy knows of each method of the CRI: one row a method.
 
-A row says whom a call is for, which fields of the request and of the answer name something that the proxy has to
-translate, and from which verbosity on the call is logged. All else (message names, field numbers, whether the answer
-is a stream) stands in ``api.proto``. A method without a row goes to the primary runtime as it is.
+A row says which runtimes a call goes to, which fields of the request and of the response the proxy has to translate,
+and how it is logged. The rest (message names, field numbers, whether the response is a stream) is in ``api.proto``. A
+method without a row goes to the primary runtime unchanged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Dict, Iterable, List, Tuple
 
 from criproxy.cri.schema import Rpc, load
 
 
 class To(Enum):
-    """Whom a call is for."""
+    """The runtimes that a call goes to. ``owner_field`` and ``selectors`` are those of the method's row."""
 
     PRIMARY = "the primary runtime"
-    TARGET = "the runtime that the marks choose, which must not differ"
-    OWNER = "the runtime that the id at this path belongs to"
-    IMAGE = "the runtime that the image at this path belongs to by its name, or else by the first mark"
-    EVERYONE = "all runtimes, their answers in one"
-    CONNECTED = "all runtimes that are there, for their effect"
-    EVENTS = "all runtimes, their endless streams in one"
-    FINDER = "the first runtime that has the image"
-    HOLDERS = "all runtimes that have the image, for its effect"
-    STATUS = "all runtimes, what each says of itself beside what the primary does"
+    SELECTED = "the runtime that the selectors name; the primary if they name none; an error if they name several"
+    OWNER = "the runtime that the id in owner_field names by its prefix"
+    IMAGE = (
+        "the runtime that the image in owner_field names by its prefix, or else the first selector, or else the primary"
+    )
+    ALL = "all runtimes; the response has what each of them lists"
+    CONNECTED = "all connected runtimes; each changes something"
+    EVENTS = "all runtimes; the response has the events of all, and has no end"
+    FIRST_HOLDER = "the first runtime that has the image; only it answers"
+    ALL_HOLDERS = "all runtimes that have the image; each removes it"
+    STATUS = "all runtimes; the response is the primary's, with the readiness of the others"
 
 
-class Kind(Enum):
-    """What a field names."""
+class FieldKind(Enum):
+    """What a field holds."""
 
-    ID = "a pod sandbox or a container"
-    IMAGE = "an image, or a bare digest"
-    OWN_IMAGE = "an image that must be of the runtime that the call is for, or a bare digest"
-    SAID_IMAGE = "an image as a pod says it, which must not be of another runtime than the call is for"
-    REPO_DIGEST = "an image by name@digest, or a bare digest"
-    URL = "where to stream from"
-    HANDLER = "a runtime handler; none where there is none"
-    POD_HANDLER = "the runtime handler of a pod, which is that of its runtime where there is none"
-    API_VERSION = "the CRI's version"
-    METRIC = "a metric"
+    ID = "the id of a pod sandbox or a container"
+    IMAGE = "a name, a repo digest, a bare digest or an id of an image"
+    OWN_IMAGE = "as IMAGE; the request is refused if the image is not one of the runtime's that gets it"
+    USER_SPECIFIED_IMAGE = "the image in the pod's spec; the request is refused if it has another runtime's prefix"
+    URL = "the URL of a streaming server"
+    HANDLER = "a runtime handler; empty means none"
+    POD_HANDLER = "the runtime handler of a pod; empty means the default of the pod's runtime"
+    API_VERSION = "the version of the CRI"
+    METRIC = "the name of a metric"
 
 
-class Mark(Enum):
-    """What may say which runtime a request is for, where no id and no image does."""
+class RuntimeSelector(Enum):
+    """What a field of a request says of the runtime that it is for. An id or an image's prefix goes before it."""
 
-    HANDLER = "the runtime handler at this path"
-    ANNOTATIONS = "the target-runtime annotation among those at this path"
-    POD_UID = "the pod of the uid at this path: the runtime that it was started on"
+    HANDLER = "a runtime handler; it is configured for one runtime"
+    ANNOTATIONS = "annotations; the one of target-runtime has the runtime's id"
+    POD_UID = "the uid of a pod; the runtime is the one that the pod was started on"
 
 
 class Merge(Enum):
-    """What becomes of the answers of several runtimes."""
+    """How the responses of several runtimes become one."""
 
-    CONCATENATED = "all that each of them lists"
-    ONE_OF_A_METRIC = "of each metric the first description"
-    ONE_OF_AN_IMAGE = "of each image one entry, with the names that all of them have for it"
-
-
-@dataclass(frozen=True)
-class Named:
-    """A field that names something: its dotted path from the message, through every element of a repeated field."""
-
-    path: str
-    kind: Kind
+    CONCATENATED = "all entries of all responses"
+    ONE_OF_A_METRIC = "one description of each metric, the first"
+    ONE_OF_AN_IMAGE = "one entry of each image, with its names in all responses"
 
 
-Fields = Tuple[Named, ...]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One method's row; see `Loud` for ``loud``."""
-
-    name: str
-    to: To
-    loud: int
-    by: str = ""
-    """The path that ``to`` speaks of."""
-    takes: Fields = ()
-    """The fields of the request that name something, those in ``by`` and ``narrowed_by`` included."""
-    gives: Fields = ()
-    """The fields of the answer that name something."""
-    narrowed_by: Fields = ()
-    """Filters of a list: where one is set, only the runtime it names is asked; a bare digest names none."""
-    marks: Tuple[Tuple[str, Mark], ...] = ()
-    """Paths of what says which runtime the request is for, or, where an id says it, that its images are that one's."""
-    starts: str = ""
-    """The path of the uid of the pod that the call starts."""
-    requires: str = ""
-    """The path of an image without which the call is refused."""
-    empty_if_absent: bool = False
-    """Whether an alternative runtime that is not there has an empty answer, rather than none."""
-    digest: To = To.PRIMARY
-    """Whom the call is for if the image in ``by`` is a bare digest, which does not say whose it is."""
-    merge: Merge = Merge.CONCATENATED
-    moves: bool = False
-    """Whether it changes what the lists of pods and containers have."""
-    twin: str = ""
-    """The method that gives the same list in the other way: as a stream, or in one message. Their requests are the same
-    on the wire, and so are their answers."""
-    rpc: Rpc = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rpc", load().methods[self.name])
-
-
-class Loud:
-    """The verbosity from which on a call is logged."""
+class Verbosity(IntEnum):
+    """The lowest ``-v`` at which a call is logged."""
 
     CHANGES = 3
     STATUS = 4
     LISTS = 5
 
 
-def ids(*paths: str) -> Fields:
+@dataclass(frozen=True)
+class NamedField:
+    """A field to translate, by its dotted path in the message: ``items.id`` is the id of each item."""
+
+    path: str
+    kind: FieldKind
+
+
+NamedFields = Tuple[NamedField, ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method's row."""
+
+    name: str
+    to: To
+    verbosity: Verbosity
+    """The lowest ``-v`` at which a call is logged."""
+    owner_field: str = ""
+    """The path of the id (`To.OWNER`) or of the image (`To.IMAGE`)."""
+    request_fields: NamedFields = ()
+    """The fields of the request to translate, including ``owner_field`` and ``narrowed_by``."""
+    response_fields: NamedFields = ()
+    """The fields of the response to translate."""
+    narrowed_by: NamedFields = ()
+    """Filters of a list. If one is set, only the runtime that it names is asked. A bare digest names none."""
+    selectors: Tuple[Tuple[str, RuntimeSelector], ...] = ()
+    """Paths of the request's selectors, the most important first. With `To.OWNER` they do not choose the runtime: they
+    say that an image without a prefix is the owner's."""
+    starts: str = ""
+    """The path of the uid of the pod that the call starts."""
+    requires: str = ""
+    """The path of an image without which the call is refused."""
+    empty_if_absent: bool = False
+    """Whether an alternative runtime that is not connected counts as an empty response. Otherwise it is an error."""
+    digest: To = To.PRIMARY
+    """The runtimes that the call goes to if the image in ``owner_field`` is a bare digest."""
+    merge: Merge = Merge.CONCATENATED
+    changes_lists: bool = False
+    """Whether the call changes the lists of pods and containers."""
+    rpc: Rpc = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rpc", load().methods[self.name])
+
+
+def ids(*paths: str) -> NamedFields:
     """Fields that hold an id."""
-    return tuple(Named(path, Kind.ID) for path in paths)
+    return tuple(NamedField(path, FieldKind.ID) for path in paths)
 
 
-def images(*paths: str) -> Fields:
+def images(*paths: str) -> NamedFields:
     """Fields that hold an image's name."""
-    return tuple(Named(path, Kind.IMAGE) for path in paths)
+    return tuple(NamedField(path, FieldKind.IMAGE) for path in paths)
 
 
-def handlers(*paths: str) -> Fields:
+def handlers(*paths: str) -> NamedFields:
     """Fields that hold a runtime handler."""
-    return tuple(Named(path, Kind.HANDLER) for path in paths)
+    return tuple(NamedField(path, FieldKind.HANDLER) for path in paths)
 
 
-def within(path: str, fields: Iterable[Named]) -> Fields:
+def within(path: str, fields: Iterable[NamedField]) -> NamedFields:
     """The same fields of a message that stands at ``path``."""
-    return tuple(Named(f"{path}.{field.path}", field.kind) for field in fields)
+    return tuple(NamedField(f"{path}.{field.path}", field.kind) for field in fields)
 
 
 # The messages that several methods share.
 _SPEC = (*images("image", "user_specified_image", "image_ref"), *handlers("runtime_handler"))
 _OWN_SPEC = (
-    Named("image", Kind.OWN_IMAGE),
-    Named("user_specified_image", Kind.SAID_IMAGE),
+    NamedField("image", FieldKind.OWN_IMAGE),
+    NamedField("user_specified_image", FieldKind.USER_SPECIFIED_IMAGE),
     *images("image_ref"),
     *handlers("runtime_handler"),
 )
 _IMAGE = (
-    *images("id", "repo_tags"),
-    Named("repo_digests", Kind.REPO_DIGEST),
+    *images("id", "repo_tags", "repo_digests"),
     *within("spec", _SPEC),
 )
 _MOUNTED = within("mounts.image", _SPEC)
-_CONTAINER = (*ids("id", "pod_sandbox_id"), *within("image", _SPEC), *images("image_id"))
-_CONTAINER_STATUS = (*ids("id"), *within("image", _SPEC), *images("image_id"), *_MOUNTED)
+_CONTAINER = (*ids("id", "pod_sandbox_id"), *within("image", _SPEC), *images("image_ref", "image_id"))
+_CONTAINER_STATUS = (*ids("id"), *within("image", _SPEC), *images("image_ref", "image_id"), *_MOUNTED)
 _CONTAINER_STATS = ids("attributes.id")
-_POD = (*ids("id"), Named("runtime_handler", Kind.POD_HANDLER))
+_POD = (*ids("id"), NamedField("runtime_handler", FieldKind.POD_HANDLER))
 _POD_STATS = ids("attributes.id", "linux.containers.attributes.id", "windows.containers.attributes.id")
 _POD_METRICS = ids("pod_sandbox_id", "container_metrics.container_id")
 _SANDBOX_CONFIG = ids("linux.security_context.namespace_options.target_id")
@@ -162,70 +161,90 @@ _CONTAINER_CONFIG = (
     *within("mounts.image", _OWN_SPEC),
     *ids("linux.security_context.namespace_options.target_id"),
 )
-_URL = (Named("url", Kind.URL),)
-_MARKS_OF_POD = (("config.annotations", Mark.ANNOTATIONS), ("runtime_handler", Mark.HANDLER))
-_MARKS_OF_IMAGE = (("image.runtime_handler", Mark.HANDLER), ("image.annotations", Mark.ANNOTATIONS))
-_MARKS_OF_PULL = (
-    *_MARKS_OF_IMAGE,
-    ("sandbox_config.annotations", Mark.ANNOTATIONS),
-    ("sandbox_config.metadata.uid", Mark.POD_UID),
+_URL = (NamedField("url", FieldKind.URL),)
+_SELECTORS_OF_POD = (("config.annotations", RuntimeSelector.ANNOTATIONS), ("runtime_handler", RuntimeSelector.HANDLER))
+_SELECTORS_OF_IMAGE = (
+    ("image.runtime_handler", RuntimeSelector.HANDLER),
+    ("image.annotations", RuntimeSelector.ANNOTATIONS),
 )
-_MARKS_OF_CONTAINER = (
-    ("config.image.runtime_handler", Mark.HANDLER),
-    ("config.image.annotations", Mark.ANNOTATIONS),
-    ("sandbox_config.annotations", Mark.ANNOTATIONS),
+_SELECTORS_OF_PULL = (
+    *_SELECTORS_OF_IMAGE,
+    ("sandbox_config.annotations", RuntimeSelector.ANNOTATIONS),
+    ("sandbox_config.metadata.uid", RuntimeSelector.POD_UID),
+)
+_SELECTORS_OF_CONTAINER = (
+    ("config.image.runtime_handler", RuntimeSelector.HANDLER),
+    ("config.image.annotations", RuntimeSelector.ANNOTATIONS),
+    ("sandbox_config.annotations", RuntimeSelector.ANNOTATIONS),
 )
 
 
-def _of_pod(name: str, loud: int, takes: Fields = (), gives: Fields = (), moves: bool = False) -> Method:
-    return Method(name, To.OWNER, loud, "pod_sandbox_id", (*ids("pod_sandbox_id"), *takes), gives, moves=moves)
+def _of_pod(
+    name: str,
+    verbosity: Verbosity,
+    request_fields: NamedFields = (),
+    response_fields: NamedFields = (),
+    changes_lists: bool = False,
+) -> Method:
+    return Method(
+        name,
+        To.OWNER,
+        verbosity,
+        "pod_sandbox_id",
+        (*ids("pod_sandbox_id"), *request_fields),
+        response_fields,
+        changes_lists=changes_lists,
+    )
 
 
-def _of_container(name: str, loud: int, gives: Fields = (), moves: bool = False) -> Method:
-    return Method(name, To.OWNER, loud, "container_id", ids("container_id"), gives, moves=moves)
+def _of_container(
+    name: str, verbosity: Verbosity, response_fields: NamedFields = (), changes_lists: bool = False
+) -> Method:
+    return Method(
+        name, To.OWNER, verbosity, "container_id", ids("container_id"), response_fields, changes_lists=changes_lists
+    )
 
 
 def _of_image(
     name: str,
-    loud: int,
-    takes: Fields = (),
-    gives: Fields = (),
-    marks: Tuple[Tuple[str, Mark], ...] = _MARKS_OF_IMAGE,
+    verbosity: Verbosity,
+    request_fields: NamedFields = (),
+    response_fields: NamedFields = (),
+    selectors: Tuple[Tuple[str, RuntimeSelector], ...] = _SELECTORS_OF_IMAGE,
     digest: To = To.PRIMARY,
     empty_if_absent: bool = False,
 ) -> Method:
     return Method(
         name,
         To.IMAGE,
-        loud,
+        verbosity,
         "image.image",
-        (*within("image", _SPEC), *takes),
-        gives,
-        marks=marks,
+        (*within("image", _SPEC), *request_fields),
+        response_fields,
+        selectors=selectors,
         empty_if_absent=empty_if_absent,
         digest=digest,
     )
 
 
 def _list(
-    name: str, gives: Fields, narrowed_by: Fields = (), merge: Merge = Merge.CONCATENATED, twin: str = ""
+    name: str, response_fields: NamedFields, narrowed_by: NamedFields = (), merge: Merge = Merge.CONCATENATED
 ) -> Method:
-    return Method(name, To.EVERYONE, Loud.LISTS, "", narrowed_by, gives, narrowed_by, merge=merge, twin=twin)
+    return Method(name, To.ALL, Verbosity.LISTS, "", narrowed_by, response_fields, narrowed_by, merge=merge)
 
 
-def _image_list(name: str, twin: str) -> Method:
-    gives, takes = within("images", _IMAGE), within("filter.image", _SPEC)
-    by = images("filter.image.image")
+def _image_list(name: str) -> Method:
+    response_fields, request_fields = within("images", _IMAGE), within("filter.image", _SPEC)
+    named = images("filter.image.image")
     return Method(
         name,
-        To.EVERYONE,
-        Loud.LISTS,
-        takes=takes,
-        gives=gives,
-        narrowed_by=by,
+        To.ALL,
+        Verbosity.LISTS,
+        request_fields=request_fields,
+        response_fields=response_fields,
+        narrowed_by=named,
         empty_if_absent=True,
         merge=Merge.ONE_OF_AN_IMAGE,
-        twin=twin,
     )
 
 
@@ -233,34 +252,39 @@ _BY_ID = ids("filter.id")
 _BY_ID_OR_POD = ids("filter.id", "filter.pod_sandbox_id")
 
 _ROWS: List[Method] = [
-    Method("Version", To.PRIMARY, Loud.STATUS, gives=(Named("runtime_api_version", Kind.API_VERSION),)),
-    Method("Status", To.STATUS, Loud.STATUS),
-    Method("RuntimeConfig", To.PRIMARY, Loud.STATUS),
-    Method("UpdateRuntimeConfig", To.CONNECTED, Loud.CHANGES),
+    Method(
+        "Version",
+        To.PRIMARY,
+        Verbosity.STATUS,
+        response_fields=(NamedField("runtime_api_version", FieldKind.API_VERSION),),
+    ),
+    Method("Status", To.STATUS, Verbosity.STATUS),
+    Method("RuntimeConfig", To.PRIMARY, Verbosity.STATUS),
+    Method("UpdateRuntimeConfig", To.CONNECTED, Verbosity.CHANGES),
     Method(
         "RunPodSandbox",
-        To.TARGET,
-        Loud.CHANGES,
-        takes=(*within("config", _SANDBOX_CONFIG), *handlers("runtime_handler")),
-        gives=ids("pod_sandbox_id"),
-        marks=_MARKS_OF_POD,
+        To.SELECTED,
+        Verbosity.CHANGES,
+        request_fields=(*within("config", _SANDBOX_CONFIG), *handlers("runtime_handler")),
+        response_fields=ids("pod_sandbox_id"),
+        selectors=_SELECTORS_OF_POD,
         starts="config.metadata.uid",
-        moves=True,
+        changes_lists=True,
     ),
-    _of_pod("StopPodSandbox", Loud.CHANGES, moves=True),
-    _of_pod("RemovePodSandbox", Loud.CHANGES, moves=True),
+    _of_pod("StopPodSandbox", Verbosity.CHANGES, changes_lists=True),
+    _of_pod("RemovePodSandbox", Verbosity.CHANGES, changes_lists=True),
     _of_pod(
         "PodSandboxStatus",
-        Loud.STATUS,
-        gives=(*within("status", _POD), *within("containers_statuses", _CONTAINER_STATUS)),
+        Verbosity.STATUS,
+        response_fields=(*within("status", _POD), *within("containers_statuses", _CONTAINER_STATUS)),
     ),
-    _list("ListPodSandbox", within("items", _POD), _BY_ID, twin="StreamPodSandboxes"),
-    _list("StreamPodSandboxes", within("pod_sandboxes", _POD), _BY_ID, twin="ListPodSandbox"),
-    _of_pod("UpdatePodSandboxResources", Loud.CHANGES),
+    _list("ListPodSandbox", within("items", _POD), _BY_ID),
+    _list("StreamPodSandboxes", within("pod_sandboxes", _POD), _BY_ID),
+    _of_pod("UpdatePodSandboxResources", Verbosity.CHANGES),
     Method(
         "CreateContainer",
         To.OWNER,
-        Loud.CHANGES,
+        Verbosity.CHANGES,
         "pod_sandbox_id",
         (
             *ids("pod_sandbox_id"),
@@ -268,69 +292,78 @@ _ROWS: List[Method] = [
             *within("sandbox_config", _SANDBOX_CONFIG),
         ),
         ids("container_id"),
-        marks=_MARKS_OF_CONTAINER,
+        selectors=_SELECTORS_OF_CONTAINER,
         requires="config.image.image",
-        moves=True,
+        changes_lists=True,
     ),
-    _of_container("StartContainer", Loud.CHANGES, moves=True),
-    _of_container("StopContainer", Loud.CHANGES, moves=True),
-    _of_container("RemoveContainer", Loud.CHANGES, moves=True),
-    _list("ListContainers", within("containers", _CONTAINER), _BY_ID_OR_POD, twin="StreamContainers"),
-    _list("StreamContainers", within("containers", _CONTAINER), _BY_ID_OR_POD, twin="ListContainers"),
-    _of_container("ContainerStatus", Loud.STATUS, within("status", _CONTAINER_STATUS)),
-    _of_container("UpdateContainerResources", Loud.CHANGES),
-    _of_container("ReopenContainerLog", Loud.CHANGES),
-    _of_container("ExecSync", Loud.CHANGES),
-    _of_container("Exec", Loud.CHANGES, _URL),
-    _of_container("Attach", Loud.CHANGES, _URL),
-    _of_pod("PortForward", Loud.CHANGES, gives=_URL),
-    _of_container("ContainerStats", Loud.STATUS, within("stats", _CONTAINER_STATS)),
-    _list("ListContainerStats", within("stats", _CONTAINER_STATS), _BY_ID_OR_POD, twin="StreamContainerStats"),
+    _of_container("StartContainer", Verbosity.CHANGES, changes_lists=True),
+    _of_container("StopContainer", Verbosity.CHANGES, changes_lists=True),
+    _of_container("RemoveContainer", Verbosity.CHANGES, changes_lists=True),
+    _list("ListContainers", within("containers", _CONTAINER), _BY_ID_OR_POD),
+    _list("StreamContainers", within("containers", _CONTAINER), _BY_ID_OR_POD),
+    _of_container("ContainerStatus", Verbosity.STATUS, within("status", _CONTAINER_STATUS)),
+    _of_container("UpdateContainerResources", Verbosity.CHANGES),
+    _of_container("ReopenContainerLog", Verbosity.CHANGES),
+    _of_container("ExecSync", Verbosity.CHANGES),
+    _of_container("Exec", Verbosity.CHANGES, _URL),
+    _of_container("Attach", Verbosity.CHANGES, _URL),
+    _of_pod("PortForward", Verbosity.CHANGES, response_fields=_URL),
+    _of_container("ContainerStats", Verbosity.STATUS, within("stats", _CONTAINER_STATS)),
+    _list("ListContainerStats", within("stats", _CONTAINER_STATS), _BY_ID_OR_POD),
     _list(
         "StreamContainerStats",
         within("container_stats", _CONTAINER_STATS),
         _BY_ID_OR_POD,
-        twin="ListContainerStats",
     ),
-    _of_pod("PodSandboxStats", Loud.STATUS, gives=within("stats", _POD_STATS)),
-    _list("ListPodSandboxStats", within("stats", _POD_STATS), _BY_ID, twin="StreamPodSandboxStats"),
-    _list("StreamPodSandboxStats", within("pod_sandbox_stats", _POD_STATS), _BY_ID, twin="ListPodSandboxStats"),
-    _list("ListMetricDescriptors", (Named("descriptors.name", Kind.METRIC),), merge=Merge.ONE_OF_A_METRIC),
-    _list("ListPodSandboxMetrics", within("pod_metrics", _POD_METRICS), twin="StreamPodSandboxMetrics"),
-    _list("StreamPodSandboxMetrics", within("pod_sandbox_metrics", _POD_METRICS), twin="ListPodSandboxMetrics"),
-    _of_container("CheckpointContainer", Loud.CHANGES),
-    _of_pod("CheckpointPod", Loud.CHANGES, ids("container_ids")),
+    _of_pod("PodSandboxStats", Verbosity.STATUS, response_fields=within("stats", _POD_STATS)),
+    _list("ListPodSandboxStats", within("stats", _POD_STATS), _BY_ID),
+    _list("StreamPodSandboxStats", within("pod_sandbox_stats", _POD_STATS), _BY_ID),
+    _list("ListMetricDescriptors", (NamedField("descriptors.name", FieldKind.METRIC),), merge=Merge.ONE_OF_A_METRIC),
+    _list("ListPodSandboxMetrics", within("pod_metrics", _POD_METRICS)),
+    _list("StreamPodSandboxMetrics", within("pod_sandbox_metrics", _POD_METRICS)),
+    _of_container("CheckpointContainer", Verbosity.CHANGES),
+    _of_pod("CheckpointPod", Verbosity.CHANGES, ids("container_ids")),
     Method(
         "RestorePod",
-        To.TARGET,
-        Loud.CHANGES,
-        takes=(
+        To.SELECTED,
+        Verbosity.CHANGES,
+        request_fields=(
             *within("config", _SANDBOX_CONFIG),
             *handlers("runtime_handler"),
             *within("container_configs", _CONTAINER_CONFIG),
         ),
-        gives=ids("pod_sandbox_id", "restored_containers.container_id"),
-        marks=_MARKS_OF_POD,
+        response_fields=ids("pod_sandbox_id", "restored_containers.container_id"),
+        selectors=_SELECTORS_OF_POD,
         starts="config.metadata.uid",
-        moves=True,
+        changes_lists=True,
     ),
     Method(
         "GetContainerEvents",
         To.EVENTS,
-        Loud.LISTS,
-        gives=(
+        Verbosity.LISTS,
+        response_fields=(
             *ids("container_id"),
             *within("pod_sandbox_status", _POD),
             *within("containers_statuses", _CONTAINER_STATUS),
         ),
     ),
-    _image_list("ListImages", "StreamImages"),
-    _image_list("StreamImages", "ListImages"),
-    _of_image("ImageStatus", Loud.STATUS, gives=within("image", _IMAGE), digest=To.FINDER, empty_if_absent=True),
+    _image_list("ListImages"),
+    _image_list("StreamImages"),
     _of_image(
-        "PullImage", Loud.CHANGES, within("sandbox_config", _SANDBOX_CONFIG), images("image_ref"), _MARKS_OF_PULL
+        "ImageStatus",
+        Verbosity.STATUS,
+        response_fields=within("image", _IMAGE),
+        digest=To.FIRST_HOLDER,
+        empty_if_absent=True,
     ),
-    _of_image("RemoveImage", Loud.CHANGES, digest=To.HOLDERS),
+    _of_image(
+        "PullImage",
+        Verbosity.CHANGES,
+        within("sandbox_config", _SANDBOX_CONFIG),
+        images("image_ref"),
+        _SELECTORS_OF_PULL,
+    ),
+    _of_image("RemoveImage", Verbosity.CHANGES, digest=To.ALL_HOLDERS),
     _list("ImageFsInfo", ()),
 ]
 

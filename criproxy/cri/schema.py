@@ -1,8 +1,8 @@
 """Reads ``api.proto``: messages, fields, enumerations and methods as plain data.
 
-The file keeps to a part of the protobuf language that a line-wise reader understands: one declaration a line, no
-``oneof``, no ``import``. Reading it takes a few milliseconds, so there is no generated module that would tie the
-package to a protobuf release; the tests compare the result with protoc's own reading.
+The file uses a part of the protobuf language that can be read line by line: one declaration a line, no ``oneof``, no
+``import``. Reading it takes a few milliseconds. A generated module would be bound to a release of protobuf. The tests
+compare the result with protoc's.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _BLOCK = re.compile(r"(?P<kind>message|enum|service) (?P<name>\w+) {(?P<end>})?"
 
 
 @dataclass(frozen=True)
-class Field:
-    """A field of a message. ``type`` is a scalar's name, or that of a message or enumeration of the schema."""
+class SchemaField:
+    """A field of a message. ``type`` is the name of a scalar type, or of a message or enumeration of the schema."""
 
     name: str
     number: int
     type: str
     repeated: bool = False
     map_value: Optional[str] = None
-    """The value's type if this is a ``map<string, …>``; ``type`` is then the map's whole spelling."""
+    """The type of the values if this is a map; then ``type`` is ``map<string, …>``."""
     redacted: bool = False
     """Never to be shown (``debug_redact``)."""
 
 
 @dataclass(frozen=True)
 class Rpc:
-    """A method of a service: the names of its messages, and whether the answer is a stream of them."""
+    """A method of a service: the names of its messages, and whether it streams its responses."""
 
     service: str
     name: str
@@ -51,14 +51,14 @@ class Rpc:
 class Schema:
     """All of ``api.proto``, by name."""
 
-    messages: Dict[str, Dict[str, Field]]
+    messages: Dict[str, Dict[str, SchemaField]]
     enums: Dict[str, Dict[str, int]]
     methods: Dict[str, Rpc]
 
 
 def parse(text: str) -> Schema:
-    """Reads a schema. Raises ValueError naming the line that is not understood."""
-    messages: Dict[str, Dict[str, Field]] = {}
+    """Reads a schema. Raises ValueError with the number of a line that is not understood."""
+    messages: Dict[str, Dict[str, SchemaField]] = {}
     enums: Dict[str, Dict[str, int]] = {}
     methods: Dict[str, Rpc] = {}
     open_blocks: List[re.Match[str]] = []
@@ -84,7 +84,7 @@ def parse(text: str) -> Schema:
 def _declare(
     block: re.Match[str],
     line: str,
-    messages: Dict[str, Dict[str, Field]],
+    messages: Dict[str, Dict[str, SchemaField]],
     enums: Dict[str, Dict[str, int]],
     methods: Dict[str, Rpc],
 ) -> bool:
@@ -103,7 +103,7 @@ def _declare(
         return method is not None
     field = _FIELD.fullmatch(line)
     if field:
-        messages[block["name"]][field["name"]] = Field(
+        messages[block["name"]][field["name"]] = SchemaField(
             field["name"],
             int(field["number"]),
             field["type"],

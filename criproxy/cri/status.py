@@ -1,8 +1,8 @@
-"""The Status of several runtimes in one answer.
+"""Merges the StatusResponses of several runtimes.
 
-The primary runtime's answer stays as it is. To its conditions comes one of each alternative runtime,
-``ID/RuntimeReady``; its runtime handlers become those of all runtimes, by the names by which pods can ask for them; and
-the ``info`` of a verbose answer gets each runtime's, under its id, and the proxy's own.
+The merged response is the primary runtime's, with these additions: a condition ``ID/RuntimeReady`` for each alternative
+runtime; the runtime handlers of all runtimes, by the names that a RuntimeClass can have; and, if it is verbose, the
+``info`` of each runtime under its id, and the proxy's own.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import json
 from typing import Any, List, NamedTuple, Sequence, Set
 
 from criproxy.cri.identity import Names, Runtimes, is_label
-from criproxy.cri.messages import cut
+from criproxy.cri.messages import cut, pairs
 
 NOT_AVAILABLE = "RuntimeNotAvailable"
-"""The reason of a runtime that is not there."""
+"""The reason of the condition of a runtime that is not connected."""
 NO_ANSWER = "RuntimeDoesNotAnswer"
-"""The reason of a runtime that has not answered in time."""
+"""The reason if the runtime has not answered in time."""
 FAILED = "RuntimeStatusFailed"
-"""The reason of a runtime that has failed the call."""
+"""The reason if the runtime has answered with an error."""
 NOT_REPORTED = "RuntimeReadyNotReported"
-"""The reason of a runtime whose answer lacks the condition."""
+"""The reason if the runtime's response has no condition RuntimeReady."""
 OWN_INFO = "criproxy"
-"""The key of the proxy's own entry among ``info``."""
+"""The key of the proxy's own entry in ``info``."""
 LONGEST_TEXT = 4096
-"""Of an alternative runtime's reason and message, bytes."""
+"""The most bytes of an alternative runtime's reason, and of its message."""
 LARGEST_INFO = 2**20
-"""Of an alternative runtime's info, bytes."""
+"""The most bytes of an alternative runtime's info: all of it has to fit into one message to kubelet (16 MiB)."""
 
 _READY, _NETWORK_READY = "RuntimeReady", "NetworkReady"
 _VIEWS = cut(
@@ -43,32 +43,32 @@ _VIEWS = cut(
 )
 
 
-class Said(NamedTuple):
-    """What a runtime has said to Status: its answer (`read`), or why there is none."""
+class ReportedStatus(NamedTuple):
+    """A runtime's response to Status (`read`), or why there is none."""
 
     answer: Any
     reason: str = ""
-    """In CamelCase, as Kubernetes' reasons are."""
+    """In CamelCase, as ``RuntimeCondition.reason`` has to be."""
     message: str = ""
 
 
 def wants_info(request: bytes) -> bool:
-    """Whether a StatusRequest asks for a verbose answer. Raises DecodeError if it is none."""
+    """Whether a StatusRequest has ``verbose`` set. Raises DecodeError if it cannot be parsed."""
     parsed: Any = _VIEWS["StatusRequest"].FromString(request)
     verbose: bool = parsed.verbose
     return verbose
 
 
 def read(answer: bytes) -> Any:
-    """A StatusResponse as `Said` has it. Raises DecodeError if it is none."""
+    """Parses a StatusResponse. Raises DecodeError if it cannot be parsed."""
     return _VIEWS["StatusResponse"].FromString(answer)
 
 
-def merge(runtimes: Runtimes, primary: Said, others: Sequence[Said], own_info: str = "") -> bytes:
-    """The StatusResponse for kubelet. ``others`` are what the alternative runtimes have said, in their order.
+def merge(runtimes: Runtimes, primary: ReportedStatus, others: Sequence[ReportedStatus], own_info: str = "") -> bytes:
+    """The serialized StatusResponse for kubelet. ``others`` are those of the alternative runtimes, in their order.
 
-    ``own_info``: what the proxy says of itself, JSON; if there is none the answer is not a verbose one. The primary's
-    answer is changed.
+    ``own_info`` is the proxy's own info, as JSON. If it is empty the response is not verbose. The message in
+    ``primary`` is changed.
     """
     answer = primary.answer
     if answer is None:
@@ -89,8 +89,8 @@ def merge(runtimes: Runtimes, primary: Said, others: Sequence[Said], own_info: s
 # Conditions.
 
 
-def _add_condition_of(answer: Any, names: Names, said: Said) -> None:
-    """The condition of an alternative runtime: its own if it has one."""
+def _add_condition_of(answer: Any, names: Names, said: ReportedStatus) -> None:
+    """Adds the condition of an alternative runtime: its own RuntimeReady, or why that is not known."""
     kind = f"{names.runtime}/{_READY}"
     if said.answer is None:
         _add_condition(answer, kind, False, said.reason, said.message)
@@ -110,23 +110,23 @@ def _add_condition(answer: Any, kind: str, status: bool, reason: str, message: s
 
 
 def _bytes(text: str) -> bytes:
-    """A path in it need not be UTF-8."""
+    """A message may quote a path, which need not be UTF-8."""
     return text.encode("utf-8", "replace")
 
 
 def _text(value: bytes) -> str:
-    """What kubelet's protobuf takes for a string: an alternative runtime's must not spoil the whole answer."""
+    """A valid protobuf string. An invalid one of an alternative runtime would make the whole response invalid."""
     return value[:LONGEST_TEXT].decode("utf-8", "replace")
 
 
 # Runtime handlers.
 
 
-def _merge_handlers(answer: Any, runtimes: Runtimes, others: Sequence[Said]) -> None:
-    """Lists the handlers by the names by which pods can ask for them."""
+def _merge_handlers(answer: Any, runtimes: Runtimes, others: Sequence[ReportedStatus]) -> None:
+    """Makes ``runtime_handlers`` the handlers of all runtimes, by their outer names."""
     merged = type(answer)()
     for handler in answer.runtime_handlers:
-        # A pod that asks for an alternative runtime never gets to the primary, whatever that has of the name.
+        # A pod with such a handler goes to the alternative runtime, even if the primary has one of the same name.
         if runtimes.of_handler(handler.name) is None:
             merged.runtime_handlers.add().CopyFrom(handler)
     listed = {handler.name for handler in merged.runtime_handlers}
@@ -147,10 +147,9 @@ def _can_be_asked_for(handler: Any) -> bool:
 
 
 def _add_configured(merged: Any, names: Names, own: List[Any]) -> Set[bytes]:
-    """Lists what has a name of kubelet's; gives the runtime's own names of that.
+    """Adds the handlers that the configuration names. Returns their inner names.
 
-    A runtime older than CRI 1.30 lists no handlers, and can be asked for those that it has nevertheless; one that
-    lists some has no others.
+    A runtime older than CRI 1.30 lists no handlers but has some. A newer one lists all that it has.
     """
     by_name = {handler.name: handler for handler in own}
     renamed: Set[bytes] = set()
@@ -173,20 +172,21 @@ def _add_info(answer: Any, key: str, text: str) -> None:
         answer.info.add(key=key.encode(), value=text.encode())
 
 
-def _info_of(names: Names, said: Said) -> str:
-    """An alternative runtime's info as one JSON object, or why there is none."""
+def _info_of(names: Names, said: ReportedStatus) -> str:
+    """The info of an alternative runtime as one JSON object, or the reason why there is none."""
     if said.answer is None:
         return json.dumps({"error": said.message})
-    size = sum(len(entry.key) + len(entry.value) for entry in said.answer.info)
+    info = pairs(said.answer.info)
+    size = sum(len(key) + len(value) for key, value in info.items())
     if size > LARGEST_INFO:
         error = f'criproxy: the info of runtime "{names.runtime}" has {size} bytes, more than {LARGEST_INFO}'
         return json.dumps({"error": error})
-    entries = (f"{_json(entry.key, False)}: {_json(entry.value, True)}" for entry in said.answer.info)
+    entries = (f"{_json(key, False)}: {_json(value, True)}" for key, value in info.items())
     return f"{{{', '.join(entries)}}}"
 
 
 def _json(value: bytes, may_be_json: bool) -> str:
-    """The value itself if it is JSON, which has numbers that would not come out of Python as they went in."""
+    """The value as JSON. A value that is JSON stays unchanged: Python would write some numbers differently."""
     text = value.decode("utf-8", "replace")
     if may_be_json:
         try:
@@ -199,5 +199,5 @@ def _json(value: bytes, may_be_json: bool) -> str:
 
 
 def _refuse(constant: str) -> None:
-    """Python reads NaN and Infinity, which are no JSON."""
+    """Python accepts NaN and Infinity, which are not JSON."""
     raise ValueError(constant)

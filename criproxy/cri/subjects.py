@@ -1,7 +1,7 @@
-"""Which pods and containers a message is about, for a log in which one looks for them.
+"""The pods and containers that a message is about, so that the log can be searched for them.
 
-A message is about what it has one field for, and a list about what it is narrowed to; what an answer lists is nothing
-that the call was about.
+A message is about the id in a field of its own, and a request for a list about the ids in its filter. The entries of a
+list do not count.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from google.protobuf.message import DecodeError
 
-from criproxy.cri.methods import METHODS, Fields, Kind
+from criproxy.cri.methods import METHODS, FieldKind, NamedFields
 from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.schema import load
 
@@ -24,7 +24,7 @@ _SUBJECTS = {
     "pod_sandbox_status.id": POD,
     "container_id": CONTAINER,
 }
-"""By a field's path. ``filter.id`` is the id of what the filter is for."""
+"""By the path of a field. ``filter.id`` is not here: it is a pod's or a container's, depending on the filter."""
 
 _Get = Callable[[Any], Any]
 
@@ -32,15 +32,15 @@ _Get = Callable[[Any], Any]
 def _of_rows() -> Dict[str, List[Tuple[str, _Get]]]:
     found: Dict[str, List[Tuple[str, _Get]]] = {}
     for row in METHODS.values():
-        for message, fields in ((row.rpc.request, row.takes), (row.rpc.response, row.gives)):
+        for message, fields in ((row.rpc.request, row.request_fields), (row.rpc.response, row.response_fields)):
             found[message] = list(_of_fields(message, fields))
     return found
 
 
-def _of_fields(message: str, fields: Fields) -> Iterator[Tuple[str, _Get]]:
+def _of_fields(message: str, fields: NamedFields) -> Iterator[Tuple[str, _Get]]:
     for field in fields:
         subject = _SUBJECTS.get(field.path)
-        if field.path == "filter.id" and field.kind is Kind.ID:
+        if field.path == "filter.id" and field.kind is FieldKind.ID:
             filtered = load().messages[message]["filter"].type
             subject = POD if filtered.startswith("PodSandbox") else CONTAINER
         if subject is not None:
@@ -51,7 +51,7 @@ _GETTERS = _of_rows()
 
 
 def subjects(message: str, body: bytes) -> Iterator[Tuple[str, str]]:
-    """`POD` or `CONTAINER` and an id, for each that the serialized ``message`` is about."""
+    """`POD` or `CONTAINER` and an id, for each that a serialized message is about; nothing if it cannot be parsed."""
     getters = _GETTERS.get(message)
     if not getters:
         return

@@ -8,13 +8,13 @@ from typing import Any, Protocol, Sequence
 from criproxy.cri.identity import TARGET_RUNTIME
 
 
-class Call(Protocol):
+class Caller(Protocol):
     """Calls a method of the CRI with the fields of its request; gives its answer."""
 
     def __call__(self, method: str, **fields: Any) -> Any: ...
 
 
-def run_pod(call: Call, namespace: str, name: str, images: Sequence[str], target: str = "") -> None:
+def run_pod(call: Caller, namespace: str, name: str, images: Sequence[str], target: str = "") -> None:
     """Runs a pod with a container of each image. ``target``: the id of the runtime that it asks for."""
     prefix = f"{target}/" if target else ""
     sandbox = {

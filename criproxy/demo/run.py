@@ -20,7 +20,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 import grpc
 
 from criproxy.client import Client, ClientError, channel
-from criproxy.config import Config, ConfigError, Runtime, parse
+from criproxy.config import Config, ConfigError, RuntimeAddress, parse
 from criproxy.demo.pods import run_pod
 from criproxy.demo.server import is_served
 from criproxy.show import overview
@@ -37,13 +37,13 @@ _SEEDS = {
 }
 """What each embedded runtime begins with."""
 _START_TIME = 30.0
-"""How long what we have started may take until it answers, seconds."""
+"""How long a process that we have started may take until it answers, seconds."""
 _ARRIVAL_TIME = 3.0
 """How long a real runtime is waited for, seconds; the proxy looks for it several times a second."""
 _STOP_TIME = 15.0
 """How long a process may take to end, seconds."""
 _LAST_WORDS = 20
-"""Lines that are shown of what a process has said, if it has ended by itself."""
+"""How many lines of a process's log are shown if it ends by itself."""
 
 
 class DemoError(Exception):
@@ -78,7 +78,7 @@ class _Processes:
 
         def watch() -> None:
             status = process.wait()
-            self._ended.append(f"{name} has ended with {status}:\n{_last_words(log)}")
+            self._ended.append(f"{name} ended with status {status}:\n{_last_words(log)}")
             self.wake()
 
         watcher = threading.Thread(target=watch, daemon=True)
@@ -117,7 +117,7 @@ class _Processes:
 
 def _last_words(log: str) -> str:
     with open(log, encoding="utf-8", errors="replace") as lines:
-        return "".join(deque(lines, _LAST_WORDS)).rstrip() or "(it has said nothing)"
+        return "".join(deque(lines, _LAST_WORDS)).rstrip() or "(no output)"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -161,7 +161,7 @@ def _embedded(directory: str) -> str:
 def _require_free(path: str) -> None:
     """Raises DemoError if a socket is somebody else's, whom we would take for our own process."""
     if is_served(path):
-        raise DemoError(f"{path}: another process serves it; --dir says where else to work")
+        raise DemoError(f"{path}: another process serves it; choose another directory with --dir")
 
 
 def _start_runtimes(processes: _Processes, config: Config) -> None:
@@ -198,12 +198,12 @@ def _await_proxy(processes: _Processes, path: str) -> None:
         ready.add_done_callback(processes.wake)
         try:
             if not processes.wait(_START_TIME):
-                raise DemoError(f"the proxy has not answered within {_START_TIME:g} seconds")
+                raise DemoError(f"the proxy did not answer within {_START_TIME:g} seconds")
         finally:
             ready.cancel()
 
 
-def _await_runtime(processes: _Processes, client: Client, runtime: Runtime, embedded: bool) -> None:
+def _await_runtime(processes: _Processes, client: Client, runtime: RuntimeAddress, embedded: bool) -> None:
     """Asks for a pod that is not there until the runtime says so, and not the proxy that there is no runtime.
 
     A real alternative runtime may be missing. Raises ClientError if another does not come, DemoError and _Stopped.

@@ -1,6 +1,6 @@
 """A container runtime in memory: it answers as the CRI says, but nothing runs.
 
-The methods of `Runtime` bear the CRI's names: a request in, its answer out (a list of messages where the CRI has a
+The methods of `DemoRuntime` bear the CRI's names: a request in, its answer out (a list of messages where the CRI has a
 stream of them), a `CriError` where the call fails. They answer at once and do not lock: whoever calls from several
 threads lets one call in at a time. A method of the CRI that is not here is not implemented. Events are told to
 whoever has subscribed, before the call that caused them returns.
@@ -11,16 +11,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional, TypeVar
-
-from google.protobuf import json_format
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from criproxy import __version__
 from criproxy.cri.schema import load
 from criproxy.demo import stats
-from criproxy.demo.images import Images
 from criproxy.demo.messages import MESSAGES, CriError, Msg, alike, filesystem
+from criproxy.demo.store import Container, Pod, Store, filtered, find, find_any, plain
 
 PAGE = 2
 """Items in one message of a ``Stream…`` list: so few that a small runtime sends several messages, too."""
@@ -34,75 +31,12 @@ _CREATED, _RUNNING, _EXITED = (
 )
 
 
-@dataclass
-class Pod:
-    """A pod sandbox: its PodSandboxStatus, and the PodSandboxConfig that it was made of."""
-
-    status: Msg
-    config: Msg
-
-
-@dataclass
-class Container:
-    """A container: its ContainerStatus, and the pod that it is in."""
-
-    status: Msg
-    pod: Pod
-
-
-Thing = TypeVar("Thing", Pod, Container)
-
-
-def _find(things: Dict[str, Thing], what: str, thing_id: str) -> Thing:
-    """The pod or container of this id, which may be cut short, as in containerd. Raises CriError."""
-    if not thing_id:
-        raise CriError("INVALID_ARGUMENT", f"the id of the {what} is missing")
-    found = [key for key in things if key.startswith(thing_id)]
-    if len(found) > 1:
-        raise CriError("INVALID_ARGUMENT", f"{what} {thing_id!r}: the ids of {len(found)} begin so")
-    if not found:
-        raise CriError("NOT_FOUND", f"{what} {thing_id!r}: not found")
-    return things[found[0]]
-
-
-def _find_any(things: Dict[str, Thing], what: str, thing_id: str) -> Optional[Thing]:
-    """The same; None if there is none: to stop or to remove what has gone is a success in the CRI."""
-    try:
-        return _find(things, what, thing_id)
-    except CriError as error:
-        if error.code == "NOT_FOUND":
-            return None
-        raise
-
-
-def _chosen(things: Dict[str, Thing], wanted: Msg) -> List[Thing]:
-    """The pods or containers that the filter of a list lets through."""
-    given = {field.name: value for field, value in wanted.ListFields()}
-    labels = dict(given.get("label_selector", {})).items()
-    return [
-        thing
-        for thing in things.values()
-        if thing.status.id.startswith(given.get("id", ""))
-        and ("state" not in given or thing.status.state == given["state"].state)
-        and (not isinstance(thing, Container) or thing.pod.status.id.startswith(given.get("pod_sandbox_id", "")))
-        and labels <= dict(thing.status.labels).items()
-    ]
-
-
 def _info(verbose: bool, **values: Any) -> Dict[str, str]:
     """The ``info`` of a verbose answer, as containerd lays it out: one JSON text."""
     if not verbose:
         return {}
-    plain = {name: value if isinstance(value, str) else _plain(value) for name, value in values.items()}
-    return {"info": json.dumps(plain, sort_keys=True)}
-
-
-def _plain(message: Msg) -> Any:
-    return json_format.MessageToDict(message, preserving_proto_field_name=True)
-
-
-def _message(name: str, plain: Any) -> Msg:
-    return json_format.ParseDict(plain, MESSAGES[name]())
+    entries = {name: value if isinstance(value, str) else plain(value) for name, value in values.items()}
+    return {"info": json.dumps(entries, sort_keys=True)}
 
 
 def _handler(name: str) -> Msg:
@@ -114,14 +48,14 @@ def _in_pages(answer: str, listed: Callable[[Any, Msg], Msg]) -> Callable[[Any, 
     """The ``Stream…`` method of a list: its items in several messages of the type ``answer``."""
     (field,) = MESSAGES[answer].DESCRIPTOR.fields
 
-    def stream(self: Runtime, request: Msg) -> List[Msg]:
+    def stream(self: DemoRuntime, request: Msg) -> List[Msg]:
         items = [item for _, values in listed(self, request).ListFields() for item in values]
         return [MESSAGES[answer](**{field.name: items[at : at + PAGE]}) for at in range(0, len(items), PAGE)]
 
     return stream
 
 
-class Runtime:
+class DemoRuntime:
     """All pods, containers and images of one runtime.
 
     ``name``: what it calls itself; ``stream_url``: what the URLs that it gives begin with (nothing: they are paths
@@ -140,11 +74,8 @@ class Runtime:
         self._handlers = ("", *handlers)
         self._stream_url = stream_url.rstrip("/")
         self._clock = clock
-        self._pods: Dict[str, Pod] = {}
-        self._containers: Dict[str, Container] = {}
-        self._images = Images()
-        self._addresses = 1
-        self._network = MESSAGES["NetworkConfig"]()
+        self.store = Store()
+        """All that the runtime has."""
         self._sinks: List[Callable[[Msg], None]] = []
 
     def subscribe(self, sink: Callable[[Msg], None]) -> None:
@@ -161,40 +92,10 @@ class Runtime:
             container_event_type=_ENUMS["ContainerEventType"][f"CONTAINER_{what}_EVENT"],
             created_at=self._clock(),
             pod_sandbox_status=pod.status,
-            containers_statuses=[container.status for container in self._in(pod)],
+            containers_statuses=[container.status for container in self.store.containers_of(pod)],
         )
         for sink in self._sinks:
             sink(event)
-
-    # What outlives the process.
-
-    def state(self) -> Dict[str, Any]:
-        """All that there is, of what JSON has."""
-        return {
-            "addresses": self._addresses,
-            "network": _plain(self._network),
-            "images": [_plain(image) for image in self._images.all()],
-            "pods": [{"status": _plain(pod.status), "config": _plain(pod.config)} for pod in self._pods.values()],
-            "containers": [
-                {"status": _plain(container.status), "pod": container.pod.status.id}
-                for container in self._containers.values()
-            ],
-        }
-
-    def restore(self, state: Dict[str, Any]) -> None:
-        """Has all that another runtime had, whose `state` this is; raises ValueError if it is none."""
-        try:
-            self._addresses = int(state["addresses"])
-            self._network.CopyFrom(_message("NetworkConfig", state["network"]))
-            self._images.restore(_message("Image", image) for image in state["images"])
-            for each in state["pods"]:
-                status = _message("PodSandboxStatus", each["status"])
-                self._pods[status.id] = Pod(status, _message("PodSandboxConfig", each["config"]))
-            for each in state["containers"]:
-                status = _message("ContainerStatus", each["status"])
-                self._containers[status.id] = Container(status, self._pods[each["pod"]])
-        except (KeyError, TypeError, json_format.ParseError) as error:
-            raise ValueError(f"not a runtime's state: {error!r}") from error
 
     # The runtime itself.
 
@@ -209,12 +110,12 @@ class Runtime:
         return MESSAGES["StatusResponse"](
             status={"conditions": [{"type": kind, "status": True} for kind in ("RuntimeReady", "NetworkReady")]},
             runtime_handlers=[_handler(name) for name in self._handlers],
-            info=_info(request.verbose, network_config=self._network),
+            info=_info(request.verbose, network_config=self.store.network),
         )
 
     def UpdateRuntimeConfig(self, request: Msg) -> Msg:
         """Keeps the pods' network for `Status`."""
-        self._network.CopyFrom(request.runtime_config.network_config)
+        self.store.network.CopyFrom(request.runtime_config.network_config)
         return MESSAGES["UpdateRuntimeConfigResponse"]()
 
     def RuntimeConfig(self, request: Msg) -> Msg:
@@ -224,16 +125,13 @@ class Runtime:
     # Pods.
 
     def _pod(self, request: Msg) -> Pod:
-        return _find(self._pods, "pod sandbox", request.pod_sandbox_id)
+        return find(self.store.pods, "pod sandbox", request.pod_sandbox_id)
 
     def _ready(self, request: Msg) -> Pod:
         pod = self._pod(request)
         if pod.status.state != _READY:
             raise CriError("FAILED_PRECONDITION", f"pod sandbox {pod.status.id!r} is not ready")
         return pod
-
-    def _in(self, pod: Pod) -> List[Container]:
-        return [container for container in self._containers.values() if container.pod is pod]
 
     def RunPodSandbox(self, request: Msg) -> Msg:
         """A pod is ready at once, with an address unless it is in the node's network. Its handler must be known."""
@@ -253,22 +151,22 @@ class Runtime:
             runtime_handler=request.runtime_handler,
         )
         if namespaces.network != _ENUMS["NamespaceMode"]["NODE"]:
-            self._addresses += 1
-            status.network.ip = f"10.88.{self._addresses >> 8 & 255}.{self._addresses & 255}"
-        pod = self._pods[pod_id] = Pod(status, alike("PodSandboxConfig", config))
+            self.store.addresses += 1
+            status.network.ip = f"10.88.{self.store.addresses >> 8 & 255}.{self.store.addresses & 255}"
+        pod = self.store.pods[pod_id] = Pod(status, alike("PodSandboxConfig", config))
         self._tell("CREATED", pod_id, pod)
         self._tell("STARTED", pod_id, pod)
         return MESSAGES["RunPodSandboxResponse"](pod_sandbox_id=pod_id)
 
     def StopPodSandbox(self, request: Msg) -> Msg:
         """Stops what runs in the pod, too."""
-        pod = _find_any(self._pods, "pod sandbox", request.pod_sandbox_id)
+        pod = find_any(self.store.pods, "pod sandbox", request.pod_sandbox_id)
         if pod is not None:
             self._stop_pod(pod)
         return MESSAGES["StopPodSandboxResponse"]()
 
     def _stop_pod(self, pod: Pod) -> None:
-        for container in self._in(pod):
+        for container in self.store.containers_of(pod):
             self._stop_container(container, _KILLED)
         if pod.status.state == _READY:
             pod.status.state = _NOT_READY
@@ -276,12 +174,12 @@ class Runtime:
 
     def RemovePodSandbox(self, request: Msg) -> Msg:
         """Stops and removes what is in the pod, too."""
-        pod = _find_any(self._pods, "pod sandbox", request.pod_sandbox_id)
+        pod = find_any(self.store.pods, "pod sandbox", request.pod_sandbox_id)
         if pod is not None:
             self._stop_pod(pod)
-            for container in self._in(pod):
+            for container in self.store.containers_of(pod):
                 self._remove_container(container)
-            del self._pods[pod.status.id]
+            del self.store.pods[pod.status.id]
             self._tell("DELETED", pod.status.id, pod)
         return MESSAGES["RemovePodSandboxResponse"]()
 
@@ -290,14 +188,14 @@ class Runtime:
         pod = self._pod(request)
         return MESSAGES["PodSandboxStatusResponse"](
             status=pod.status,
-            containers_statuses=[container.status for container in self._in(pod)],
+            containers_statuses=[container.status for container in self.store.containers_of(pod)],
             timestamp=self._clock(),
             info=_info(request.verbose, config=pod.config),
         )
 
     def ListPodSandbox(self, request: Msg) -> Msg:
         """All pods that the filter lets through."""
-        chosen = _chosen(self._pods, request.filter)
+        chosen = filtered(self.store.pods, request.filter)
         return MESSAGES["ListPodSandboxResponse"](items=[alike("PodSandbox", pod.status) for pod in chosen])
 
     StreamPodSandboxes = _in_pages("StreamPodSandboxesResponse", ListPodSandbox)
@@ -312,7 +210,7 @@ class Runtime:
     # Containers.
 
     def _container(self, request: Msg) -> Container:
-        return _find(self._containers, "container", request.container_id)
+        return find(self.store.containers, "container", request.container_id)
 
     def _running(self, request: Msg) -> Container:
         container = self._container(request)
@@ -325,7 +223,7 @@ class Runtime:
         pod, config, container_id = self._ready(request), request.config, secrets.token_hex(32)
         if not config.metadata.name:
             raise CriError("INVALID_ARGUMENT", "the metadata of the container has no name")
-        image = self._images.find(config.image.image)
+        image = self.store.images.find(config.image.image)
         if image is None:
             raise CriError("NOT_FOUND", f"image {config.image.image!r}: not found")
         status = alike(
@@ -340,7 +238,7 @@ class Runtime:
         )
         if config.log_path:
             status.log_path = f"{pod.config.log_directory.rstrip('/')}/{config.log_path}"
-        self._containers[container_id] = Container(status, pod)
+        self.store.containers[container_id] = Container(status, pod)
         self._tell("CREATED", container_id, pod)
         return MESSAGES["CreateContainerResponse"](container_id=container_id)
 
@@ -356,7 +254,7 @@ class Runtime:
 
     def StopContainer(self, request: Msg) -> Msg:
         """A container ends well if it is given any time to do so."""
-        container = _find_any(self._containers, "container", request.container_id)
+        container = find_any(self.store.containers, "container", request.container_id)
         if container is not None:
             self._stop_container(container, 0 if request.timeout > 0 else _KILLED)
         return MESSAGES["StopContainerResponse"]()
@@ -370,14 +268,14 @@ class Runtime:
 
     def RemoveContainer(self, request: Msg) -> Msg:
         """Stops it first if it is running."""
-        container = _find_any(self._containers, "container", request.container_id)
+        container = find_any(self.store.containers, "container", request.container_id)
         if container is not None:
             self._remove_container(container)
         return MESSAGES["RemoveContainerResponse"]()
 
     def _remove_container(self, container: Container) -> None:
         self._stop_container(container, _KILLED)
-        del self._containers[container.status.id]
+        del self.store.containers[container.status.id]
         self._tell("DELETED", container.status.id, container.pod)
 
     def ListContainers(self, request: Msg) -> Msg:
@@ -385,7 +283,7 @@ class Runtime:
         return MESSAGES["ListContainersResponse"](
             containers=[
                 alike("Container", container.status, pod_sandbox_id=container.pod.status.id)
-                for container in _chosen(self._containers, request.filter)
+                for container in filtered(self.store.containers, request.filter)
             ]
         )
 
@@ -440,7 +338,7 @@ class Runtime:
     @staticmethod
     def _require_command(request: Msg) -> None:
         if not request.cmd:
-            raise CriError("INVALID_ARGUMENT", "there is no command")
+            raise CriError("INVALID_ARGUMENT", "the command is empty")
 
     def _url(self, what: str) -> str:
         return f"{self._stream_url}/cri/{what}/{secrets.token_urlsafe(6)}"
@@ -451,7 +349,7 @@ class Runtime:
         return stats.container_stats(container.status, self._clock(), self._directory("containers"))
 
     def _pod_stats(self, pod: Pod) -> Msg:
-        containers = [self._container_stats(container) for container in self._in(pod)]
+        containers = [self._container_stats(container) for container in self.store.containers_of(pod)]
         return stats.pod_stats(pod.status, containers, self._clock())
 
     def _directory(self, of: str) -> str:
@@ -463,7 +361,7 @@ class Runtime:
 
     def ListContainerStats(self, request: Msg) -> Msg:
         """The same for all that the filter lets through."""
-        chosen = _chosen(self._containers, request.filter)
+        chosen = filtered(self.store.containers, request.filter)
         return MESSAGES["ListContainerStatsResponse"](stats=[self._container_stats(container) for container in chosen])
 
     StreamContainerStats = _in_pages("StreamContainerStatsResponse", ListContainerStats)
@@ -474,7 +372,7 @@ class Runtime:
 
     def ListPodSandboxStats(self, request: Msg) -> Msg:
         """The same for all that the filter lets through."""
-        chosen = _chosen(self._pods, request.filter)
+        chosen = filtered(self.store.pods, request.filter)
         return MESSAGES["ListPodSandboxStatsResponse"](stats=[self._pod_stats(pod) for pod in chosen])
 
     StreamPodSandboxStats = _in_pages("StreamPodSandboxStatsResponse", ListPodSandboxStats)
@@ -487,7 +385,7 @@ class Runtime:
         """The metrics of all pods and of their containers."""
         now = self._clock()
         return MESSAGES["ListPodSandboxMetricsResponse"](
-            pod_metrics=[stats.pod_metrics(self._pod_stats(pod), now) for pod in self._pods.values()]
+            pod_metrics=[stats.pod_metrics(self._pod_stats(pod), now) for pod in self.store.pods.values()]
         )
 
     StreamPodSandboxMetrics = _in_pages("StreamPodSandboxMetricsResponse", ListPodSandboxMetrics)
@@ -496,17 +394,17 @@ class Runtime:
 
     def PullImage(self, request: Msg) -> Msg:
         """Every image can be had."""
-        return MESSAGES["PullImageResponse"](image_ref=self._images.pull(request.image.image).id)
+        return MESSAGES["PullImageResponse"](image_ref=self.store.images.pull(request.image.image).id)
 
     def ImageStatus(self, request: Msg) -> Msg:
         """Of an image that is not there: an answer without one."""
         self._require_image(request)
-        return MESSAGES["ImageStatusResponse"](image=self._images.find(request.image.image))
+        return MESSAGES["ImageStatusResponse"](image=self.store.images.find(request.image.image))
 
     def RemoveImage(self, request: Msg) -> Msg:
         """Removes the image with all its names."""
         self._require_image(request)
-        self._images.remove(request.image.image)
+        self.store.images.remove(request.image.image)
         return MESSAGES["RemoveImageResponse"]()
 
     @staticmethod
@@ -517,7 +415,7 @@ class Runtime:
     def ListImages(self, request: Msg) -> Msg:
         """All images, or the one of the name in the filter."""
         name = request.filter.image.image
-        found: Iterable[Optional[Msg]] = [self._images.find(name)] if name else self._images.all()
+        found: Iterable[Optional[Msg]] = [self.store.images.find(name)] if name else self.store.images.all()
         return MESSAGES["ListImagesResponse"](images=[image for image in found if image is not None])
 
     StreamImages = _in_pages("StreamImagesResponse", ListImages)
@@ -525,9 +423,10 @@ class Runtime:
     def ImageFsInfo(self, request: Msg) -> Msg:
         """What images and containers take of the disk; never nothing, which kubelet takes for an error."""
         now = self._clock()
-        images = 4096 + sum(image.size for image in self._images.all())
+        images = 4096 + sum(image.size for image in self.store.images.all())
         containers = 4096 + sum(
-            self._container_stats(container).writable_layer.used_bytes.value for container in self._containers.values()
+            self._container_stats(container).writable_layer.used_bytes.value
+            for container in self.store.containers.values()
         )
         return MESSAGES["ImageFsInfoResponse"](
             image_filesystems=[filesystem(now, self._directory("images"), images)],

@@ -15,11 +15,11 @@ from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Se
 
 import grpc
 
-from criproxy.cri.methods import METHODS, Loud
+from criproxy.cri.methods import METHODS, Verbosity
 from criproxy.cri.schema import Rpc, load
 from criproxy.demo.messages import MESSAGES, CriError, Msg
 from criproxy.demo.pods import run_pod
-from criproxy.demo.runtime import Runtime
+from criproxy.demo.runtime import DemoRuntime
 from criproxy.demo.state import StateFile
 
 VERSIONS = ("v1", "v1alpha2")
@@ -44,22 +44,23 @@ AFTER_V1ALPHA2 = frozenset(
 """The methods that v1 alone has. A runtime of v1alpha2 must not know them: callers fall back when it says so."""
 
 _MESSAGE_SIZE = 64 << 20
+"""The largest message in either direction, bytes: the default of ``--max-message-size``."""
 _WORKERS = 256
 """Threads at most, made as they are needed. A subscriber to events occupies one."""
 _STOP_TIME = 1.0
 """How long calls may take to end when the server stops, seconds."""
 
-Handler = Callable[[Msg, Any], Any]
+Behavior = Callable[[Msg, Any], Any]
 
 
-class Service:
+class Servicer:
     """A runtime as gRPC's server wants it: its methods' handlers, one call at a time.
 
     ``without``: the methods that it lacks; ``file``: where what the runtime has is to be kept, there before a call that
     changes it is answered.
     """
 
-    def __init__(self, runtime: Runtime, without: Collection[str] = (), file: Optional[StateFile] = None) -> None:
+    def __init__(self, runtime: DemoRuntime, without: Collection[str] = (), file: Optional[StateFile] = None) -> None:
         self._runtime = runtime
         self._without = without
         self._file = file
@@ -78,11 +79,11 @@ class Service:
 
     def _handler(self, rpc: Rpc, version: str) -> Any:
         if rpc.name == "GetContainerEvents":
-            answer: Handler = self._events
+            answer: Behavior = self._events
         elif rpc.name == "Version":
             answer = self._version(version)
         elif hasattr(self._runtime, rpc.name):
-            answer = self._answer(getattr(self._runtime, rpc.name), METHODS[rpc.name].loud == Loud.CHANGES)
+            answer = self._answer(getattr(self._runtime, rpc.name), METHODS[rpc.name].verbosity == Verbosity.CHANGES)
         else:
             return None
         make = grpc.unary_stream_rpc_method_handler if rpc.server_streaming else grpc.unary_unary_rpc_method_handler
@@ -92,7 +93,7 @@ class Service:
             response_serializer=MESSAGES[rpc.response].SerializeToString,
         )
 
-    def _answer(self, method: Callable[[Msg], Any], changes: bool) -> Handler:
+    def _answer(self, method: Callable[[Msg], Any], changes: bool) -> Behavior:
         """Answers with what the runtime's method gives: a message, or a list of them for a stream."""
 
         def answer(request: Msg, context: Any) -> Any:
@@ -100,14 +101,14 @@ class Service:
                 with self._lock:
                     given = method(request)
                     if changes and self._file is not None:
-                        self._file.save(self._runtime)
+                        self._file.save(self._runtime.store)
             except CriError as error:
                 context.abort(grpc.StatusCode[error.code], str(error))
             return iter(given) if isinstance(given, list) else given
 
         return answer
 
-    def _version(self, version: str) -> Handler:
+    def _version(self, version: str) -> Behavior:
         def answer(request: Msg, context: Any) -> Any:
             given = self._runtime.Version(request)
             given.runtime_api_version = version
@@ -137,11 +138,11 @@ def main(argv: Sequence[str]) -> int:
     # Before there are threads, so that they leave the signals to sigwait.
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    runtime = Runtime(options.name, options.stream_url, handlers=options.handler)
+    runtime = DemoRuntime(options.name, options.stream_url, handlers=options.handler)
     file = StateFile(options.state) if options.state else None
     try:
         if file is not None:
-            file.load(runtime)
+            file.load(runtime.store)
     except (OSError, ValueError) as error:
         print(f"criproxy demo-runtime: {options.state}: {error}", file=sys.stderr)
         return 1
@@ -161,20 +162,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def serve(
-    runtime: Runtime,
+    runtime: DemoRuntime,
     path: str,
     versions: Sequence[str],
     without: Collection[str] = (),
     file: Optional[StateFile] = None,
 ) -> Any:
-    """A server of the runtime on a unix socket, started; see `Service` for what is ``without`` and the ``file``.
+    """A server of the runtime on a unix socket, started; see `Servicer` for what is ``without`` and the ``file``.
 
     Raises OSError if the socket is not to be had.
     """
     if is_served(path):
         raise OSError("another process serves it")
     size = [("grpc.max_receive_message_length", _MESSAGE_SIZE), ("grpc.max_send_message_length", _MESSAGE_SIZE)]
-    service = Service(runtime, without, file)
+    service = Servicer(runtime, without, file)
     handlers = [handler for version in versions for handler in service.handlers(version)]
     server = grpc.server(ThreadPoolExecutor(_WORKERS), handlers=handlers, options=size)
     try:
@@ -196,7 +197,7 @@ def is_served(path: str) -> bool:
             return False
 
 
-def _call(runtime: Runtime, method: str, fields: Dict[str, Any]) -> Msg:
+def _call(runtime: DemoRuntime, method: str, fields: Dict[str, Any]) -> Msg:
     return getattr(runtime, method)(MESSAGES[load().methods[method].request](**fields))
 
 
@@ -215,7 +216,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_methods,
         metavar="METHOD[,METHOD...]",
-        help="methods of the CRI that the runtime does not have, repeatable",
+        help="methods of the CRI that the runtime does not have, repeatable; RuntimeService and ImageService stand for"
+        " all of theirs",
     )
     parser.add_argument(
         "--stream-url", default="", metavar="PREFIX", help="what streaming URLs begin with (default: they are paths)"
@@ -242,10 +244,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _methods(text: str) -> List[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in load().methods:
-            raise argparse.ArgumentTypeError(f"the CRI has no method {name!r}")
+    names: List[str] = []
+    for given in text.split(","):
+        found = [rpc.name for rpc in load().methods.values() if given in (rpc.name, rpc.service)]
+        if not found:
+            raise argparse.ArgumentTypeError(f"the CRI has no method {given!r}")
+        names += found
     return names
 
 

@@ -1,11 +1,11 @@
-"""What a demo runtime keeps in a file, so that another process finds it again."""
+"""A file that keeps a demo runtime's store, so that another process finds it again."""
 
 from __future__ import annotations
 
 import json
 import os
 
-from criproxy.demo.runtime import Runtime
+from criproxy.demo.store import Store
 
 
 class StateFile:
@@ -15,20 +15,20 @@ class StateFile:
         self._path = path
         self._written = ""
 
-    def load(self, runtime: Runtime) -> None:
-        """Gives the runtime what the file has; a file that is not there has nothing.
+    def load(self, store: Store) -> None:
+        """Adds what the file has to the store; a file that does not exist has nothing.
 
-        Raises OSError, or ValueError if it is no such file.
+        Raises OSError, or ValueError if the file is not a runtime's state.
         """
         try:
             with open(self._path, encoding="utf-8") as file:
-                runtime.restore(json.load(file))
+                store.restore(json.load(file))
         except FileNotFoundError:
             return
 
-    def save(self, runtime: Runtime) -> None:
-        """Writes what the runtime has, unless that is there already. Raises OSError."""
-        text = json.dumps(runtime.state())
+    def save(self, store: Store) -> None:
+        """Writes what the store has, unless the file has it already. Raises OSError."""
+        text = json.dumps(store.state())
         if text == self._written:
             return
         aside = f"{self._path}.new"

@@ -10,12 +10,12 @@ import random
 from typing import Any, Callable, Iterator, List, Optional, Tuple, Type, Union
 
 from criproxy.cri.messages import api
-from criproxy.cri.schema import Field, load
+from criproxy.cri.schema import SchemaField, load
 
 try:
     from cri_api.v1 import api_pb2
 except ImportError:  # it wants a newer protobuf than the oldest that we run with
-    api_pb2 = None
+    api_pb2 = None  # type: ignore[assignment]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -30,7 +30,7 @@ def their_class(message: str) -> Type[Any]:
     return api()[message] if theirs is None else theirs
 
 
-def field_of(message: str, number: int) -> Optional[Field]:
+def field_of(message: str, number: int) -> Optional[SchemaField]:
     """The schema's field of this number."""
     for field in load().messages.get(message, {}).values():
         if field.number == number:
@@ -113,12 +113,12 @@ def renamed(tree: Tree, message: str, path: str, change: Callable[[bytes], bytes
     return out
 
 
-def with_strangers(tree: Tree) -> Tree:
+def with_unknown_fields(tree: Tree) -> Tree:
     """The message with fields in it that nobody knows, of every wire type, at every level."""
     fields = [
-        (number, kind, with_strangers(value) if isinstance(value, list) else value) for number, kind, value in tree
+        (number, kind, with_unknown_fields(value) if isinstance(value, list) else value) for number, kind, value in tree
     ]
-    strangers: Tree = [
+    unknown: Tree = [
         (1_001, BYTES, b"\xff\xfe no UTF-8 \x00"),
         (1_002, VARINT, 2**64 - 1),
         (1_003, FIXED32, b"\x80\x00\x7f\x00"),
@@ -126,7 +126,7 @@ def with_strangers(tree: Tree) -> Tree:
         (1_001, BYTES, b"again"),
         (2**29 - 1, BYTES, b""),
     ]
-    return strangers[:3] + fields + strangers[3:]
+    return unknown[:3] + fields + unknown[3:]
 
 
 def fill(message: Any, rng: random.Random, text: Callable[[str], str], chance: float = 1.0, depth: int = 0) -> None:
@@ -179,7 +179,9 @@ def is_map(field: Any) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-def paths_to(message: str, wanted: Callable[[str, Field], bool]) -> Iterator[Tuple[List[Tuple[str, Field]], Field]]:
+def paths_to(
+    message: str, wanted: Callable[[str, SchemaField], bool]
+) -> Iterator[Tuple[List[Tuple[str, SchemaField]], SchemaField]]:
     """All ways through a message to fields that are ``wanted(message, field)``: the messages passed, then the field."""
     for field in load().messages[message].values():
         if wanted(message, field):

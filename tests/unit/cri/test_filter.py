@@ -6,12 +6,22 @@ import random
 from typing import Any, Dict, List
 
 import pytest
-from cri_reference import fill, their_class, tree_of, wire_of, with_strangers
+from cri_reference import fill, their_class, tree_of, wire_of, with_unknown_fields
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.cri.filter import CONTAINERS, PODS, SORTS, UNFILTERED, Sort, count, has_pod, sort_of
+from criproxy.cri.filter import (
+    CONTAINERS,
+    LIST_KINDS,
+    PODS,
+    UNFILTERED,
+    ListKind,
+    count,
+    has_pod,
+    list_kind_of,
+    ready_pods,
+)
 from criproxy.cri.methods import METHODS
 
 LISTS = {
@@ -44,7 +54,7 @@ FILTERS = st.fixed_dictionaries(
 )
 
 
-def message(sort: Sort, **fields: Any) -> Any:
+def message(sort: ListKind, **fields: Any) -> Any:
     """A message of somebody else's; what pods do not have is left out."""
     made = their_class(sort.entry)
     known = made.DESCRIPTOR.fields_by_name
@@ -88,7 +98,7 @@ def wanted_by(method: str, request: bytes, entry: Any) -> bool:
 
 
 def test_of_all_methods_these_list_pods_or_containers() -> None:
-    assert {name: sort_of(row) for name, row in METHODS.items() if sort_of(row) is not None} == {
+    assert {name: list_kind_of(row) for name, row in METHODS.items() if list_kind_of(row) is not None} == {
         name: sort for name, (sort, _) in LISTS.items()
     }
 
@@ -119,8 +129,8 @@ def test_the_requests_for_all_are_those_that_a_client_writes(method: str, reques
     assert request.SerializeToString() == request_
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_an_entry_comes_out_byte_for_byte_with_what_nobody_knows(sort: Sort) -> None:
+@pytest.mark.parametrize("sort", LIST_KINDS)
+def test_an_entry_comes_out_byte_for_byte_with_what_nobody_knows(sort: ListKind) -> None:
     rng = random.Random(1)
     entries = []
     for index in range(4):
@@ -128,7 +138,7 @@ def test_an_entry_comes_out_byte_for_byte_with_what_nobody_knows(sort: Sort) -> 
         fill(entry, rng, lambda name: f"{name} of somebody")
         entry.id, entry.state = f"x{index}", index % 2
         # Fields in an order in which no class would write them.
-        tree = with_strangers(tree_of(entry.SerializeToString(), sort.entry))
+        tree = with_unknown_fields(tree_of(entry.SerializeToString(), sort.entry))
         rng.shuffle(tree)
         entries.append(wire_of(tree))
     body = wire_of([(1, 2, entry) for entry in entries] + [(9, 0, 7)])
@@ -136,29 +146,39 @@ def test_an_entry_comes_out_byte_for_byte_with_what_nobody_knows(sort: Sort) -> 
     assert sort.narrowed(body, request) == wire_of([(1, 2, entries[1]), (1, 2, entries[3])])
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_fields_of_a_filter_that_nobody_knows_narrow_nothing(sort: Sort) -> None:
+@pytest.mark.parametrize("sort", LIST_KINDS)
+def test_fields_of_a_filter_that_nobody_knows_narrow_nothing(sort: ListKind) -> None:
     entry = message(sort, id="a")
     body = list_of(sort.method, [entry.SerializeToString()])
     request = wire_of([(1, 2, [(1, 2, b"a"), (77, 2, b"x"), (78, 0, 1)]), (9, 0, 7)])
     assert sort.narrowed(body, request) == body
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_what_has_been_sent_is_known_by_its_id(sort: Sort) -> None:
+@pytest.mark.parametrize("sort", LIST_KINDS)
+def test_what_has_been_sent_is_known_by_its_id(sort: ListKind) -> None:
     entries = [message(sort, id=name, state=0).SerializeToString() for name in "abc"]
     changed = message(sort, id="b", state=1).SerializeToString()
     rest = sort.narrowed(list_of(sort.method, entries), b"", list_of(sort.method, [changed]))
     assert rest == list_of(sort.method, [entries[0], entries[2]])
 
 
-@pytest.mark.parametrize("sort", SORTS)
-def test_what_is_no_message_is_told_from_one(sort: Sort) -> None:
+@pytest.mark.parametrize("sort", LIST_KINDS)
+def test_what_is_no_message_is_told_from_one(sort: ListKind) -> None:
     entry = message(sort, id="a").SerializeToString()
     request = request_of(sort.method, {"id": "a"})
-    for body, asked in ((b"\x0a\x02\xff", request), (wire_of([(1, 2, b"\xff")]), request), (entry, b"\x0a\x01\xff")):
+    for body, asked in ((b"\x0a\x02a", request), (wire_of([(1, 2, b"a\xff")]), request), (entry, b"\x0a\x01\xff")):
         with pytest.raises(DecodeError):
             sort.narrowed(body, asked)
+
+
+@pytest.mark.parametrize("sort", LIST_KINDS)
+def test_only_entries_that_have_what_is_asked_for_are_parsed(sort: ListKind) -> None:
+    entry = message(sort, id="a", labels={"uid": "u1"}).SerializeToString()
+    # No message, which shows that it is not looked at.
+    body = wire_of([(1, 2, b"\xff"), (1, 2, entry), (1, 2, b"\xff")])
+    asked = request_of(sort.method, {"label_selector": {"uid": "u1"}})
+    assert sort.narrowed(body, asked) == wire_of([(1, 2, entry)])
+    assert sort.narrowed(body, request_of(sort.method, {"label_selector": {"uid": "u2"}})) == b""
 
 
 def test_entries_are_counted() -> None:
@@ -174,3 +194,15 @@ def test_a_pod_is_found_by_its_uid_alone() -> None:
     for other in (b"", b"a-ui", b"an-id", b"a-label", b"uid", b"nowhere"):
         assert not has_pod(body, other)
     assert not has_pod(b"", b"a-uid")
+
+
+def test_the_pods_of_a_list_that_are_ready_are_named_once_each() -> None:
+    entries = []
+    for namespace, name, state in [("ns", "b", 0), ("ns", "a", 0), ("ns", "dead", 1), ("", "", 0), ("ns", "b", 0)]:
+        pod = their_class("PodSandbox")(state=state)
+        pod.metadata.namespace, pod.metadata.name = namespace, name
+        entries.append(pod.SerializeToString())
+    assert ready_pods(list_of("ListPodSandbox", entries)) == ["/", "ns/a", "ns/b"]
+    assert ready_pods(b"") == []
+    with pytest.raises(DecodeError):
+        ready_pods(b"\xff")

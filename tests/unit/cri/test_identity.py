@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.cri.identity import Handler, Names, Runtimes, is_digest, is_label
+from criproxy.cri.identity import Names, RuntimeHandler, Runtimes, UnknownRuntime, is_digest, is_label
 
 ALTERNATIVE = Names("virtlet.cloud")
 PRIMARY = Names("")
@@ -32,7 +32,7 @@ def test_an_image_gets_the_runtimes_name_and_a_slash() -> None:
     assert ALTERNATIVE.inner_image(b"virtlet.cloud/cirros:1") == b"cirros:1"
 
 
-@pytest.mark.parametrize("digest", [_DIGEST, b"sha384:00", b"sha512:00"])
+@pytest.mark.parametrize("digest", [_DIGEST, b"sha384:00", b"sha512:00", b"@sha256:00"])
 def test_a_bare_digest_stays_as_it_is(digest: bytes) -> None:
     assert is_digest(digest)
     assert ALTERNATIVE.outer_image(digest) == digest
@@ -49,13 +49,14 @@ def test_other_names_are_no_digests(image: bytes) -> None:
     ("inner", "outer"),
     [
         (b"docker.io/library/nginx@sha256:00", b"virtlet.cloud/docker.io/library/nginx@sha256:00"),
-        (b"@sha256:00", b"@sha256:00"),
-        (b"sha256:00", b"sha256:00"),
         (b"<none>@sha256:00", b"virtlet.cloud/<none>@sha256:00"),
+        (b"0123abc", b"virtlet.cloud/0123abc"),
+        (b"docker-pullable://nginx@sha256:00", b"virtlet.cloud/docker-pullable://nginx@sha256:00"),
     ],
 )
-def test_a_repo_digest_gets_the_runtimes_name_if_it_has_a_name(inner: bytes, outer: bytes) -> None:
-    assert ALTERNATIVE.outer_repo_digest(inner) == outer
+def test_a_repo_digest_and_an_id_that_is_no_digest_get_the_runtimes_name(inner: bytes, outer: bytes) -> None:
+    assert ALTERNATIVE.outer_image(inner) == outer
+    assert ALTERNATIVE.inner_image(outer) == inner
 
 
 @given(_ANY)
@@ -79,7 +80,6 @@ def test_the_primarys_things_have_the_names_that_it_gave_them(name: bytes) -> No
         PRIMARY.inner_id,
         PRIMARY.outer_image,
         PRIMARY.inner_image,
-        PRIMARY.outer_repo_digest,
     ]
     assert all(change(name) == name for change in changes)
     assert not PRIMARY.has_id(name)
@@ -109,13 +109,35 @@ RUNTIMES = Runtimes(["virtlet.cloud", "kata", "kata.io"])
         (b"kata.io__1", "kata.io"),
         (b"kata", ""),
         (b"0123abc", ""),
-        (b"unknown__1", ""),
         (b"virtlet.cloud/1", ""),
+        (b"a/b__1", ""),
+        (b"a:b__1", ""),
+        (b"a b__1", ""),
+        (b"__1", ""),
+        (b"a_1", ""),
         (b"", ""),
     ],
 )
 def test_an_id_belongs_to_the_runtime_it_names(name: bytes, runtime: str) -> None:
     assert RUNTIMES.of_id(name).runtime == runtime
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        (b"unknown__1", b"unknown"),
+        (b"x-virtlet.cloud__y", b"x-virtlet.cloud"),
+        (b"\xff__1__2", b"\xff"),
+        (b"a__", b"a"),
+        (b"a___1", b"a"),
+        (b"a" * 70_000 + b"__1", b"a" * 70_000),
+    ],
+)
+def test_an_id_with_the_prefix_of_a_runtime_that_is_not_configured_is_nobodys(name: bytes, runtime: bytes) -> None:
+    for runtimes in (RUNTIMES, Runtimes([])):
+        with pytest.raises(UnknownRuntime) as caught:
+            runtimes.of_id(name)
+        assert caught.value.runtime == runtime
 
 
 @pytest.mark.parametrize(
@@ -149,7 +171,7 @@ def test_the_runtimes_keep_their_order() -> None:
 
 def test_without_alternatives_everything_is_the_primarys() -> None:
     alone = Runtimes([])
-    assert alone.of_id(b"virtlet.cloud__1") is alone.primary
+    assert alone.of_id(b"1") is alone.primary
     assert alone.of_image(b"virtlet.cloud/1") is alone.primary
 
 
@@ -158,10 +180,12 @@ def test_without_alternatives_everything_is_the_primarys() -> None:
 HANDLERS = Runtimes(
     ["virtlet.cloud", "kata"],
     [
-        Handler("vm", "virtlet.cloud", ""),
-        Handler("virtlet", "virtlet.cloud", ""),
-        Handler("big-vm", "virtlet.cloud", "big"),
-        Handler("kata-fc", "kata", "fc"),
+        RuntimeHandler("vm", "virtlet.cloud", ""),
+        RuntimeHandler("virtlet", "virtlet.cloud", ""),
+        RuntimeHandler("big-vm", "virtlet.cloud", "big"),
+        RuntimeHandler("kata-fc", "kata", "fc"),
+        RuntimeHandler("virtlet.cloud", "virtlet.cloud", ""),
+        RuntimeHandler("kata", "kata", ""),
     ],
 )
 VIRTLET, KATA = HANDLERS.alternatives
@@ -201,10 +225,16 @@ def test_of_several_names_of_one_handler_kubelet_sees_the_first() -> None:
 
 def test_the_id_of_a_runtime_is_a_handler_that_kubelet_sees_if_a_runtime_class_can_have_it() -> None:
     assert KATA.outer_handler(b"") == b"kata"
-    (dotted,) = Runtimes(["virtlet.cloud"]).alternatives
+    (dotted,) = Runtimes(["virtlet.cloud"], [RuntimeHandler("virtlet.cloud", "virtlet.cloud", "")]).alternatives
     assert dotted.outer_handler(b"") == b""
     assert not dotted.has_outer_handlers
     assert KATA.has_outer_handlers
+
+
+def test_without_handlers_no_id_asks_for_a_runtime() -> None:
+    runtimes = Runtimes(["kata"])
+    assert runtimes.of_handler(b"kata") is None
+    assert not runtimes.alternatives[0].has_outer_handlers
 
 
 def test_the_primary_has_no_handlers_but_its_own() -> None:
@@ -214,7 +244,7 @@ def test_the_primary_has_no_handlers_but_its_own() -> None:
 
 
 def test_a_runtime_s_id_may_stand_for_one_of_its_handlers() -> None:
-    (kata,) = Runtimes(["kata"], [Handler("kata", "kata", "qemu")]).alternatives
+    (kata,) = Runtimes(["kata"], [RuntimeHandler("kata", "kata", "qemu")]).alternatives
     assert kata.inner_handler(b"kata") == b"qemu"
     assert kata.outer_handler(b"") == b""
     assert kata.outer_handler(b"qemu") == b"kata"

@@ -9,30 +9,35 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from criproxy.cri import status
-from criproxy.cri.identity import Handler, Runtimes
+from criproxy.cri.identity import RuntimeHandler, Runtimes
 from criproxy.cri.messages import api
-from criproxy.cri.status import LARGEST_INFO, LONGEST_TEXT, NOT_AVAILABLE, NOT_REPORTED, Said
+from criproxy.cri.status import LARGEST_INFO, LONGEST_TEXT, NOT_AVAILABLE, NOT_REPORTED, ReportedStatus
 
 STRANGE = b"\xf2\x06\x04what"
 """A field that no version has had yet: number 110, four bytes."""
 READY = [("RuntimeReady", True, "", ""), ("NetworkReady", True, "", "")]
-ABSENT = Said(None, NOT_AVAILABLE, "it has gone")
+ABSENT = ReportedStatus(None, NOT_AVAILABLE, "it has gone")
 
 
 def answer(conditions: Sequence[Tuple[str, bool, str, str]] = (), **fields: Any) -> bytes:
     """A StatusResponse."""
     keys = ("type", "status", "reason", "message")
-    whole = api()["StatusResponse"](
+    whole: Any = api()["StatusResponse"](
         status={"conditions": [dict(zip(keys, condition)) for condition in conditions]}, **fields
     )
     return bytes(whole.SerializeToString())
 
 
-def said(conditions: Sequence[Tuple[str, bool, str, str]] = (), **fields: Any) -> Said:
-    return Said(status.read(answer(conditions, **fields)))
+def said(conditions: Sequence[Tuple[str, bool, str, str]] = (), **fields: Any) -> ReportedStatus:
+    return ReportedStatus(status.read(answer(conditions, **fields)))
 
 
-def merged(primary: Said, others: Mapping[str, Said] = {}, own_info: str = "", handlers: Sequence[Handler] = ()) -> Any:
+def merged(
+    primary: ReportedStatus,
+    others: Mapping[str, ReportedStatus] = {},
+    own_info: str = "",
+    handlers: Sequence[RuntimeHandler] = (),
+) -> Any:
     """The answer for kubelet, read as kubelet does. ``others``: what the alternative runtimes have said, by id."""
     body = status.merge(Runtimes(others, handlers), primary, list(others.values()), own_info)
     return api()["StatusResponse"].FromString(body)
@@ -87,7 +92,7 @@ class TestConditions:
     def test_of_an_alternative_runtime_are_bounded_and_utf_8(self) -> None:
         condition = b"\x0a\x0cRuntimeReady\x1a\x02\xff\xfe"
         inner = b"\x0a" + bytes((len(condition),)) + condition
-        reply = Said(status.read(b"\x0a" + bytes((len(inner),)) + inner))
+        reply = ReportedStatus(status.read(b"\x0a" + bytes((len(inner),)) + inner))
         assert conditions(merged(said(), {"alt.test": reply})) == [("alt.test/RuntimeReady", False, "\ufffd\ufffd", "")]
         long = said([("RuntimeReady", True, "R", "x" * (LONGEST_TEXT + 1))])
         assert len(conditions(merged(said(), {"alt.test": long}))[0][3]) == LONGEST_TEXT
@@ -99,8 +104,8 @@ def test_what_the_primary_says_besides_stays_as_it_is() -> None:
     condition = b"\x0a\x04Cool\x10\x01" + STRANGE
     inner = b"\x0a" + bytes((len(condition),)) + condition + STRANGE
     body += b"\x0a" + bytes((len(inner),)) + inner + STRANGE
-    out = status.merge(Runtimes(["alt.test"]), Said(status.read(body)), [said(READY)])
-    whole = api()["StatusResponse"].FromString(out)
+    out = status.merge(Runtimes(["alt.test"]), ReportedStatus(status.read(body)), [said(READY)])
+    whole: Any = api()["StatusResponse"].FromString(out)
     assert whole.features.supplemental_groups_policy
     assert [one.type for one in whole.status.conditions] == [
         "RuntimeReady",
@@ -115,7 +120,7 @@ def test_what_the_primary_says_besides_stays_as_it_is() -> None:
 Features = Optional[Tuple[bool, bool]]
 
 
-def listing(*handlers: Tuple[str, Features]) -> Said:
+def listing(*handlers: Tuple[str, Features]) -> ReportedStatus:
     """An answer that lists handlers: each with a name and its features."""
     names = ("recursive_read_only_mounts", "user_namespaces")
     return said(
@@ -142,7 +147,7 @@ class TestRuntimeHandlers:
     def test_are_listed_by_the_names_by_which_pods_can_ask_for_them(self) -> None:
         primary = listing(("", (True, True)), ("runc", (True, False)), ("odd_name", None))
         other = listing(("", (False, True)), ("kata", (True, True)), ("fast", None))
-        handlers = [Handler("vm", "alt.test", ""), Handler("kata-vm", "alt.test", "kata")]
+        handlers = [RuntimeHandler("vm", "alt.test", ""), RuntimeHandler("kata-vm", "alt.test", "kata")]
         assert listed(merged(primary, {"alt.test": other}, handlers=handlers)) == {
             "": (True, True),
             "runc": (True, False),
@@ -153,28 +158,30 @@ class TestRuntimeHandlers:
         }
 
     def test_of_two_names_for_one_are_both(self) -> None:
-        handlers = [Handler("vm", "alt.test", "kata"), Handler("other-vm", "alt.test", "kata")]
+        handlers = [RuntimeHandler("vm", "alt.test", "kata"), RuntimeHandler("other-vm", "alt.test", "kata")]
         got = listed(merged(said(), {"alt.test": listing(("kata", (True, True)))}, handlers=handlers))
         assert got == {"vm": (True, True), "other-vm": (True, True)}
 
     def test_are_a_runtimes_id_if_it_is_a_label(self) -> None:
-        got = listed(merged(said(), {"virt": listing(("", (True, False))), "alt.test": listing(("", None))}))
+        handlers = [RuntimeHandler("virt", "virt", ""), RuntimeHandler("alt.test", "alt.test", "")]
+        others = {"virt": listing(("", (True, False))), "alt.test": listing(("", None))}
+        got = listed(merged(said(), others, handlers=handlers))
         assert got == {"virt": (True, False)}
 
     def test_of_the_primary_that_ask_for_another_runtime_are_that_ones(self) -> None:
         primary = listing(("vm", (True, True)), ("runc", None))
-        handlers = [Handler("vm", "alt.test", "kata")]
+        handlers = [RuntimeHandler("vm", "alt.test", "kata")]
         got = listed(merged(primary, {"alt.test": listing(("kata", (False, True)))}, handlers=handlers))
         assert got == {"runc": None, "vm": (False, True)}
 
     def test_that_a_runtime_does_not_list_cannot_be_had(self) -> None:
         primary = listing(("vm", (True, True)))
-        handlers = [Handler("vm", "alt.test", "kata")]
+        handlers = [RuntimeHandler("vm", "alt.test", "kata")]
         assert listed(merged(primary, {"alt.test": listing(("", None))}, handlers=handlers)) == {}
 
     @pytest.mark.parametrize("other", [said(READY), ABSENT], ids=["older", "absent"])
-    def test_of_a_runtime_that_lists_none_have_no_features(self, other: Said) -> None:
-        handlers = [Handler("vm", "alt.test", "kata")]
+    def test_of_a_runtime_that_lists_none_have_no_features(self, other: ReportedStatus) -> None:
+        handlers = [RuntimeHandler("vm", "alt.test", "kata")]
         assert listed(merged(listing(("", (True, True))), {"alt.test": other}, handlers=handlers)) == {
             "": (True, True),
             "vm": None,
@@ -183,21 +190,24 @@ class TestRuntimeHandlers:
     def test_of_an_alternative_runtime_do_not_take_a_name_that_is_taken(self) -> None:
         primary, other = listing(("runc", (True, True))), listing(("runc", None), ("a", (True, True)), ("b", None))
         third = listing(("a", None), ("c", None), ("c", (True, True)), ("b.test", None), ("x" * 64, None), ("vm", None))
-        handlers = [Handler("b", "c.test", ""), Handler("vm", "b.test", "")]
+        handlers = [RuntimeHandler("b", "c.test", ""), RuntimeHandler("vm", "b.test", "")]
         got = listed(merged(primary, {"b.test": other, "c.test": third}, handlers=handlers))
         assert got == {"runc": (True, True), "a": (True, True), "c": None}
 
     def test_keep_what_is_unknown_in_them(self) -> None:
         handler = b"\x0a\x04kata\x12\x07" + STRANGE + STRANGE
-        reply = Said(status.read(b"\x1a" + bytes((len(handler),)) + handler))
-        runtimes = Runtimes(["alt.test"], [Handler("vm", "alt.test", "kata"), Handler("vm2", "alt.test", "kata")])
+        reply = ReportedStatus(status.read(b"\x1a" + bytes((len(handler),)) + handler))
+        runtimes = Runtimes(
+            ["alt.test"], [RuntimeHandler("vm", "alt.test", "kata"), RuntimeHandler("vm2", "alt.test", "kata")]
+        )
         out = status.merge(runtimes, said(), [reply])
         assert out.count(b"\x0a\x02vm\x12\x07" + STRANGE + STRANGE) == 1
         assert out.count(b"\x0a\x03vm2\x12\x07" + STRANGE + STRANGE) == 1
 
     def test_are_none_if_nobody_says_anything_of_them(self) -> None:
         out = status.merge(Runtimes(["alt.test"]), said(READY), [said(READY)])
-        assert not api()["StatusResponse"].FromString(out).runtime_handlers
+        answer: Any = api()["StatusResponse"].FromString(out)
+        assert not answer.runtime_handlers
 
 
 def info(answer: Any) -> Dict[str, Any]:
@@ -236,8 +246,12 @@ class TestInfo:
 
     def test_may_have_quotes_in_its_keys_and_bytes_that_are_no_utf_8(self) -> None:
         entry = b'\x0a\x02"\xff\x12\x01\xfe'
-        reply = Said(status.read(b"\x12" + bytes((len(entry),)) + entry))
+        reply = ReportedStatus(status.read(b"\x12" + bytes((len(entry),)) + entry))
         assert info(merged(said(), {"alt.test": reply}, "{}"))["alt.test"] == {'"\ufffd': "\ufffd"}
+
+    def test_of_a_key_that_stands_twice_is_the_last(self) -> None:
+        twice = ReportedStatus(status.read(b"".join(answer(info={"a": value}) for value in ("1", "2"))))
+        assert merged(said(), {"alt.test": twice}, "{}").info["alt.test"] == '{"a": 2}'
 
     def test_that_is_too_large_is_replaced_by_an_error(self) -> None:
         fits = said(info={"a": "x" * (LARGEST_INFO - 1)})

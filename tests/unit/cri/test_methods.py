@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import re
 from operator import attrgetter
-from typing import Any, Callable, Dict, Iterable, List, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Set, Tuple, Union
 
 import pytest
 from cri_reference import (
@@ -19,21 +19,20 @@ from cri_reference import (
     their_class,
     tree_of,
     wire_of,
-    with_strangers,
+    with_unknown_fields,
 )
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import METHODS, Kind, Loud, Mark, Merge, Method, Named, To
+from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, NamedField, RuntimeSelector, To, Verbosity
 from criproxy.cri.rewrite import VIEWS, walk
-from criproxy.cri.schema import Field, load
+from criproxy.cri.schema import SchemaField, load
 
-ID, IMAGE, REPO_DIGEST, URL = Kind.ID, Kind.IMAGE, Kind.REPO_DIGEST, Kind.URL
-HANDLER, POD_HANDLER = Kind.HANDLER, Kind.POD_HANDLER
+ID, IMAGE, URL = FieldKind.ID, FieldKind.IMAGE, FieldKind.URL
+HANDLER, POD_HANDLER = FieldKind.HANDLER, FieldKind.POD_HANDLER
 
-REFERENCE = "says what the image is; nobody asks for the image by it"
 ECHO = "a pod has no target: only ephemeral containers do"
 
-NAMING: Dict[str, Dict[str, Union[Kind, str]]] = {
+NAMING: Dict[str, Dict[str, Union[FieldKind, str]]] = {
     # Pods.
     "PodSandbox": {"id": ID, "runtime_handler": POD_HANDLER},
     "PodSandboxStatus": {"id": ID, "runtime_handler": POD_HANDLER},
@@ -53,8 +52,8 @@ NAMING: Dict[str, Dict[str, Union[Kind, str]]] = {
     "RestorePodRequest": {"runtime_handler": HANDLER},
     "RestorePodResponse": {"pod_sandbox_id": ID},
     # Containers.
-    "Container": {"id": ID, "pod_sandbox_id": ID, "image_id": IMAGE, "image_ref": REFERENCE},
-    "ContainerStatus": {"id": ID, "image_id": IMAGE, "image_ref": REFERENCE},
+    "Container": {"id": ID, "pod_sandbox_id": ID, "image_id": IMAGE, "image_ref": IMAGE},
+    "ContainerStatus": {"id": ID, "image_id": IMAGE, "image_ref": IMAGE},
     "ContainerAttributes": {"id": ID},
     "ContainerFilter": {"id": ID, "pod_sandbox_id": ID},
     "ContainerStatsFilter": {"id": ID, "pod_sandbox_id": ID},
@@ -76,23 +75,23 @@ NAMING: Dict[str, Dict[str, Union[Kind, str]]] = {
     "RestoredContainer": {"container_id": ID},
     "NamespaceOption": {"target_id": ID},
     # Images.
-    "Image": {"id": IMAGE, "repo_tags": IMAGE, "repo_digests": REPO_DIGEST},
+    "Image": {"id": IMAGE, "repo_tags": IMAGE, "repo_digests": IMAGE},
     "ImageSpec": {"image": IMAGE, "user_specified_image": IMAGE, "image_ref": IMAGE, "runtime_handler": HANDLER},
     "PullImageResponse": {"image_ref": IMAGE},
     # Others.
     "ExecResponse": {"url": URL},
     "AttachResponse": {"url": URL},
     "PortForwardResponse": {"url": URL},
-    "VersionResponse": {"runtime_api_version": Kind.API_VERSION},
-    "MetricDescriptor": {"name": Kind.METRIC},
+    "VersionResponse": {"runtime_api_version": FieldKind.API_VERSION},
+    "MetricDescriptor": {"name": FieldKind.METRIC},
 }
 """Every field that names something, by its message: what it names, or why it is left alone."""
 
-ELSEWHERE: Dict[str, Union[Kind, str]] = {
-    "ContainerConfig.image.image": Kind.OWN_IMAGE,
-    "ContainerConfig.mounts.image.image": Kind.OWN_IMAGE,
-    "ContainerConfig.image.user_specified_image": Kind.SAID_IMAGE,
-    "ContainerConfig.mounts.image.user_specified_image": Kind.SAID_IMAGE,
+ELSEWHERE: Dict[str, Union[FieldKind, str]] = {
+    "ContainerConfig.image.image": FieldKind.OWN_IMAGE,
+    "ContainerConfig.mounts.image.image": FieldKind.OWN_IMAGE,
+    "ContainerConfig.image.user_specified_image": FieldKind.USER_SPECIFIED_IMAGE,
+    "ContainerConfig.mounts.image.user_specified_image": FieldKind.USER_SPECIFIED_IMAGE,
     "LinuxPodSandboxStatus.namespaces.options.target_id": ECHO,
 }
 """Where it depends on the way there."""
@@ -108,13 +107,13 @@ def message_of(row: Method, side: str) -> str:
     return str(getattr(row.rpc, side))
 
 
-def fields_of(row: Method, side: str) -> Tuple[Named, ...]:
-    return row.takes if side == "request" else row.gives
+def fields_of(row: Method, side: str) -> Tuple[NamedField, ...]:
+    return row.request_fields if side == "request" else row.response_fields
 
 
-def expected(message: str) -> Dict[str, Union[Kind, str]]:
+def expected(message: str) -> Dict[str, Union[FieldKind, str]]:
     """What the tables say of all fields of a message and of those within it, by their paths."""
-    out: Dict[str, Union[Kind, str]] = {}
+    out: Dict[str, Union[FieldKind, str]] = {}
     for way, field in paths_to(message, lambda at, field: field.name in NAMING.get(at, {})):
         path = ".".join([*(step.name for _, step in way), field.name])
         owner = way[-1][1].type if way else message
@@ -147,7 +146,7 @@ def test_every_field_that_looks_like_it_names_something_is_in_the_tables() -> No
 
 @pytest.mark.parametrize(("row", "side"), MESSAGES, ids=_IDS)
 def test_a_row_names_the_fields_that_the_tables_name(row: Method, side: str) -> None:
-    wanted = {path: what for path, what in expected(message_of(row, side)).items() if isinstance(what, Kind)}
+    wanted = {path: what for path, what in expected(message_of(row, side)).items() if isinstance(what, FieldKind)}
     named = fields_of(row, side)
     assert {field.path: field.kind for field in named} == wanted
     assert len(named) == len(wanted)
@@ -158,11 +157,11 @@ def _to(name: str) -> To:
     if name in ("Version", "RuntimeConfig"):
         return To.PRIMARY
     if name in ("RunPodSandbox", "RestorePod"):
-        return To.TARGET
+        return To.SELECTED
     if name in ("ImageStatus", "PullImage", "RemoveImage"):
         return To.IMAGE
     if name.startswith(("List", "Stream")) or name == "ImageFsInfo":
-        return To.EVERYONE
+        return To.ALL
     others = {"Status": To.STATUS, "UpdateRuntimeConfig": To.CONNECTED, "GetContainerEvents": To.EVENTS}
     return others.get(name, To.OWNER)
 
@@ -170,21 +169,25 @@ def _to(name: str) -> To:
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
 def test_a_row_says_whom_the_call_is_for(row: Method) -> None:
     assert row.to is _to(row.name)
-    takes = {field.path: field.kind for field in row.takes}
+    takes = {field.path: field.kind for field in row.request_fields}
     if row.to is To.OWNER:
-        assert takes[row.by] is ID
-        assert row.by in ("pod_sandbox_id", "container_id")
+        assert takes[row.owner_field] is ID
+        assert row.owner_field in ("pod_sandbox_id", "container_id")
     elif row.to is To.IMAGE:
-        assert row.by == "image.image"
-        assert takes[row.by] is IMAGE
+        assert row.owner_field == "image.image"
+        assert takes[row.owner_field] is IMAGE
     else:
-        assert not row.by
+        assert not row.owner_field
 
 
-_MARKS = {"runtime_handler": Mark.HANDLER, "annotations": Mark.ANNOTATIONS, "uid": Mark.POD_UID}
+_SELECTORS = {
+    "runtime_handler": RuntimeSelector.HANDLER,
+    "annotations": RuntimeSelector.ANNOTATIONS,
+    "uid": RuntimeSelector.POD_UID,
+}
 
 
-def test_the_marks_of_a_request_are_what_may_say_which_runtime_it_is_for() -> None:
+def test_the_selectors_of_a_request_are_what_may_say_which_runtime_it_is_for() -> None:
     """In the order in which they count; those of a pod must not differ."""
     of_image = ["image.runtime_handler", "image.annotations"]
     wanted = {
@@ -195,10 +198,10 @@ def test_the_marks_of_a_request_are_what_may_say_which_runtime_it_is_for() -> No
         "PullImage": [*of_image, "sandbox_config.annotations", "sandbox_config.metadata.uid"],
         "CreateContainer": [*(f"config.{path}" for path in of_image), "sandbox_config.annotations"],
     }
-    assert {name: [path for path, _ in row.marks] for name, row in METHODS.items() if row.marks} == wanted
+    assert {name: [path for path, _ in row.selectors] for name, row in METHODS.items() if row.selectors} == wanted
     for row in METHODS.values():
-        for path, mark in row.marks:
-            assert mark is _MARKS[path.rpartition(".")[2]]
+        for path, selector in row.selectors:
+            assert selector is _SELECTORS[path.rpartition(".")[2]]
 
 
 def test_a_pod_is_started_by_a_request_that_has_its_uid() -> None:
@@ -209,50 +212,17 @@ def test_a_pod_is_started_by_a_request_that_has_its_uid() -> None:
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
 def test_a_list_is_narrowed_by_the_ids_and_the_image_in_its_filter(row: Method) -> None:
     """By the image that is asked for: what else an ImageSpec names is about the same image."""
-    in_filter = [field for field in row.takes if field.path.startswith("filter.")]
+    in_filter = [field for field in row.request_fields if field.path.startswith("filter.")]
     assert set(row.narrowed_by) == {
         field for field in in_filter if field.kind is ID or field.path == "filter.image.image"
     }
     assert bool(row.narrowed_by) == ("filter" in load().messages[row.rpc.request])
 
 
-def _within_entry(fields: Iterable[Named]) -> Set[Tuple[str, Kind]]:
-    return {(field.path.partition(".")[2], field.kind) for field in fields}
-
-
-def test_each_list_that_can_be_streamed_has_the_stream_as_its_twin() -> None:
-    streams = {name for name in METHODS if name.startswith("Stream")}
-    assert {row.twin for row in METHODS.values() if row.twin and not row.rpc.server_streaming} == streams
-    for row in METHODS.values():
-        if row.twin:
-            assert METHODS[row.twin].twin == row.name
-            assert METHODS[row.twin].rpc.server_streaming is not row.rpc.server_streaming
-
-
-@pytest.mark.parametrize("name", [row.name for row in METHODS.values() if row.twin and not row.rpc.server_streaming])
-def test_what_goes_over_the_wire_is_the_same_for_a_list_and_its_twin(name: str) -> None:
-    row, twin = METHODS[name], METHODS[METHODS[name].twin]
-    messages = load().messages
-    assert row.rpc.service == twin.rpc.service
-    assert messages[row.rpc.request] == messages[twin.rpc.request]
-    (listed,), (streamed,) = messages[row.rpc.response].values(), messages[twin.rpc.response].values()
-    assert (listed.number, listed.type, listed.repeated) == (1, streamed.type, True)
-    assert (streamed.number, streamed.repeated) == (1, True)
-    assert (row.to, row.loud, row.takes, row.narrowed_by, row.merge, row.empty_if_absent) == (
-        twin.to,
-        twin.loud,
-        twin.takes,
-        twin.narrowed_by,
-        twin.merge,
-        twin.empty_if_absent,
-    )
-    assert _within_entry(row.gives) == _within_entry(twin.gives)
-
-
 def test_the_lists_of_pods_and_containers_are_others_after_what_makes_starts_stops_or_removes_some() -> None:
     wanted = {f"{what}PodSandbox" for what in ("Run", "Stop", "Remove")} | {"RestorePod"}
     wanted |= {f"{what}Container" for what in ("Create", "Start", "Stop", "Remove")}
-    assert {name for name, row in METHODS.items() if row.moves} == wanted
+    assert {name for name, row in METHODS.items() if row.changes_lists} == wanted
 
 
 def test_a_container_needs_an_image() -> None:
@@ -271,7 +241,7 @@ def test_images_of_a_runtime_that_is_not_there_are_none() -> None:
 
 def test_a_digest_is_looked_for_and_removed_everywhere_and_pulled_by_the_primary() -> None:
     digest = {name: row.digest for name, row in METHODS.items() if row.to is To.IMAGE}
-    assert digest == {"ImageStatus": To.FINDER, "RemoveImage": To.HOLDERS, "PullImage": To.PRIMARY}
+    assert digest == {"ImageStatus": To.FIRST_HOLDER, "RemoveImage": To.ALL_HOLDERS, "PullImage": To.PRIMARY}
     assert {row.digest for row in METHODS.values() if row.to is not To.IMAGE} == {To.PRIMARY}
 
 
@@ -284,13 +254,13 @@ def test_what_several_runtimes_list_is_one_for_metrics_and_images() -> None:
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
-def test_what_changes_something_is_louder_than_what_asks_and_lists_are_the_quietest(row: Method) -> None:
-    if row.to in (To.EVERYONE, To.EVENTS):
-        assert row.loud == Loud.LISTS
+def test_changes_are_logged_at_the_lowest_verbosity_and_lists_at_the_highest(row: Method) -> None:
+    if row.to in (To.ALL, To.EVENTS):
+        assert row.verbosity == Verbosity.LISTS
     elif row.name.endswith(("Status", "Stats", "Version")) or row.name == "RuntimeConfig":
-        assert row.loud == Loud.STATUS
+        assert row.verbosity == Verbosity.STATUS
     else:
-        assert row.loud == Loud.CHANGES
+        assert row.verbosity == Verbosity.CHANGES
 
 
 # What becomes of messages.
@@ -305,17 +275,16 @@ def _stripped(prefix: bytes) -> Change:
     return lambda value: value[len(prefix) :] if value.startswith(prefix) else value
 
 
-_INWARDS: Dict[Kind, Tuple[Change, Change]] = {
+_INWARDS: Dict[FieldKind, Tuple[Change, Change]] = {
     ID: (_NAMES.inner_id, _stripped(b"alt.test__")),
     IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
-    Kind.OWN_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
-    Kind.SAID_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
+    FieldKind.OWN_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
+    FieldKind.USER_SPECIFIED_IMAGE: (_NAMES.inner_image, _stripped(b"alt.test/")),
     HANDLER: (_NAMES.inner_handler, lambda value: {b"vm": b"kata", b"plain": b""}.get(value, value)),
 }
-_OUTWARDS: Dict[Kind, Tuple[Change, Change]] = {
+_OUTWARDS: Dict[FieldKind, Tuple[Change, Change]] = {
     ID: (_NAMES.outer_id, lambda value: b"alt.test__" + value),
-    IMAGE: (_NAMES.outer_image, lambda value: value if value[:7] == b"sha256:" else b"alt.test/" + value),
-    REPO_DIGEST: (_NAMES.outer_repo_digest, lambda value: b"alt.test/" + value if b"@" in value[1:] else value),
+    IMAGE: (_NAMES.outer_image, lambda value: value if value.lstrip(b"@")[:7] == b"sha256:" else b"alt.test/" + value),
     HANDLER: (_NAMES.outer_handler, lambda value: b"vm" if value == b"kata" else value),
     URL: (lambda value: b"http://node" + value, lambda value: b"http://node" + value),
 }
@@ -343,7 +312,7 @@ def _changed(row: Method, side: str, wire: bytes) -> Tuple[bytes, Tree]:
     walk(message, fields, {kind: change for kind, (change, _) in changes.items()})(parsed)
     tree = tree_of(wire, message)
     for path, what in expected(message).items():
-        if isinstance(what, Kind) and what in changes:
+        if isinstance(what, FieldKind) and what in changes:
             tree = renamed(tree, message, path, changes[what][1])
     return parsed.SerializeToString(), tree
 
@@ -368,7 +337,7 @@ def test_names_that_are_no_text_are_changed_and_fields_that_nobody_knows_survive
     built = their_class(message)()
     rng = random.Random(0)
     fill(built, rng, lambda _: rng.choice(_TEXTS))
-    tree = with_strangers(tree_of(built.SerializeToString(), message))
+    tree = with_unknown_fields(tree_of(built.SerializeToString(), message))
     got, wanted = _changed(row, side, wire_of(_without_text(tree, message)))
     assert sorted_tree(tree_of(got, message)) == sorted_tree(wanted)
     assert b"\xff\xfe no UTF-8" in got
@@ -376,7 +345,7 @@ def test_names_that_are_no_text_are_changed_and_fields_that_nobody_knows_survive
 
 def _without_text(tree: Tree, message: str) -> Tree:
     """The message with bytes in each of its strings that are no UTF-8."""
-    fields: Dict[int, Field] = {field.number: field for field in load().messages.get(message, {}).values()}
+    fields: Dict[int, SchemaField] = {field.number: field for field in load().messages.get(message, {}).values()}
     out: Tree = []
     for number, kind, value in tree:
         if number in fields and isinstance(value, list):
@@ -391,16 +360,16 @@ def test_kinds_without_a_change_stay() -> None:
     row = METHODS["CreateContainer"]
     request: Any = VIEWS[row.rpc.request](pod_sandbox_id=b"alt.test__pod")
     request.config.image.image = b"alt.test/nginx"
-    walk(row.rpc.request, row.takes, {ID: _NAMES.inner_id})(request)
+    walk(row.rpc.request, row.request_fields, {ID: _NAMES.inner_id})(request)
     assert request.pod_sandbox_id == b"pod"
     assert request.config.image.image == b"alt.test/nginx"
 
 
 def test_what_is_not_set_stays_so() -> None:
     for row in METHODS.values():
-        for message, fields in ((row.rpc.request, row.takes), (row.rpc.response, row.gives)):
+        for message, fields in ((row.rpc.request, row.request_fields), (row.rpc.response, row.response_fields)):
             parsed = VIEWS[message]()
-            walk(message, fields, dict.fromkeys(Kind, lambda value: b"changed " + value))(parsed)
+            walk(message, fields, dict.fromkeys(FieldKind, lambda value: b"changed " + value))(parsed)
             assert parsed.SerializeToString() == b""
 
 
@@ -409,7 +378,7 @@ def test_a_pod_without_a_handler_has_its_runtime_s() -> None:
     answer: Any = VIEWS[row.rpc.response]()
     for handler in (b"", b"kata", b"other"):
         answer.items.add(id=b"p", runtime_handler=handler)
-    walk(row.rpc.response, row.gives, {POD_HANDLER: _NAMES.outer_handler})(answer)
+    walk(row.rpc.response, row.response_fields, {POD_HANDLER: _NAMES.outer_handler})(answer)
     assert [item.runtime_handler for item in answer.items] == [b"plain", b"vm", b"other"]
 
 
@@ -420,15 +389,15 @@ def test_a_change_may_refuse() -> None:
     row = METHODS["StopContainer"]
     request: Any = VIEWS[row.rpc.request](container_id=b"foreign")
     with pytest.raises(ValueError, match="foreign"):
-        walk(row.rpc.request, row.takes, {ID: refuse})(request)
+        walk(row.rpc.request, row.request_fields, {ID: refuse})(request)
 
 
 def test_every_path_of_a_row_can_be_read() -> None:
     """Whatever the router asks for has a place in the view of the request."""
     paths: List[Tuple[str, str]] = []
     for row in METHODS.values():
-        paths += [(row.rpc.request, path) for path in (row.by, row.requires, row.starts) if path]
-        paths += [(row.rpc.request, path) for path, _ in row.marks]
+        paths += [(row.rpc.request, path) for path in (row.owner_field, row.requires, row.starts) if path]
+        paths += [(row.rpc.request, path) for path, _ in row.selectors]
         paths += [(row.rpc.request, field.path) for field in row.narrowed_by]
     assert len(paths) > 30
     for message, path in paths:

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Set, Tuple
 import pytest
 from cri_reference import is_map, is_repeated
 
-from criproxy.cri.schema import Field, load, parse
+from criproxy.cri.schema import SchemaField, load, parse
 
 _SCALARS = {1: "double", 3: "int64", 4: "uint64", 5: "int32", 8: "bool", 9: "string", 12: "bytes", 13: "uint32"}
 
@@ -211,11 +211,11 @@ def test_a_schema_is_read() -> None:
     assert schema.messages == {
         "Question": {},
         "Answer": {
-            "kind": Field("kind", 1, "Kind"),
-            "words": Field("words", 2, "string", repeated=True),
-            "info": Field("info", 3, "map<string, bytes>", map_value="bytes"),
-            "secret": Field("secret", 4, "string", redacted=True),
-            "old": Field("old", 5, "string"),
+            "kind": SchemaField("kind", 1, "Kind"),
+            "words": SchemaField("words", 2, "string", repeated=True),
+            "info": SchemaField("info", 3, "map<string, bytes>", map_value="bytes"),
+            "secret": SchemaField("secret", 4, "string", redacted=True),
+            "old": SchemaField("old", 5, "string"),
         },
     }
     assert schema.enums == {"Colour": {"RED": 0, "BLUE": 4}, "Kind": {"NO": 0, "YES": 1}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
@@ -35,14 +35,14 @@ from criproxy.cri.subjects import CONTAINER, POD, subjects
         ("VersionRequest", {"version": "v"}, []),
     ],
 )
-def test_a_message_is_about_what_it_names(message: str, fields: dict, wanted: List[Tuple[str, str]]) -> None:
+def test_a_message_is_about_what_it_names(message: str, fields: Dict[str, Any], wanted: List[Tuple[str, str]]) -> None:
     assert sorted(subjects(message, api()[message](**fields).SerializeToString())) == sorted(wanted)
 
 
 def test_every_call_for_the_owner_of_something_is_about_that() -> None:
     for row in METHODS.values():
         if row.to is To.OWNER:
-            body = api()[row.rpc.request](**{row.by: "x"}).SerializeToString()
+            body = api()[row.rpc.request](**{row.owner_field: "x"}).SerializeToString()
             assert [name for _, name in subjects(row.rpc.request, body)] == ["x"], row.name
 
 

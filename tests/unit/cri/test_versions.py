@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Tuple
 
 import pytest
-from cri_reference import BYTES, VARINT, Tree, sorted_tree, tree_of, wire_of, with_strangers
+from cri_reference import BYTES, VARINT, Tree, sorted_tree, tree_of, wire_of, with_unknown_fields
 
 from criproxy.cri.methods import METHODS
 from criproxy.cri.schema import load
-from criproxy.cri.versions import Version, conversion, path_of, split_path
+from criproxy.cri.versions import ApiVersion, conversion, path_of, split_path
 
-V1, V1ALPHA2, V1ALPHA1 = Version.V1, Version.V1ALPHA2, Version.V1ALPHA1
+V1, V1ALPHA2, V1ALPHA1 = ApiVersion.V1, ApiVersion.V1ALPHA2, ApiVersion.V1ALPHA1
 
 POD, CONTAINER, NODE, TARGET = 0, 1, 2, 3
 
@@ -25,7 +25,7 @@ POD, CONTAINER, NODE, TARGET = 0, 1, 2, 3
         ("/runtime.v1.RuntimeService/Future", (V1, "RuntimeService", "Future")),
     ],
 )
-def test_a_path_of_the_cri_has_a_version(path: str, parts: Tuple[Version, str, str]) -> None:
+def test_a_path_of_the_cri_has_a_version(path: str, parts: Tuple[ApiVersion, str, str]) -> None:
     assert split_path(path) == parts
     assert path_of(*parts) == path
 
@@ -50,13 +50,13 @@ def test_other_paths_have_none(path: str) -> None:
 
 
 def test_versions_are_spoken_of_as_kubelet_knows_them() -> None:
-    assert [version.spoken for version in Version] == ["v1", "v1alpha2", "v1alpha1"]
+    assert [version.spoken for version in ApiVersion] == ["v1", "v1alpha2", "v1alpha1"]
 
 
 # Conversions.
 
 
-def converted(message: str, source: Version, target: Version, tree: Tree) -> Tree:
+def converted(message: str, source: ApiVersion, target: ApiVersion, tree: Tree) -> Tree:
     """The message in the other version."""
     convert = conversion(message, source, target)
     assert convert is not None
@@ -109,7 +109,9 @@ _MODES: List[Tuple[Tree, Tree]] = [
 @pytest.mark.parametrize("later", [V1, V1ALPHA2])
 @pytest.mark.parametrize("message", _WITH_OPTIONS)
 @pytest.mark.parametrize(("old", "new"), _MODES)
-def test_the_hosts_namespaces_are_said_as_the_version_does(message: str, later: Version, old: Tree, new: Tree) -> None:
+def test_the_hosts_namespaces_are_said_as_the_version_does(
+    message: str, later: ApiVersion, old: Tree, new: Tree
+) -> None:
     built = _WITH_OPTIONS[message]
     assert converted(message, V1ALPHA1, later, built(old)) == built(new)
     assert converted(message, later, V1ALPHA1, built(new)) == built(old)
@@ -154,7 +156,7 @@ _WITH_FILESYSTEM = {"ImageFsInfoResponse": fs_info, "ListContainerStatsResponse"
 @pytest.mark.parametrize(
     ("source", "target"), [(V1ALPHA1, V1), (V1ALPHA1, V1ALPHA2), (V1, V1ALPHA1), (V1ALPHA2, V1ALPHA1)]
 )
-def test_what_identifies_a_filesystem_is_left_out(message: str, source: Version, target: Version) -> None:
+def test_what_identifies_a_filesystem_is_left_out(message: str, source: ApiVersion, target: ApiVersion) -> None:
     """A uuid in v1alpha1, a mount point later: neither can be made of the other."""
     built = _WITH_FILESYSTEM[message]
     for identifier in ([(1, BYTES, b"/var/lib")], [], None):
@@ -162,8 +164,8 @@ def test_what_identifies_a_filesystem_is_left_out(message: str, source: Version,
 
 
 def test_fields_that_nobody_knows_survive_a_conversion() -> None:
-    old = with_strangers(sandbox_request([(1, VARINT, 1)]))
-    new = with_strangers(sandbox_request([(1, VARINT, NODE)]))
+    old = with_unknown_fields(sandbox_request([(1, VARINT, 1)]))
+    new = with_unknown_fields(sandbox_request([(1, VARINT, NODE)]))
     assert converted("RunPodSandboxRequest", V1ALPHA1, V1, old) == sorted_tree(new)
     assert converted("RunPodSandboxRequest", V1, V1ALPHA1, new) == sorted_tree(old)
 

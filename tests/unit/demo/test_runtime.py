@@ -10,7 +10,7 @@ import pytest
 
 from criproxy.cri.schema import load
 from criproxy.demo.messages import MESSAGES, CriError
-from criproxy.demo.runtime import PAGE, Runtime
+from criproxy.demo.runtime import PAGE, DemoRuntime
 
 ENUMS = load().enums
 READY, NOT_READY = 0, 1
@@ -23,7 +23,7 @@ class Node:
 
     def __init__(self, **options: Any) -> None:
         self.now = 1_700_000_000 * SECOND
-        self.runtime = Runtime("demo", clock=lambda: self.now, **options)
+        self.runtime = DemoRuntime("demo", clock=lambda: self.now, **options)
         self.events: List[Any] = []
         self.runtime.subscribe(self.events.append)
 

@@ -1,0 +1,34 @@
+"""Long work that is done in steps of a millisecond or less, so that others have their turns between two of them."""
+
+from __future__ import annotations
+
+from typing import Callable, Generator, Protocol, TypeVar, runtime_checkable
+
+Made = TypeVar("Made")
+Work = Generator[None, None, Made]
+"""Pauses are the places where somebody else may be let in; what it returns is the result."""
+Steps = Work[bytes]
+"""Does in steps what a `criproxy.cri.messages.Transform` does in one go."""
+
+
+@runtime_checkable
+class InSteps(Protocol):
+    """A `criproxy.cri.messages.Transform` that can be done in steps."""
+
+    def steps(self, body: bytes) -> Steps:
+        """The same as to call it."""
+
+
+def finish(work: Work[Made]) -> Made:
+    """Does all of a work at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            made: Made = end.value
+            return made
+
+
+def then(work: Work[Made], use: Callable[[Made], None]) -> Work[None]:
+    """The work, and behind it what is done with its result."""
+    use((yield from work))

@@ -1,0 +1,250 @@
+"""Whether kubelet can parse a message: what of an alternative runtime's has to hold before it is shared with others.
+
+Kubelet refuses all of an answer for one entry that does not parse. Its parsers differ: gogo's code (to Kubernetes 1.34)
+refuses a field that has another wire type than its own, google's refuses text that is not UTF-8. So a message holds if
+at every level it consists of whole fields, the known ones have their wire types, and their text is UTF-8. Fields that
+nobody knows are left to themselves, but for groups, which the CRI does not have.
+
+Most messages are as Go writes them. `is_plain` has protobuf read these and write them again, which takes 2 µs for a
+container: what comes out as it went in holds. `fault_of` looks at what does not, field by field, in Python, and says
+what is wrong.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.identity import LONGEST_NAME
+from criproxy.cri.messages import ENTRY, Classes, Transform, strict
+from criproxy.cri.methods import METHODS, To
+from criproxy.cri.schema import load
+from criproxy.cri.steps import Steps, Work, finish
+
+LARGEST_MESSAGE = 16 * 2**20
+"""The largest message that kubelet's CRI client takes (maxMsgSize), bytes."""
+MOST_FIELDS = 65_536
+"""The most fields of one entry, at all levels: a pod with the metrics of a hundred containers has fewer."""
+_LARGEST_PLAIN = 64 * 1024
+"""The most bytes that protobuf reads at once: of two-byte fields these are five milliseconds."""
+_FIELDS_AT_ONCE = 256
+"""So many fields are looked at, in about half a millisecond, between two steps."""
+_BEFORE_A_NAME = 16
+"""So many fields are looked at for an entry's name, which is the first one as a rule."""
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+"""Wire types ("Message Structure" in protobuf's encoding guide)."""
+_SIZES = {FIXED64: 8, FIXED32: 4}
+
+Complain = Callable[[str], None]
+"""Is told, of each answer of which something is left out, what and why."""
+
+
+class Malformed(Exception):
+    """Bytes are no field."""
+
+
+class _Field(NamedTuple):
+    """What a field has to be."""
+
+    name: str
+    wire: int
+    text: bool = False
+    message: str = ""
+    packed: bool = False
+    """Whether many values may stand in one field."""
+
+
+@cache
+def _strict() -> Classes:
+    of_all = (To.ALL, To.EVENTS, To.FIRST_HOLDER)
+    shared = [row.rpc.response for row in METHODS.values() if row.to in of_all or row.digest in of_all]
+    return strict("criproxy.verify", shared)
+
+
+@cache
+def _fields_of(message: str) -> Dict[int, _Field]:
+    schema = load()
+    if message == ENTRY:
+        return {1: _Field("key", LENGTH, text=True), 2: _Field("value", LENGTH, text=True)}
+    fields: Dict[int, _Field] = {}
+    for field in schema.messages[message].values():
+        if field.map_value is not None:
+            kind = _Field(field.name, LENGTH, message=ENTRY)
+        elif field.type in schema.messages:
+            kind = _Field(field.name, LENGTH, message=field.type)
+        elif field.type in ("string", "bytes"):
+            kind = _Field(field.name, LENGTH, text=field.type == "string")
+        else:
+            kind = _Field(field.name, FIXED64 if field.type == "double" else VARINT, packed=field.repeated)
+        fields[field.number] = kind
+    return fields
+
+
+def entries_of(message: str) -> Dict[int, str]:
+    """The lists in a response: the message of which each repeated field consists, by the field's number."""
+    types = load().messages
+    return {field.number: field.type for field in types[message].values() if field.repeated and field.type in types}
+
+
+def is_plain(message: str, body: bytes) -> bool:
+    """Whether a response of several runtimes certainly holds. If not, `fault_of` says whether it does."""
+    if len(body) > _LARGEST_PLAIN:
+        return False
+    try:
+        parsed = _strict()[message].FromString(body)
+    except (DecodeError, ValueError):  # releases of protobuf differ in how they refuse text
+        return False
+    parsed.DiscardUnknownFields()
+    return parsed.SerializeToString() == body
+
+
+def fault_of(message: str, body: bytes) -> Work[str]:
+    """What kubelet cannot parse in a message, or no more than it should have to; nothing if it holds."""
+    left = MOST_FIELDS
+    above = [("", message, 0, len(body))]
+    path = ""
+    try:
+        while above:
+            path, message, at, end = above.pop()
+            fields = _fields_of(message)
+            while at < end:
+                left -= 1
+                if not left:
+                    return f"it has more than {MOST_FIELDS} fields"
+                if not left % _FIELDS_AT_ONCE:
+                    yield
+                number, wire, begin, at = field_at(body, at, end)
+                field = fields.get(number)
+                if field is None:
+                    continue
+                if wire != field.wire:
+                    if not (field.packed and wire == LENGTH):
+                        return f"{path}{field.name} has wire type {wire} instead of {field.wire}"
+                    _check_packed(body, begin, at, field.wire)
+                elif field.message:
+                    above.append((path, message, at, end))
+                    path, message, at, end = f"{path}{field.name}.", field.message, begin, at
+                    fields = _fields_of(message)
+                elif field.text:
+                    body[begin:at].decode()
+    except Malformed as error:
+        return f"{path[:-1] or message}: {error}"
+    except UnicodeDecodeError:
+        return f"{path}{fields[number].name} is not UTF-8"
+    return ""
+
+
+def check(message: str, body: bytes) -> None:
+    """Raises DecodeError if a response of several runtimes does not hold."""
+    if not is_plain(message, body):
+        fault = finish(fault_of(message, body))
+        if fault:
+            raise DecodeError(fault)
+
+
+class Verified:
+    """Makes messages that are no lists what kubelet may see of them: nothing of one that does not hold.
+
+    ``message`` is their name; ``change`` renames what holds (None: nothing has to be).
+    """
+
+    __slots__ = ("_change", "_complain", "_message")
+
+    def __init__(self, message: str, change: Optional[Transform], complain: Complain) -> None:
+        self._message = message
+        self._change = change
+        self._complain = complain
+
+    def __call__(self, body: bytes) -> bytes:
+        """The changed message, at once."""
+        return finish(self.steps(body))
+
+    def steps(self, body: bytes) -> Steps:
+        """The changed message, in steps."""
+        fault = ""
+        if len(body) > LARGEST_MESSAGE:
+            fault = f"it has {len(body)} bytes, and kubelet takes {LARGEST_MESSAGE}"
+        elif not is_plain(self._message, body):
+            fault = yield from fault_of(self._message, body)
+        if not fault:
+            try:
+                return body if self._change is None else self._change(body)
+            except DecodeError as error:
+                fault = str(error)
+        self._complain(f"a {self._message} is left out: {fault}")
+        return b""
+
+
+def name_of(message: str, body: bytes) -> str:
+    """The name of an entry: its id, or what stands for that. Nothing if it cannot be read."""
+    at, end = 0, len(body)
+    try:
+        for _ in range(_BEFORE_A_NAME):
+            number, wire, begin, at = field_at(body, at, end)
+            field = _fields_of(message).get(number)
+            if number != 1 or field is None or wire != LENGTH:
+                continue
+            if not field.message:
+                return body[begin:at].decode() if at - begin <= LONGEST_NAME else ""
+            message, at, end = field.message, begin, at
+    except (Malformed, UnicodeDecodeError):
+        pass
+    return ""
+
+
+def field_at(body: bytes, at: int, end: int) -> Tuple[int, int, int, int]:
+    """The number and the wire type of the field that begins at ``at``, and where its value begins and ends.
+
+    Raises Malformed if there is no field of a message that ends at ``end``.
+    """
+    if at + 1 < end and body[at] & 0x87 == LENGTH and body[at] > 7 and body[at + 1] < 0x80:  # most fields
+        begin = at + 2
+        stop = begin + body[at + 1]
+        if stop <= end:
+            return body[at] >> 3, LENGTH, begin, stop
+    tag, at = _varint(body, at, end)
+    number, wire = tag >> 3, tag & 7
+    if not 0 < number < 1 << 29:
+        raise Malformed(f"field number {number}")
+    if wire == LENGTH:
+        size, begin = _varint(body, at, end)
+        at = begin + size
+    elif wire == VARINT:
+        begin = at
+        _, at = _varint(body, at, end)
+    else:
+        if wire not in _SIZES:
+            raise Malformed(f"wire type {wire}")
+        begin = at
+        at += _SIZES[wire]
+    if at > end:
+        raise Malformed("it is cut off")
+    return number, wire, begin, at
+
+
+def _varint(body: bytes, at: int, end: int) -> Tuple[int, int]:
+    """The number that begins at ``at``, and where it ends. It has at most 64 bits."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            raise Malformed("it is cut off")
+        byte = body[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >> 64:
+                break
+            return value, at
+    raise Malformed("a number has more than 64 bits")
+
+
+def _check_packed(body: bytes, at: int, end: int, wire: int) -> None:
+    """Raises Malformed if this is no row of values."""
+    if wire == FIXED64:
+        if (end - at) % 8:
+            raise Malformed("it is cut off")
+        return
+    while at < end:
+        _, at = _varint(body, at, end)
