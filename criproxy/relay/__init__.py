@@ -1,11 +1,15 @@
-"""Where calls move: kubelet's side, the runtimes' side, and what is between.
+"""Where calls move: kubelet's side (downstream), the runtimes' side (upstream), and what is between.
 
 The life of a call, in the order in which the modules are best read:
 
 - ``loop.py`` and ``transport.py``: readiness of sockets becomes bytes, bytes become events of ``http2``;
-- ``frontend.py``: an event on one of kubelet's connections becomes a call;
-- ``plan.py``: what a method's row (``cri.methods``) makes of the call: whom it is for, what is renamed on the way;
-- ``call.py``: a call on its way to one runtime and back, ``fan.py``: one to several;
-- ``backend.py``: a runtime: connected to, asked for its versions, lost and found again;
-- ``grpc.py``: the few things that gRPC adds to HTTP/2.
+- ``downstream.py``: an event on one of kubelet's connections (``listener.py``) becomes a call;
+- ``routing.py``: what a method's row (``cri.methods``) makes of it: whom it is for, what is renamed on the way;
+- ``dispatch.py``: which strategy takes it;
+- ``single.py``: a call to one runtime; ``scatter.py``: several exchanges at once, of which ``lists.py``, ``images.py``,
+  ``status.py`` and ``events.py`` make one response; ``memory.py``: what stands in for a runtime that is away;
+- ``exchange.py``: one stream to one runtime, ``outcome.py``: how it has ended;
+- ``response.py``: what kubelet gets;
+- ``runtime.py``: a runtime and its states; ``upstream.py``: one connection to it; ``probe.py``: the versions it speaks;
+- ``context.py``: what all calls may use; ``proxy.py`` puts everything together.
 """

@@ -1,101 +1,80 @@
-"""Container events: the endless streams of several runtimes in one, with the changes of those that have no events."""
+"""Container events: the endless streams of several runtimes in one."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from functools import partial
+from typing import Callable, Sequence, Set
 
-from criproxy.http2.headers import Block
-from criproxy.relay import facts
-from criproxy.relay.backend import Backend
-from criproxy.relay.call import Origin
-from criproxy.relay.fan import Branch, Streaming
-from criproxy.relay.grpc import Code, RpcError
-from criproxy.relay.poll import Poll
-
-REJOIN_INTERVAL = 1.0
-"""Between two attempts to get a runtime's events, seconds."""
+from criproxy.http2.grpc import Code, RpcError
+from criproxy.relay.context import Context
+from criproxy.relay.exchange import Exchange
+from criproxy.relay.outcome import Outcome
+from criproxy.relay.response import Downstream, Response
+from criproxy.relay.runtime import Runtime
+from criproxy.relay.scatter import Scatter, lacks_method, present
 
 
-class Blend(Streaming):
-    """Events: the streams of all runtimes in one, as long as the primary's lives.
+class Events:
+    """GetContainerEvents: the streams of all runtimes that are there, in one.
 
-    An alternative runtime's stream that ends is asked for anew, and one that comes later joins. One that has no events
-    is looked at again and again (`Poll`), until it is found anew and may have some.
+    What happens in a runtime while it is away is never told, and kubelet lists anew only when the stream ends. So it
+    ends with UNAVAILABLE as soon as a runtime in it is lost, falls silent or ends its part, and when one comes that is
+    not in it; while the primary is away there is none. If a runtime does not have the method, it ends with
+    UNIMPLEMENTED: kubelet lists then.
+
+    ``lasting``: the calls that do not end by themselves, of which this is one; ``on_change`` is told of a runtime in
+    which something has changed.
     """
 
-    lasting = True
+    def __init__(
+        self,
+        context: Context,
+        response: Response,
+        runtimes: Sequence[Runtime],
+        downstream: Downstream,
+        lasting: Set[Events],
+        on_change: Callable[[Runtime], None],
+    ) -> None:
+        self.downstream = downstream
+        self._runtimes = runtimes
+        self._response = response
+        self._on_change = on_change
+        self.scatter = Scatter(context, response.request, present(runtimes), self, response, waits=False)
+        self.scatter.on_stop = partial(lasting.discard, self)
+        response.targets = [exchange.runtime.names for exchange in self.scatter.exchanges]
+        lasting.add(self)
 
-    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        super().__init__(origin, backends)
-        self._polls: Dict[Backend, Poll] = {}
+    def fail(self, error: RpcError) -> None:
+        """Ends the stream for a reason of the proxy's own."""
+        self.scatter.stop()
+        self._response.fail(error)
 
-    def start(self, body: bytes) -> None:
-        """Asks all runtimes; there is no timeout, since nothing may happen for long."""
-        self._body = body
-        self.proxy.lasting.add(self)
-        for branch in list(self.branches):
-            if not self._over:
-                branch.start()
+    def held(self, exchange: Exchange) -> int:
+        """Nothing: what has come has gone to kubelet."""
+        return 0
 
-    def _stop(self) -> None:
-        self.proxy.lasting.discard(self)
-        for poll in self._polls.values():
-            poll.rest()
-        super()._stop()
-
-    def on_message(self, branch: Branch, body: bytes) -> None:
+    def on_message(self, exchange: Exchange, body: bytes) -> None:
         """Goes to kubelet, and says that lists are others now."""
-        self.proxy.note_change(branch.backend)
-        super().on_message(branch, body)
+        self._on_change(exchange.runtime)
+        if body or exchange is self.scatter.primary:  # else it has been left out
+            self._response.send_message(body, self.scatter.primary.head)
 
-    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
-        """The primary's end is the end."""
-        if self._over:
+    def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
+        """The end of one is the end of all: in the runtime's words if it is the primary, or has no such method."""
+        self.scatter.stop()
+        if exchange is self.scatter.primary or lacks_method(outcome):
+            self._response.end(outcome, exchange.head)
             return
-        if branch.primary:
-            if error is None and trailers is not None:
-                self.finish_as(branch, trailers)
-            else:
-                self.fail_as(branch, error or RpcError(Code.INTERNAL, "criproxy: no end"), trailers)
-            return
-        if error is not None and error.code is Code.UNIMPLEMENTED and self.proxy.config.event_poll:
-            self._poll(branch.backend)
-            return
-        if error is not None:
-            self.leave_out(branch, error)
-        if error is None or (error.code is not Code.UNIMPLEMENTED and branch.backend.available is not None):
-            self.proxy.loop.call_later(REJOIN_INTERVAL, lambda: self.join(branch.backend))
+        runtime, name = exchange.runtime, exchange.request.plan.name
+        text = f"{name}: {runtime} has ended its part{'' if outcome.ok else f': {outcome}'}"
+        if runtime.there:
+            runtime.warn_once(name, text)
+        self._response.fail(RpcError(Code.UNAVAILABLE, f"criproxy: {text}"))
 
-    def _poll(self, backend: Backend) -> None:
-        """A runtime has no events: its changes are looked for."""
-        poll = self._polls.get(backend)
-        if poll is None:
-            poll = self._polls[backend] = Poll(self.proxy, backend, self.pass_on, self.takes_more)
-            text = f"{backend} has no events: what changes there is looked for (--event-poll)"
-            self.proxy.log.info(text, lambda: (facts.of_runtime(backend.names),))
-        poll.go_on()
-
-    def follow(self, backends: Sequence[Backend]) -> None:
-        """The runtimes are these now. Those that are new to the stream join it when they are there."""
-        if self.branches[0].backend is not backends[0]:
-            self.fail(RpcError(Code.UNAVAILABLE, "criproxy: another runtime is the primary one now"))
-            return
-        kept = {branch.backend: branch for branch in self.branches}
-        self.branches = [
-            kept.pop(backend) if backend in kept else Branch(self, backend, done=True) for backend in backends
-        ]
-        for branch in kept.values():
-            branch.cancel()
-        for backend in self._polls.keys() - set(backends):
-            self._polls.pop(backend).rest()
-
-    def join(self, backend: Backend) -> None:
-        """A runtime is there (again): its events belong to the stream."""
-        if self._over or backend.available is None:
-            return
-        for index, branch in enumerate(self.branches):
-            if branch.backend is backend and branch.done and not branch.primary:
-                if backend in self._polls:
-                    self._polls[backend].rest()
-                self.branches[index] = fresh = Branch(self, backend)
-                fresh.start()
+    def follow(self, runtime: Runtime) -> None:
+        """A runtime is there, or is not there any more."""
+        inside = any(exchange.runtime is runtime for exchange in self.scatter.exchanges)
+        if inside and not runtime.there:
+            self.fail(runtime.error())
+        elif runtime.there and not inside and runtime in self._runtimes:
+            self.fail(RpcError(Code.UNAVAILABLE, f"criproxy: {runtime} has come: its events are not in this stream"))

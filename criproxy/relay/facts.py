@@ -7,7 +7,7 @@ from typing import Iterable, List, Optional, Tuple
 
 from criproxy.cri.identity import Names
 from criproxy.cri.subjects import CONTAINER, POD, subjects
-from criproxy.relay.plan import Plan
+from criproxy.relay.routing import Plan
 from criproxy.report.log import code_name
 
 _OF_SUBJECT = {POD: "CRI_POD", CONTAINER: "CRI_CONTAINER"}

@@ -1,216 +1,265 @@
-"""Lists: `Gather` makes one message of the runtimes' answers, `Chain` one stream, and `Lone` is a list of one runtime.
+"""Lists of several runtimes: `UnaryList` makes one message of them, `StreamedList` one stream.
 
 To concatenate serialized protobuf messages is to merge them, so that as a rule nothing is parsed for it; where what
-several runtimes list is one thing (the row's `Merge`), the answers are looked into.
-
-A runtime that has a list only in the other way than kubelet wants it is asked in that way (`Method.twin`): the messages
-of a stream are put together for one message, and one message is cut for a stream.
+several runtimes list is one thing (the row's `Merge`), the messages are looked into. A streamed list is served only if
+every connected runtime has the method: otherwise kubelet is told so and asks for the list in one message.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
-from google.protobuf.message import DecodeError
+from criproxy.cri.filter import UNFILTERED, ListKind, is_whole, list_kind_of
+from criproxy.cri.merge import Listed, MergeOf
+from criproxy.cri.shares import MOST_STREAMED, Allowance, fitting, shares
+from criproxy.cri.steps import then
+from criproxy.cri.verify import LARGEST_MESSAGE
+from criproxy.relay.context import Context
+from criproxy.relay.exchange import Exchange
+from criproxy.relay.loop import Timer
+from criproxy.relay.memory import Memories, Memory
+from criproxy.relay.outcome import Outcome
+from criproxy.relay.response import Response
+from criproxy.relay.runtime import Runtime
+from criproxy.relay.scatter import Scatter, lacks_method, leave_out
+from criproxy.relay.upstream import STREAM_WINDOW
 
-from criproxy.cri.filter import sort_of
-from criproxy.cri.merge import Listed, in_messages
-from criproxy.http2.headers import Block
-from criproxy.relay.absence import Sent
-from criproxy.relay.backend import Backend, Link
-from criproxy.relay.call import Origin, SingleCall
-from criproxy.relay.fan import Branch, FanOut, Streaming
-from criproxy.relay.grpc import (
-    OK_TRAILERS,
-    RESPONSE_HEADERS,
-    Code,
-    RpcError,
-    no_message,
-    prefix,
-    several_messages,
-    status_of,
-    too_large,
-    trailers_of,
-    unreadable,
-)
-
-PAGE = 16 * 1024 * 1024
-"""The largest message of a stream that kubelet takes, bytes."""
+_ADVICE = "remove there what nobody needs, or raise --max-message-size if that is below 16Mi"
 
 
-class Gather(FanOut):
+class StandIn:
+    """What stands in for the parts of runtimes that are away, in one list (memory.py)."""
+
+    def __init__(self, memories: Memories, response: Response) -> None:
+        row = response.request.plan.method
+        self.kind: Optional[ListKind] = None if row is None else list_kind_of(row)
+        self._memories = memories
+        self._body = response.request.body
+        self._stamp = memories.stamp()
+        """When the runtimes were asked."""
+
+    def settle(self, exchange: Exchange, outcome: Outcome, sent: Optional[bytes]) -> bytes:
+        """The rest of an alternative runtime's part of the list, after the runtime's exchange has ended.
+
+        After a failure that is its remembered list, or nothing: then the list leaves the runtime out. ``sent``: the
+        entries that kubelet has got; None if they were too large to be kept.
+        """
+        memory = None if self.kind is None else self._memories.of(exchange.runtime)
+        if outcome.ok:
+            exchange.runtime.clear_warning(exchange.request.plan.name)
+            if memory is not None and self.kind is not None:
+                memory.came(self.kind, self._body, sent, self._stamp)
+            return b""
+        rest = self._instead(memory, outcome, sent)
+        if rest is None:
+            leave_out(exchange, outcome)
+        return rest or b""
+
+    def _instead(self, memory: Optional[Memory], outcome: Outcome, sent: Optional[bytes]) -> Optional[bytes]:
+        if memory is None or self.kind is None:
+            return None
+        return memory.instead(self.kind, self._body, outcome, sent)
+
+
+class UnaryList:
     """A list of all runtimes in one message."""
 
-    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        super().__init__(origin, backends)
-        self._merge = None if self.plan.method is None else self.proxy.router.merge(self.plan.method)
-        self._listed: Dict[Branch, Listed] = {}
+    def __init__(
+        self,
+        context: Context,
+        response: Response,
+        runtimes: Sequence[Runtime],
+        merge: Optional[MergeOf],
+        memories: Memories,
+    ) -> None:
+        self._context = context
+        self._response = response
+        self._merge = merge
+        self._stand_in = StandIn(memories, response)
+        self._bodies: Dict[Exchange, bytes] = {}
+        self._listed: Dict[Exchange, Listed] = {}
+        self._alone = False
+        """Whether the primary's list is cut off: kubelet gets it as it is, and not as if others' were its end."""
+        self.scatter = Scatter(context, response.request, runtimes, self, response)
 
-    def on_message(self, branch: Branch, body: bytes) -> None:
+    def held(self, exchange: Exchange) -> int:
+        """What waits for the others."""
+        return len(self._bodies.get(exchange, b""))
+
+    def on_message(self, exchange: Exchange, body: bytes) -> None:
         """Kept until all are there."""
-        if branch.bodies and not branch.plan.streams:
-            raise several_messages()
-        branch.size += len(body)
-        if branch.size > self.proxy.config.max_message_size:
-            raise too_large(branch.size, self.proxy.config.max_message_size)
-        branch.bodies.append(body)
+        if exchange is self.scatter.primary:
+            self._alone = not is_whole(body)
+        if self._merge is not None:
+            self._listed[exchange] = self._merge.read(body)
+        self._bodies[exchange] = body
 
-    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+    def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
         """Answers when the last one is there."""
-        if error is None:
-            try:
-                self._take(branch)
-            except RpcError as unusable:
-                error, trailers = unusable, None
-        if not self.counts(branch, error, trailers):
+        if exchange is not self.scatter.primary:
+            self._settle(exchange, outcome)
+        elif not outcome.ok:
+            self.scatter.stop()
+            self._response.end(outcome, exchange.head)
             return
-        if not branch.decides:
-            self._settle(branch, error)
-        if all(other.done for other in self.branches):
+        if self.scatter.all_ended:
             self._answer()
 
-    def _take(self, branch: Branch) -> None:
-        if branch.plan.streams:
-            branch.bodies = [b"".join(branch.bodies)]
-        elif not branch.bodies:
-            # To take it for an empty list would mean to kubelet that all is gone.
-            raise no_message()
-        if self._merge is None:
-            return
-        try:
-            self._listed[branch] = self._merge.read(branch.bodies[0])
-        except DecodeError as error:
-            raise unreadable(branch.backend, error) from error
-
-    def _settle(self, branch: Branch, error: Optional[RpcError]) -> None:
-        if error is not None:
-            branch.bodies.clear()
-        rest = self.settle(branch, error, b"".join(branch.bodies))
+    def _settle(self, exchange: Exchange, outcome: Outcome) -> None:
+        if not outcome.ok:
+            self._bodies.pop(exchange, None)
+            self._listed.pop(exchange, None)
+        rest = self._stand_in.settle(exchange, outcome, self._bodies.get(exchange, b""))
         if rest:
-            branch.bodies.append(rest)
-
-    def merged(self) -> List[bytes]:
-        """What all list: messages of which the concatenation is the answer."""
-        if self._merge is None:
-            return [body for branch in self.branches for body in branch.bodies]
-        return self._merge.merge([self._listed[branch] for branch in self.branches if branch in self._listed])
+            self._bodies[exchange] = rest
 
     def _answer(self) -> None:
-        bodies = self.merged()
-        row = self.plan.method
-        size = sum(map(len, bodies))
-        limit = self.proxy.config.max_message_size
-        if size > limit:
-            self.fail(too_large(size, limit))
+        exchanges = self.scatter.exchanges
+        if self._alone:
+            self._send([self._bodies[self.scatter.primary]])
             return
-        headers = self.branches[0].headers
-        self.send_headers(RESPONSE_HEADERS if headers is None else headers.wire)
-        for data in (prefix(size), *bodies):
-            self.send_data(data)
-        if row is not None and self.proxy.log.enabled(row.loud):
-            self.log_answer(b"".join(bodies))
-        self.finish(OK_TRAILERS if self.trailers is None else trailers_of(self.trailers))
+        self._fit()
+        if self._merge is None:
+            self._send([self._bodies[exchange] for exchange in exchanges if exchange in self._bodies])
+            return
+        merge = self._merge.merge([self._listed[exchange] for exchange in exchanges if exchange in self._listed])
+        self.scatter.work(then(merge, self._send))
+
+    def _fit(self) -> None:
+        """Leaves out of the alternative runtimes' parts what kubelet would not take beside the primary's."""
+        limit = min(self._context.config.max_message_size, LARGEST_MESSAGE)
+        size = len(self._bodies[self.scatter.primary])
+        others = [exchange for exchange in self.scatter.exchanges[1:] if exchange in self._bodies]
+        sizes = [len(self._bodies[exchange]) for exchange in others]
+        for exchange, own, share in zip(others, sizes, shares(limit - size, sizes)):
+            about = f"{exchange.request.plan.name}: size"
+            if own > share:
+                body = self._bodies[exchange] = fitting(self._bodies[exchange], share)
+                if self._merge is not None:
+                    self._listed[exchange] = self._merge.read(body)
+                left_out = f"{own - len(body)} of the {own} bytes that {exchange.runtime} lists are left out"
+                why = f"all runtimes together may list {limit}, and {size} are the primary runtime's"
+                exchange.runtime.warn_once(about, f"{exchange.request.plan.name}: {left_out}: {why}; {_ADVICE}")
+            elif exchange.request.body in UNFILTERED:
+                exchange.runtime.clear_warning(about)
+
+    def _send(self, parts: List[bytes]) -> None:
+        self.scatter.stop()
+        primary = self.scatter.primary
+        self._response.send_parts(parts, primary.head)
+        self._response.end(self.scatter.outcomes[primary], primary.head)
 
 
-class Chain(Streaming):
-    """The Stream… lists: the answers of the runtimes one after the other, in their order."""
+class StreamedList:
+    """The Stream… lists: the responses of the runtimes one after the other, in their order."""
 
-    def __init__(self, origin: Origin, backends: List[Backend]) -> None:
-        super().__init__(origin, backends)
-        self._turn = 0
-        self._sent = Sent(0)
-        """What has gone to kubelet of the part of the runtime whose turn it is; of the primary's nothing is kept."""
-
-    def holds(self, branch: Branch) -> bool:
-        """Until all before it are done. Its window bounds what it can send meanwhile."""
-        return self.branches[self._turn] is not branch
+    def __init__(self, context: Context, response: Response, runtimes: Sequence[Runtime], memories: Memories) -> None:
+        self._context = context
+        self._response = response
+        self._stand_in = StandIn(memories, response)
+        self.scatter = Scatter(context, response.request, runtimes, self, response, self._on_timeout)
+        self.scatter.turn = self.scatter.primary
+        self._allowances = {exchange: Allowance(MOST_STREAMED) for exchange in self.scatter.exchanges[1:]}
+        self._held: Dict[Exchange, List[bytes]] = {exchange: [] for exchange in self.scatter.exchanges}
+        """Messages of those whose turn has not come. Their windows bound how many that can be."""
+        self._sent = bytearray()
+        """What kubelet has got of the runtime whose turn it is; kept only if it is to be remembered."""
+        self._sent_size = self._sent_before = 0
+        self._turn_ends: Optional[Timer] = None
+        self._was_slow = False
+        """Whether the runtime whose turn it is has had to wait for kubelet."""
 
     def _on_timeout(self) -> None:
-        """A runtime that has said nothing for so long is left out; one whose turn has not come is given time."""
-        for branch in self.branches:
-            # While we owe it some of its window it is kubelet that is waited for.
-            if not (branch.done or branch.primary or branch.heard or branch.owed or self._over):
-                self._time_out(branch)
-            branch.heard = bool(branch.held)
-        if not self._over:
-            self._timer = self.proxy.loop.call_later(self.proxy.config.fan_out_timeout, self._on_timeout)
+        """A runtime that has said nothing for so long is left out, unless it waits for its turn or for kubelet."""
+        for exchange in self.scatter.exchanges:
+            waits = exchange.heard or exchange.owed
+            if not (waits or exchange.ended or exchange.runtime.primary or self.scatter.over):
+                self.scatter.give_up(exchange)
+            exchange.heard = False
+        self.scatter.start_timer(self._context.config.fan_out_timeout)
 
-    def on_message(self, branch: Branch, body: bytes) -> None:
-        """Goes to kubelet, in messages that it takes."""
-        for part in in_messages(body, PAGE):
-            super().on_message(branch, part)
-        self._sent.add(body)
+    def held(self, exchange: Exchange) -> int:
+        """What waits for the runtime's turn, or is kept of it to be remembered."""
+        if exchange is self.scatter.turn:
+            return len(self._sent)
+        return sum(map(len, self._held.get(exchange, ())))
 
-    def on_end(self, branch: Branch, error: Optional[RpcError], trailers: Optional[Block]) -> None:
+    def _time_turn(self) -> None:
+        """The runtime has so long for its part; as long again if kubelet is slow, or what it has sent is no trickle."""
+        self._was_slow = not self._response.takes_more
+        self._sent_before = self._sent_size
+        self._turn_ends = self._context.clock.call_later(self._context.config.fan_out_timeout, self._on_late)
+        self.scatter.on_stop = self._turn_ends.cancel
+
+    def _on_late(self) -> None:
+        turn = self.scatter.turn
+        assert turn is not None  # somebody always has it
+        if self._was_slow or self._sent_size - self._sent_before >= STREAM_WINDOW:
+            self._time_turn()
+        else:
+            self.scatter.give_up(turn)
+
+    def on_message(self, exchange: Exchange, body: bytes) -> None:
+        """Goes to kubelet, or waits for the runtime's turn. Raises DecodeError for more than a runtime may list."""
+        allowance = self._allowances.get(exchange)
+        if allowance is not None:
+            allowance.take(body)
+            if not body:
+                return
+        if exchange is self.scatter.turn:
+            self._send(body)
+        else:
+            self._held[exchange].append(body)
+
+    def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
         """The turn is the next one's."""
-        if error is None and not (branch.plan.streams or branch.begun):
-            branch.error = error = no_message()
-            trailers = None
-        if self.counts(branch, error, trailers):
+        fails = exchange is self.scatter.primary and not outcome.ok
+        if fails or lacks_method(outcome):
+            self.scatter.stop()
+            self._response.end(outcome, exchange.head)
+        elif exchange is self.scatter.turn:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Gives the turn to the first that is not done, with what it has sent meanwhile."""
-        while not self._over:
-            branch = self.branches[self._turn]
-            held, branch.held = branch.held, []
-            for data, size in held:
-                branch.take(data, size)
-            # What was held may have ended the branch, and with it its turn.
-            if self._over or self.holds(branch) or not branch.done or branch.held:
+        """Gives the turn to the first that has not ended, with what it has sent meanwhile."""
+        exchanges = self.scatter.exchanges
+        if self._turn_ends is not None:
+            self._turn_ends.cancel()
+        while self.scatter.turn in self.scatter.outcomes:
+            self._end_turn(self.scatter.turn)
+            following = exchanges.index(self.scatter.turn) + 1
+            if following == len(exchanges):
+                self._finish()
                 return
-            self._end_turn(branch)
-            if self._turn == len(self.branches) - 1:
-                break
-            self._turn += 1
-            self._sent = Sent(self._kept)
-        if self._over:
-            return
-        if self.trailers is not None:
-            self.finish_as(self.branches[0], self.trailers)
+            self.scatter.turn = exchanges[following]
+            self._sent, self._sent_size = bytearray(), 0
+            for body in self._held.pop(self.scatter.turn):
+                self._send(body)
+        self._time_turn()
+        self.scatter.return_owed()
 
-    def _end_turn(self, branch: Branch) -> None:
-        if not branch.decides:
-            rest = self.settle(branch, branch.error, self._sent.body)
+    def _end_turn(self, exchange: Exchange) -> None:
+        if exchange is not self.scatter.primary:
+            sent = None if self._sent_size > self._kept else bytes(self._sent)
+            rest = self._stand_in.settle(exchange, self.scatter.outcomes[exchange], sent)
             if rest:
-                self.on_message(branch, rest)
+                self._send(rest)
+
+    def _send(self, body: bytes) -> None:
+        self._response.send_message(body, self.scatter.primary.head)
+        self._was_slow = self._was_slow or not self._response.takes_more
+        self._sent_size += len(body)
+        if self.scatter.turn is not self.scatter.primary and self._sent_size <= self._kept:
+            self._sent += body
 
     @property
     def _kept(self) -> int:
-        """How much is kept of what goes to kubelet, bytes."""
-        config, row = self.proxy.config, self.plan.method
-        remembered = config.absence_grace and row is not None and sort_of(row) is not None
-        return config.max_message_size if remembered else 0
+        """How much of a runtime's part is kept to be remembered, bytes."""
+        config = self._context.config
+        largest = min(config.max_message_size, LARGEST_MESSAGE)
+        return largest if config.absence_grace and self._stand_in.kind is not None else 0
 
-
-class Lone(SingleCall):
-    """A list of one runtime: it flows through as other answers do, unless the runtime has it only in the other way."""
-
-    def __init__(self, origin: Origin, backend: Backend) -> None:
-        super().__init__(origin, backend)
-        self._origin = origin
-
-    def _send(self, link: Link) -> None:
-        if link.plan_for(self.plan) is self.plan:
-            super()._send(link)
-        else:
-            self._hand_over()
-
-    def on_headers(self, block: Block, end: bool) -> None:
-        """What the runtime does not have is asked for in the other way."""
-        refused = end and not self.headers_sent and status_of(block.head) == Code.UNIMPLEMENTED
-        if refused and self.link is not None and self.plan.twin is not None:
-            self.link.lacks(self.plan)
-            self._hand_over()
-            return
-        super().on_headers(block, end)
-
-    def _hand_over(self) -> None:
-        """Lets a call take over that can do that: it asks the one runtime as if there were more."""
-        call = (Chain if self.plan.streams else Gather)(self._origin, [self.backend])
-        self.front.calls[self.front_stream] = call
-        call.start(self._body)
-
-    def _pass_on(self, body: bytes) -> None:
-        for part in in_messages(body, PAGE) if self.plan.streams else [body]:
-            super()._pass_on(part)
+    def _finish(self) -> None:
+        self.scatter.stop()
+        primary = self.scatter.primary
+        self._response.end(self.scatter.outcomes[primary], primary.head)

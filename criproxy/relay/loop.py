@@ -11,23 +11,32 @@ Before it sleeps, a loop that has just had something to do looks again and again
 another core than the peer's, costs more than all that the proxy does with a call, and most answers of a runtime come
 sooner than that: a call takes less than half of the time so, and less of the processor, too. One that does not come
 costs at most that moment. Where there is only one core the peer could not answer meanwhile: there the loop sleeps.
+
+What takes long is done in pieces of a millisecond or so, and between two of them everybody else has a turn (`defer`,
+`work`): a list of a million entries, or a peer that sends frames without end, costs a call of kubelet's one piece.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import select
 import signal
 import socket
 import time
-from typing import Callable, Dict, List, Optional, Protocol, Tuple
+from collections import deque
+from typing import Callable, Deque, Dict, Iterator, List, Optional, Protocol, Tuple
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 _MAX_EVENTS = 256
+"""Descriptors in one round of epoll_wait(2); what is left over is ready in the next round."""
 BUSY = 100e-6
 """How long more is looked for after a round that had something to do, seconds: a runtime's time for a short answer."""
+PATIENCE = 5e-3
+"""How long what has been deferred gives way to others, seconds: as it takes a few times as long to have its own turn,
+nobody else waits for it much, and it gets on even while others never stop."""
 
 
 class Flushable(Protocol):
@@ -62,6 +71,7 @@ class Loop:
         self._watched: Dict[int, Callable[[int], None]] = {}
         self._timers: List[Tuple[float, int, Timer]] = []
         self._timer_count = 0
+        self._deferred: Deque[Tuple[float, Timer]] = deque()
         self._to_flush: List[Flushable] = []
         self._signals: Dict[int, Callable[[], None]] = {}
         self._on_error = on_error
@@ -69,6 +79,11 @@ class Loop:
         self._busy = busy if len(os.sched_getaffinity(0)) > 1 else 0.0
         self.time = time.monotonic
         """The loop's clock, seconds."""
+        self.received = 0
+        """What all transports have read, bytes."""
+        self.alarm = math.inf
+        """When they have read so much, ``on_alarm`` is called, bytes."""
+        self.on_alarm: Callable[[], None] = lambda: None
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -95,6 +110,39 @@ class Loop:
         heapq.heappush(self._timers, (time.monotonic() + delay, self._timer_count, timer))
         return timer
 
+    def defer(self, callback: Callable[[], None]) -> Timer:
+        """Calls back as soon as nothing else is ready, or has been for `PATIENCE`."""
+        timer = Timer(callback)
+        self._deferred.append((time.monotonic(), timer))
+        return timer
+
+    def work(self, steps: Iterator[None]) -> Timer:
+        """Takes steps until there are no more, each as soon as nothing else is ready; what is cancelled takes none.
+
+        A step should take no more than a millisecond. What it raises ends the work, and goes to ``on_error``.
+        """
+
+        def go_on() -> None:
+            goes_on = False
+            try:
+                for _ in steps:
+                    goes_on = timer.callback is not None
+                    break
+            finally:
+                if goes_on:
+                    self._deferred.append((time.monotonic(), timer))
+                else:
+                    timer.cancel()
+
+        timer = self.defer(go_on)
+        return timer
+
+    def begin(self, steps: Iterator[None]) -> Optional[Timer]:
+        """Takes the first step at once, and gives the `work` that is left; None if that step was all."""
+        for _ in steps:
+            return self.work(steps)
+        return None
+
     def flush_soon(self, what: Flushable) -> None:
         """Calls ``what.flush()`` at the end of the round."""
         self._to_flush.append(what)
@@ -115,9 +163,12 @@ class Loop:
         watched = self._watched
         worked = False
         while self._running:
-            ready = self._look_again() if worked and self._busy else []
-            if not ready:
-                ready = self._epoll.poll(self._time_to_timer(), _MAX_EVENTS)
+            if self._deferred:
+                ready = self._epoll.poll(0, _MAX_EVENTS)
+            else:
+                ready = self._look_again() if worked and self._busy else []
+                if not ready:
+                    ready = self._epoll.poll(self._time_to_timer(), _MAX_EVENTS)
             worked = bool(ready)
             for fd, events in ready:
                 callback = watched.get(fd)
@@ -126,6 +177,10 @@ class Loop:
                         callback(events)
                     except Exception as error:
                         self._on_error(error)
+            # It may be the last that knows a connection and all that waits on it, and the next event may be far away.
+            callback = None
+            if self._deferred:
+                self._run_deferred(not worked)
             if self._timers:
                 self._run_timers()
             if self._to_flush:
@@ -156,15 +211,24 @@ class Loop:
             heapq.heappop(self._timers)
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
 
+    def _run_deferred(self, idle: bool) -> None:
+        since, timer = self._deferred[0]
+        if not idle and time.monotonic() - since < PATIENCE:
+            return
+        self._deferred.popleft()
+        self._fire(timer)
+
     def _run_timers(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            timer = heapq.heappop(self._timers)[2]
-            if timer.callback is not None:
-                try:
-                    timer.callback()
-                except Exception as error:
-                    self._on_error(error)
+            self._fire(heapq.heappop(self._timers)[2])
+
+    def _fire(self, timer: Timer) -> None:
+        if timer.callback is not None:
+            try:
+                timer.callback()
+            except Exception as error:
+                self._on_error(error)
 
     def _flush(self) -> None:
         # A flush may be the cause of more to flush: data that had waited lets its sender go on.

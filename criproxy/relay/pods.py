@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from typing import Callable
 
-_MOST = 4096
-"""Pods that are remembered: many times what a node has."""
+from criproxy.http2.cache import Cache
+
+_MOST = 2**20
+"""What pods that are remembered may take, bytes: some 3,500, and a node has 110 by default."""
 
 
 class Pods:
     """The runtimes of pods by the pods' uids (PodSandboxMetadata.uid), in memory alone.
 
-    What was started through us is known at once; of what was there before us, ``listed`` says on which runtime it is
-    (the id; nothing if it is not known).
+    Pods that were started through this process are known at once. For others ``listed`` gives the id of the runtime,
+    empty if it is not known.
     """
 
     def __init__(self, listed: Callable[[bytes], str] = lambda _: "") -> None:
         self._listed = listed
-        self._started: Dict[bytes, str] = {}
+        self._started: Cache[bytes, str] = Cache(_MOST)
 
     def note(self, uid: bytes, runtime: str) -> None:
         """A pod is being started on a runtime (its id; nothing for the primary one)."""
-        self._started.pop(uid, None)
-        if len(self._started) >= _MOST:
-            del self._started[next(iter(self._started))]
-        self._started[uid] = runtime
+        self._started.keep(uid, runtime, len(uid))
 
     def owner(self, uid: bytes) -> str:
-        """The id of the runtime that a pod was started on; nothing if that is the primary one, or not known."""
+        """The id of the runtime that a pod was started on; nothing if that is the primary one, or not known.
+
+        Without a uid a request names no pod, though one may have been started without.
+        """
+        if not uid:
+            return ""
         known = self._started.get(uid)
         return self._listed(uid) if known is None else known

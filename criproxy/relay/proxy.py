@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
-from typing import Callable, Dict, Optional, Set, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from criproxy import __version__
 from criproxy.config import ALL, REQUIRED, Config
 from criproxy.cri.identity import Names, Runtimes
-from criproxy.relay.absence import LastKnown
-from criproxy.relay.backend import Backend
-from criproxy.relay.events import Blend
-from criproxy.relay.frontend import FrontConnection, Listener
-from criproxy.relay.grpc import Code, RpcError
+from criproxy.http2.grpc import Code, RpcError
+from criproxy.memory_limit import LARGEST_DEFAULT
+from criproxy.relay import facts
+from criproxy.relay.account import Account
+from criproxy.relay.clients import Clients, most_clients
+from criproxy.relay.context import Context
+from criproxy.relay.dispatch import Dispatcher
+from criproxy.relay.downstream import DownstreamConnection
+from criproxy.relay.listener import Listener
 from criproxy.relay.loop import Loop
-from criproxy.relay.plan import Router, Rules
+from criproxy.relay.memory import Memories
+from criproxy.relay.peer import peer_of
 from criproxy.relay.pods import Pods
-from criproxy.report.log import Log
+from criproxy.relay.probe import IMAGE_SERVICE, RUNTIME_SERVICE, Service
+from criproxy.relay.routing import Router, Rules
+from criproxy.relay.runtime import Runtime
+from criproxy.relay.status import about
+from criproxy.report.log import STATES, Log
+from criproxy.report.ratelimit import RateLimit
 
+_SHOWN_PODS = 10
+"""Pods that a record names; the others are counted, so that the record stays readable."""
 SETTLING_TIME = 1.0
 """How long connections wait for it to be known of each runtime whether it is there, seconds."""
 
@@ -24,8 +39,8 @@ SETTLING_TIME = 1.0
 class Proxy:
     """The relay between one listening socket and the runtimes of a configuration.
 
-    ``stream_url`` gives what is put before a streaming URL that is a path alone; ``on_change`` is called whenever what
-    `state` and `ready` say may be something else.
+    ``stream_url`` gives the address for a streaming URL that is only a path; ``on_change`` is called whenever `state`
+    or `ready` may have changed. ``memory_limit``: the limit where the configuration has none, bytes.
     """
 
     def __init__(
@@ -35,70 +50,96 @@ class Proxy:
         log: Log,
         stream_url: Callable[[Config], str],
         on_change: Callable[[], None] = lambda: None,
+        memory_limit: int = LARGEST_DEFAULT,
     ) -> None:
-        self.config = config
-        self.loop = loop
-        self.log = log
-        self.fronts: Set[FrontConnection] = set()
-        self.lasting: Set[Blend] = set()
-        """Calls that do not end by themselves."""
+        self._config = config
+        self._loop = loop
+        self._log = log
         self._stream_url = stream_url
         self._tell_change = on_change
         self._listener: Optional[Listener] = None
+        self._faults = RateLimit(loop)
         self._drained: Optional[Callable[[], None]] = None
-        self._backends: Dict[Names, Backend] = {}
-        self.last_known: Dict[Backend, LastKnown] = {}
-        """What each alternative runtime has listed last."""
-        self._pods = Pods(self._listed_on)
+        self._clients = Clients(loop, log, lambda: most_clients(len(self._everyone)), self._let_in)
+        self._runtimes: Dict[Names, Runtime] = {}
+        self._of_images: Mapping[Names, Runtime] = {}
+        """The runtimes for calls of the ImageService: the primary's may be at another socket."""
+        self._everyone: List[Runtime] = []
+        self._pods = Pods(lambda uid: self._memories.runtime_of_pod(uid))
+        self._context = Context(config, loop, log, self._router())
+        self._memories = Memories(self._context)
+        self._dispatcher = Dispatcher(self._context, self._memories, self._serving, self._info)
+        self._account = Account(
+            loop,
+            log,
+            lambda: self._config.memory_limit or memory_limit,
+            lambda: self._clients.connected,
+            lambda: self._everyone,
+            self._memories,
+            lambda: self._context.router.kept,
+        )
         self._arrange()
 
-    def _arrange(self) -> None:
-        """Makes a router for the configuration's runtimes, and a backend of each that has none yet."""
-        there = {(backend.names.runtime, backend.path): backend for backend in self._backends.values()}
-        primary, *alternatives = self.config.runtimes
-        runtimes = Runtimes((runtime.id for runtime in alternatives), self.config.handlers)
-        config = self.config
+    def _router(self) -> Router:
+        config = self._config
+        names = Runtimes((runtime.id for runtime in config.runtimes[1:]), config.handlers)
         rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
-        self.router = Router(runtimes, lambda: self._stream_url(self.config), self._pods, rules)
-        self._backends = {}
-        for names, runtime in zip((runtimes.primary, *runtimes.alternatives), (primary, *alternatives)):
-            backend = there.get((runtime.id, runtime.path))
-            if backend is None:
-                backend = Backend(self.loop, self.log, names, runtime.path, self._on_change)
-                if not backend.primary:
-                    self.last_known[backend] = LastKnown(self, backend)
-            else:
-                backend.rename(names)
-            self._backends[names] = backend
-        self.primary = self._backends[runtimes.primary]
+        return Router(names, lambda: self._stream_url(self._config), self._pods, rules)
 
-    def backend_of(self, names: Names) -> Backend:
-        """The runtime that has these names."""
-        return self._backends[names]
+    def _arrange(self) -> None:
+        """Makes a runtime of each of the configuration's that there is none of yet."""
+        there = {(each.service, each.names.runtime, each.path): each for each in self._everyone}
 
-    def _listed_on(self, uid: bytes) -> str:
-        """The id of the alternative runtime that has listed a pod of this UID last; nothing if none has."""
-        known = (backend.names.runtime for backend, known in self.last_known.items() if known.has_pod(uid))
-        return next(known, "")
+        def runtime_at(path: str, names: Names, service: Service = RUNTIME_SERVICE) -> Runtime:
+            runtime = there.get((service, names.runtime, path))
+            if runtime is not None:
+                runtime.rename(names)
+                return runtime
+            runtime = Runtime(self._loop, self._log, names, path, self._on_change, service)
+            if not runtime.primary:
+                self._memories.add(runtime)
+            return runtime
 
-    def note_change(self, backend: Backend) -> None:
-        """Something has changed in a runtime that lists will have."""
-        known = self.last_known.get(backend)
-        if known is not None:
-            known.touch()
+        config, names = self._config, self._context.router.runtimes
+        paths = [runtime.path for runtime in config.runtimes]
+        everyone = (names.primary, *names.alternatives)
+        self._runtimes = {each: runtime_at(path, each) for each, path in zip(everyone, paths)}
+        self._of_images = self._runtimes
+        if config.image_service:
+            image_service = runtime_at(config.image_service, names.primary, IMAGE_SERVICE)
+            self._of_images = {**self._runtimes, names.primary: image_service}
+        self._everyone = list(dict.fromkeys((self._primary, self._image_service, *self._runtimes.values())))
+
+    @property
+    def _primary(self) -> Runtime:
+        return self._runtimes[self._context.router.runtimes.primary]
+
+    @property
+    def _image_service(self) -> Runtime:
+        """Who has the primary runtime's images: itself, or another socket."""
+        return self._of_images[self._context.router.runtimes.primary]
+
+    def _serving(self, service: str) -> Mapping[Names, Runtime]:
+        """The runtimes by their names, for calls of this service; of an ImageService the primary's may be elsewhere."""
+        return self._of_images if service == IMAGE_SERVICE.name else self._runtimes
+
+    def _info(self) -> str:
+        """What the proxy says of itself, without the call that asks, as JSON."""
+        runtimes = [{"id": each.names.runtime, **about(each)} for each in self._runtimes.values()]
+        info = {"version": __version__, "callsInFlight": self.under_way - 1, "runtimes": runtimes}
+        if self._image_service is not self._primary:
+            info["imageService"] = about(self._image_service)
+        return json.dumps(info)
 
     @property
     def ready(self) -> bool:
         """Whether connections are taken, and it is known whether the primary runtime is there."""
-        return self._listener is not None and self._listener.is_open and self.primary.known
+        return self._listener is not None and self._listener.is_open and self._primary.known
 
     @property
     def state(self) -> str:
         """Each runtime's state, in one line."""
-        return "; ".join(
-            f"{backend.names.runtime or 'primary'} {backend.path}: {backend.state}"
-            for backend in self._backends.values()
-        )
+        return "; ".join(f"{runtime.title} {runtime.path}: {runtime.summary}" for runtime in self._everyone)
 
     def start(self, sock: socket.socket) -> None:
         """Looks for the runtimes, and takes connections on a listening socket.
@@ -107,10 +148,22 @@ class Proxy:
         while: a list without the pods of a runtime that we have only not asked yet would make kubelet think that they
         are gone.
         """
-        self._listener = Listener(self, sock)
-        self.loop.call_later(SETTLING_TIME, self._open)
-        for backend in self._backends.values():
-            backend.connect()
+        self._listener = Listener(self._loop, self._log, sock, self._on_connection)
+        self._loop.call_later(SETTLING_TIME, self._open)
+        for runtime in self._everyone:
+            runtime.connect()
+
+    def _on_connection(self, sock: socket.socket) -> None:
+        dispatch, peer = self._dispatcher.dispatch, peer_of(sock)
+        if self._log.enabled(STATES):
+            self._log.info(f"connection of a client ({sock.fileno()}): made by {peer}")
+        downstream = DownstreamConnection(self._loop, self._log, sock, dispatch, self._end_lasting, self._forget, peer)
+        self._clients.come(downstream)
+
+    def _let_in(self, more: bool) -> None:
+        """Whether more clients are to be accepted."""
+        if self._listener is not None:
+            self._listener.pause(not more)
 
     def _open(self) -> None:
         if self._listener is not None and not self._listener.is_open:
@@ -120,27 +173,50 @@ class Proxy:
     def reload(self, config: Config) -> None:
         """Takes another configuration. Runtimes that are in both are not touched, nor are their calls.
 
-        A runtime that is not in it any more may answer what it has been asked. Endless streams go on without it; if
-        it was the primary one they end, since all that kubelet gets there follows from what that has said.
+        A runtime that is removed may end the calls that it has. Endless streams end where the runtimes or their
+        handlers are others now: those that are begun anew have them.
         """
-        before, self.config = self.config, config
-        for known in self.last_known.values():
-            known.follow()
-        if _naming(config) == _naming(before):
+        before, self._config = self._config, config
+        self._context.config = config
+        self._memories.follow_all()
+        old = self._everyone
+        renamed = _naming(config) != _naming(before)
+        if not renamed:
             return
-        old = list(self._backends.values())
+        if (config.runtimes, config.handlers) != (before.runtimes, before.handlers):
+            for call in list(self._dispatcher.lasting):
+                call.fail(RpcError(Code.UNAVAILABLE, "criproxy: the runtimes or their handlers are others now"))
+        self._context.router = self._router()
         self._arrange()
-        backends = list(self._backends.values())
-        for call in list(self.lasting):
-            call.follow(backends)
-        for backend in old:
-            if backend not in backends:
-                self._forget(backend)
-                backend.retire()
-        for backend in backends:
-            if backend not in old:
-                backend.connect()
+        for runtime in old:
+            if runtime not in self._everyone:
+                self._warn_of_pods(runtime, self._everyone)
+                self._memories.remove(runtime)
+                runtime.retire()
+        for runtime in self._everyone:
+            if runtime in old:
+                # What it has listed may have other names now.
+                self._memories.note_change(runtime)
+            else:
+                runtime.connect()
         self._tell_change()
+
+    def _warn_of_pods(self, runtime: Runtime, runtimes: Sequence[Runtime]) -> None:
+        """Says which pods a runtime has that is not in the configuration any more, or now at another socket."""
+        pods = self._memories.pods(runtime)
+        if not pods:
+            return
+        now = next((other.path for other in runtimes if other.names.runtime == runtime.names.runtime), None)
+        if now is not None and os.path.realpath(now) == os.path.realpath(runtime.path):
+            return
+        shown = ", ".join(pods[:_SHOWN_PODS])
+        more = f" and {len(pods) - _SHOWN_PODS} more" if len(pods) > _SHOWN_PODS else ""
+        what, unless = ("is removed", "") if now is None else (f"moves to {now}", "unless they are found there, ")
+        self._log.warning(
+            f"{runtime} ({runtime.path}) {what} and still has {len(pods)} {'pod' if len(pods) == 1 else 'pods'}:"
+            f" {shown}{more}; {unless}they run on unseen by kubelet: to delete them configure the runtime as before",
+            lambda: (facts.of_runtime(runtime.names),),
+        )
 
     def drain(self, seconds: float, done: Callable[[], None]) -> None:
         """Takes no more connections and calls; ``done`` is called when those under way are over, or after a time."""
@@ -149,58 +225,61 @@ class Proxy:
         self._listener.close()
         self._listener = None
         self._drained = done
-        self.loop.call_later(seconds, self._give_up)
-        for front in list(self.fronts):
-            front.drain()
+        self._loop.call_later(seconds, self._give_up)
+        for downstream in list(self._clients.connected):
+            downstream.drain()
         self._finish_if_drained()
 
-    def end_lasting(self, front: FrontConnection) -> None:
+    def _end_lasting(self, downstream: DownstreamConnection) -> None:
         """Ends the calls of a connection that would not end by themselves."""
-        for call in list(self.lasting):
-            if call.front is front:
-                call.fail(RpcError(Code.UNAVAILABLE, "criproxy: criproxy is being stopped"))
+        for call in list(self._dispatcher.lasting):
+            if call.downstream is downstream:
+                call.fail(RpcError(Code.UNAVAILABLE, "criproxy: it is being stopped"))
 
-    def forget(self, front: FrontConnection) -> None:
+    def _forget(self, downstream: DownstreamConnection) -> None:
         """A connection of kubelet's is gone."""
-        self.fronts.discard(front)
+        if downstream.fault:
+            self._faults.say(self._log.warning, f"{downstream} is cut off: {downstream.fault}")
+        self._clients.go(downstream)
         self._finish_if_drained()
 
     def _finish_if_drained(self) -> None:
-        if self._drained is not None and not self.fronts:
+        if self._drained is not None and not self._clients.connected:
             done, self._drained = self._drained, None
-            for backend in self._backends.values():
-                self._forget(backend)
-                backend.stop()
+            self._faults.finish()
+            for runtime in self._everyone:
+                self._memories.remove(runtime)
+                runtime.stop()
             done()
-
-    def _forget(self, backend: Backend) -> None:
-        known = self.last_known.pop(backend, None)
-        if known is not None:
-            known.forget()
 
     @property
     def under_way(self) -> int:
         """How many calls have not ended yet."""
-        return sum(len(front.calls) for front in self.fronts)
+        return sum(len(downstream.calls) for downstream in self._clients.connected)
 
     def _give_up(self) -> None:
         if self._drained is not None and self.under_way:
-            self.log.warning(f"calls that have not ended in time and are cut off: {self.under_way}")
-        for front in list(self.fronts):
-            front.transport.close("criproxy stops")
+            self._log.warning(f"calls cut off because they did not end in time: {self.under_way}")
+        for downstream in list(self._clients.connected):
+            downstream.transport.close("criproxy stops")
 
-    def _on_change(self, backend: Backend) -> None:
+    def _on_change(self, runtime: Runtime) -> None:
         """A runtime is there, or is not there any more."""
-        for call in list(self.lasting):
-            call.join(backend)
-        known = self.last_known.get(backend)
-        if known is not None:
-            known.follow()
-        if all(each.known for each in self._backends.values()):
+        for call in list(self._dispatcher.lasting):
+            call.follow(runtime)
+        self._memories.follow(runtime)
+        if all(each.known for each in self._everyone):
             self._open()
         self._tell_change()
 
 
 def _naming(config: Config) -> Tuple[object, ...]:
-    """What decides how things are called and whose they are."""
-    return config.runtimes, config.handlers, config.image_prefix, config.digests, config.status
+    """The part of the configuration that sets the names of ids and images, and which runtime they belong to."""
+    return (
+        config.runtimes,
+        config.image_service,
+        config.handlers,
+        config.image_prefix,
+        config.digests,
+        config.status,
+    )

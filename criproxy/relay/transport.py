@@ -1,26 +1,47 @@
-"""A socket and the HTTP/2 connection on it."""
+"""A socket and the HTTP/2 connection on it.
+
+A peer has one turn at a time: what one look at its socket brings, or `_TURN` frames of it. After a turn that was full
+or long, everybody else who has something goes first (`Loop.defer`). So a flood slows the connection it comes over. If
+it is of frames that move no call, and goes on, it ends the connection (RFC 9113, section 10.5).
+"""
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import deque
 from contextlib import suppress
 from itertools import islice
+from time import perf_counter
 from typing import Callable, Deque, List
 
 from criproxy.http2.connection import Buffer, Connection, Event
-from criproxy.http2.errors import ConnectionFault
+from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.grpc import not_grpc
 from criproxy.relay.loop import READ, WRITE, Loop
 
 _CHUNK = 256 * 1024
-"""The most that is read at once, bytes."""
+"""The most that is read from a socket at once, bytes: one peer does not keep the others waiting for longer."""
 _BACKLOG = 1024 * 1024
 """With more than this waiting for the socket, nothing more is read from the peer: it could make us answer (PING,
 SETTINGS) without end otherwise."""
 
+_GREETING = 1024
+"""bytes that are read of a peer that does not speak HTTP/2: enough to quote its first line."""
 _JOINED = 64 * 1024
+"""Up to so many bytes are copied in order to be handled as one piece: a copy of that size costs less than a view or a
+list of buffers does."""
 _GATHERED = 128
 """How many buffers are written at once, at most (IOV_MAX is 1024)."""
+_TURN = 64
+"""Frames of one turn, at most: some thirty calls, which take a few milliseconds."""
+_LONG_TURN = 1e-3
+"""A turn of so much, seconds, is followed by everybody else's."""
+_WASTE = 1.0
+"""Seconds of work, in `_WASTE_PERIOD`, for frames that move no call, after which the peer is cut off. Windows, PINGs
+and SETTINGS of a peer that has thousands of calls a second take a hundredth of that."""
+_WASTE_PERIOD = 10.0
+"""seconds"""
 
 _buffer = bytearray(_CHUNK)
 _view = memoryview(_buffer)
@@ -30,22 +51,27 @@ class Transport:
     """Reads a non-blocking socket into a connection and writes what the connection has to send.
 
     ``on_events`` gets the events of each piece that arrived, ``on_closed`` the reason when the connection is over
-    (an empty one if the peer closed it in order), once.
+    (an empty one if the peer closed it), once.
     """
 
     __slots__ = (
         "_backlog",
         "_backlog_size",
         "_flushing",
+        "_gives_way",
         "_interest",
         "_loop",
         "_on_closed",
         "_on_events",
         "_sock",
+        "_waste",
+        "_waste_since",
+        "at_fault",
         "closed",
         "closing",
         "connection",
         "fd",
+        "paused",
     )
 
     def __init__(
@@ -57,8 +83,12 @@ class Transport:
         on_closed: Callable[[str], None],
     ) -> None:
         self.connection = connection
+        self.at_fault = False
+        """Whether the peer has broken the protocol, or cost too much time."""
         self.closed = False
         self.closing = False
+        self.paused = False
+        """Whether nothing is read from the peer for now."""
         self.fd = sock.fileno()
         self._loop = loop
         self._sock = sock
@@ -68,6 +98,9 @@ class Transport:
         self._backlog_size = 0
         self._interest = READ
         self._flushing = False
+        self._gives_way = False
+        self._waste = 0.0
+        self._waste_since = 0.0
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         loop.watch(self.fd, self._on_ready)
         self.flush_soon()
@@ -93,6 +126,11 @@ class Transport:
         if self.closing and not self._backlog and not self.closed:
             self.close("")
 
+    @property
+    def unread(self) -> int:
+        """The memory that is taken by what the peer has not read, bytes."""
+        return self._backlog_size + self.connection.queued
+
     def close(self, reason: str) -> None:
         """Closes the socket at once and says so."""
         if self.closed:
@@ -100,7 +138,29 @@ class Transport:
         self.closed = True
         self._loop.unwatch(self.fd)
         self._sock.close()
-        self._on_closed(reason)
+        self._backlog.clear()
+        on_closed = self._on_closed
+        # They know each other: without this all that waits would be there until the collector finds it.
+        self._on_events = self._on_closed = _nobody
+        on_closed(reason)
+
+    def pause(self, paused: bool) -> None:
+        """Reads nothing from the peer for now, or goes on with it."""
+        if paused is not self.paused and not self.closed:
+            self.paused = paused
+            self._watch()
+            if not self._gives_way and self.connection.has_more:
+                self._give_way()
+
+    def cut_off(self, text: str, code: ErrorCode = ErrorCode.ENHANCE_YOUR_CALM) -> None:
+        """Ends the connection at once, because of what the peer costs: the text tells it, and is the reason."""
+        self.connection.go_away(code, text)
+        self._send_last()
+        self.close(text)
+
+    def give_up(self, reason: str) -> None:
+        """Closes the socket for this reason, or a better one that the peer has given."""
+        self.close(self._better(self.connection.take_rest(), reason))
 
     def close_when_flushed(self) -> None:
         """Closes the socket as soon as everything is written."""
@@ -116,7 +176,7 @@ class Transport:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self.close(f"write: {error.strerror}")
+            self._cannot_write(error)
             return
         if sent < size:
             self._backlog.extend(buffers)
@@ -131,7 +191,7 @@ class Transport:
         except BlockingIOError:
             return
         except OSError as error:
-            self.close(f"write: {error.strerror}")
+            self._cannot_write(error)
             return
         self._take_off_backlog(sent)
         self._watch()
@@ -140,6 +200,18 @@ class Transport:
             self.flush_soon()
             if events:
                 self._on_events(events)
+
+    def _cannot_write(self, error: OSError) -> None:
+        """Closes the socket. A peer that has hung up at our first words may have said why."""
+        said = b""
+        if not self.connection.greeted:
+            with suppress(OSError):
+                said = self._sock.recv(_GREETING)
+        self.close(self._better(self.connection.take_rest() + said, _reason("write", error)))
+
+    def _better(self, said: bytes, reason: str) -> str:
+        """Why the connection ends. The first line of a peer that does not speak HTTP/2 explains more than an error."""
+        return reason if self.connection.greeted else not_grpc(said[:_GREETING]) or reason
 
     def _take_off_backlog(self, sent: int) -> None:
         backlog = self._backlog
@@ -153,15 +225,13 @@ class Transport:
             sent -= size
 
     def _watch(self) -> None:
-        if not self._backlog:
-            interest = READ
-        elif self._backlog_size > _BACKLOG:
-            interest = WRITE
-        else:
-            interest = READ | WRITE
+        interest = WRITE if self._backlog else 0
+        if not (self.paused or self._backlog_size > _BACKLOG):
+            interest |= READ
         if interest != self._interest:
             self._interest = interest
-            self._loop.change(self.fd, interest)
+            if not self._gives_way:
+                self._loop.change(self.fd, interest)
 
     def _on_ready(self, events: int) -> None:
         if events & WRITE and self._backlog:
@@ -183,18 +253,28 @@ class Transport:
             self.connection.receive(rest)
             return
         except OSError as error:
-            self.close(f"read: {error.strerror}")
+            self.close(self._better(rest, _reason("read", error)))
             return
         if not size:
-            self.close("")
+            self.close(self._better(rest, ""))
             return
+        loop = self._loop
+        loop.received += size
+        if loop.received >= loop.alarm:
+            loop.on_alarm()
+        data = _view[: begin + size]
+        # A view saves the copy of what is large, but each look into it costs more than one into bytes.
+        self._take(data if size > _JOINED else bytes(data))
+
+    def _take(self, data: Buffer) -> None:
+        """Has a turn with what has come; nothing, if the last turn has left enough."""
+        began = perf_counter()
         try:
-            data = _view[: begin + size]
-            # A view saves the copy of what is large, but each look into it costs more than one into bytes.
-            events = self.connection.receive(data if size > _JOINED else bytes(data))
+            events = self.connection.receive(data, _TURN)
         except ConnectionFault as fault:
+            self.at_fault = True
             self._send_last()
-            self.close(str(fault))
+            self.close(self._better(bytes(data[:_GREETING]), str(fault)))
             return
         if self.connection.has_to_send:
             self.flush_soon()
@@ -205,9 +285,46 @@ class Transport:
                 # A defect of ours: the state of this connection cannot be relied on any more, others are sound.
                 self.close("an internal error")
                 raise
+        took = perf_counter() - began
+        if not (events or self.connection.is_reading):
+            self._count_waste(began, took)
+        if (took > _LONG_TURN or self.connection.has_more) and not self.closed:
+            self._give_way()
+
+    def _give_way(self) -> None:
+        self._gives_way = True
+        # Not watched with no events: that a peer has hung up would be told even so, again and again.
+        self._loop.unwatch(self.fd)
+        self._loop.defer(self._go_on)
+
+    def _go_on(self) -> None:
+        if self.closed:
+            return
+        self._gives_way = False
+        self._loop.watch(self.fd, self._on_ready, self._interest)
+        if self.connection.has_more and not self.paused:
+            self._take(b"")
+
+    def _count_waste(self, now: float, seconds: float) -> None:
+        if now - self._waste_since > _WASTE_PERIOD:
+            self._waste_since, self._waste = now, 0.0
+        self._waste += seconds
+        if self._waste > _WASTE:
+            self.at_fault = True
+            self.cut_off(f"more than {_WASTE:g} s of work in {_WASTE_PERIOD:g} s for frames that move no call")
 
     def _send_last(self) -> None:
         """Writes the GOAWAY of a connection error, if the socket takes it."""
         if not self._backlog:
             with suppress(OSError):
                 self._sock.send(self.connection.data_to_send())
+
+
+def _nobody(_: object) -> None:
+    """Hears nothing."""
+
+
+def _reason(what: str, error: OSError) -> str:
+    """Why a connection ends at which ``what`` has failed."""
+    # What the peer has not read before it closed makes the difference, which says nothing of it.
+    return "" if error.errno in (errno.EPIPE, errno.ECONNRESET) else f"{what}: {error.strerror}"

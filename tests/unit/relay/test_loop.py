@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+import weakref
 from typing import Callable, Iterator, List, Tuple
 
 import pytest
 
-from criproxy.relay.loop import BUSY, Loop
+from criproxy.relay.loop import BUSY, PATIENCE, Loop
 
 Events = List[Tuple[int, int]]
 
@@ -73,3 +75,128 @@ def test_it_sleeps_where_nothing_happened(cores: Callable[[int], None]) -> None:
 def test_it_never_looks_on_one_core_or_when_it_is_not_to(cores: Callable[[int], None], count: int, busy: float) -> None:
     cores(count)
     assert list(ran(busy, Epoll([(7, 1)], [(7, 1)]))) == ["slept", "slept", "slept"]
+
+
+def test_who_has_heard_an_event_is_not_kept_while_the_loop_waits_for_the_next(cores: Callable[[int], None]) -> None:
+    class Listener:
+        def on_ready(self, events: int) -> None:
+            """Is the only one who knows this object, and hears nothing more."""
+            del loop._watched[7]
+
+    cores(1)
+    loop, epoll = Loop(_fail), Epoll([(7, 1)])
+    real, loop._epoll = loop._epoll, epoll  # type: ignore[assignment]
+    listener = Listener()
+    loop._watched[7] = listener.on_ready
+    known = weakref.ref(listener)
+    del listener
+    kept: List[bool] = []
+
+    def end() -> None:
+        kept.append(known() is not None)
+        loop.stop()
+
+    epoll.at_end = end
+    loop.run()
+    loop._epoll = real
+    loop.close()
+    assert kept == [False]
+
+
+# What takes long.
+
+
+class Order:
+    """A loop, one descriptor of which is always ready for so many rounds, and what happens in it in its order."""
+
+    def __init__(self, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.happened: List[str] = []
+        self.now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        self.loop = Loop(_fail)
+        self._left = rounds
+        self._real, self.loop._epoll = self.loop._epoll, self  # type: ignore[assignment]
+        self.loop._watched[7] = lambda events: self._serve()
+
+    def poll(self, timeout: float, most: int) -> Events:
+        """One round."""
+        if self._left:
+            self._left -= 1
+            return [(7, 1)]
+        if not self.loop._deferred:
+            self.loop.stop()
+        return []
+
+    def _serve(self) -> None:
+        self.happened.append("other")
+        self.now += PATIENCE / 4
+
+    def steps(self, name: str, count: int) -> Iterator[None]:
+        """Work in so many steps."""
+        for step in range(count):
+            self.happened.append(f"{name}{step}")
+            yield
+
+    def run(self) -> List[str]:
+        """Runs to the end."""
+        self.loop.run()
+        self.loop._epoll = self._real
+        self.loop.close()
+        return self.happened
+
+
+def test_work_goes_on_where_nothing_else_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(0, monkeypatch)
+    order.loop.work(order.steps("a", 3))
+    assert order.run() == ["a0", "a1", "a2"]
+
+
+def test_several_works_take_their_steps_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(0, monkeypatch)
+    order.loop.work(order.steps("a", 2))
+    order.loop.work(order.steps("b", 2))
+    assert order.run() == ["a0", "b0", "a1", "b1"]
+
+
+def test_others_go_first_and_yet_work_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(10, monkeypatch)
+    order.loop.work(order.steps("a", 3))
+    happened = order.run()
+    assert happened[:4] == ["other"] * 4
+    assert "a0" in happened[4:6]
+    assert happened.index("a1") < len(happened) - 1, "work waits no longer than its patience, though others never end"
+    assert happened.count("other") == 10
+
+
+def test_work_that_is_cancelled_takes_no_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(0, monkeypatch)
+    work = order.loop.work(order.steps("a", 3))
+    order.loop.defer(work.cancel)
+    assert order.run() == ["a0"]
+
+
+def test_work_that_cancels_itself_has_had_its_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(0, monkeypatch)
+
+    def steps() -> Iterator[None]:
+        work.cancel()
+        yield
+        raise AssertionError("a step more")
+
+    work = order.loop.work(steps())
+    order.run()
+
+
+def test_what_a_step_raises_ends_the_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(0, monkeypatch)
+    told: List[BaseException] = []
+    order.loop._on_error = told.append
+
+    def steps() -> Iterator[None]:
+        yield
+        raise ValueError("a defect")
+
+    order.loop.work(steps())
+    order.loop.work(order.steps("b", 3))
+    assert order.run() == ["b0", "b1", "b2"]
+    assert [str(error) for error in told] == ["a defect"]

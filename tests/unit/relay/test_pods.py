@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from criproxy.http2.cache import ENTRY
 from criproxy.relay import pods
 from criproxy.relay.pods import Pods
 
@@ -22,11 +23,19 @@ def test_of_a_pod_that_has_not_been_started_through_us_the_lists_are_asked() -> 
     assert known.owner(b"moved") == ""
 
 
+def test_a_request_without_a_uid_is_of_no_pod() -> None:
+    known = Pods({b"": "alt.test"}.__getitem__)
+    assert known.owner(b"") == ""
+    known.note(b"", "alt.test")
+    assert known.owner(b"") == ""
+
+
 def test_the_pods_that_were_started_last_are_remembered_and_no_more() -> None:
     known = Pods()
-    for number in range(pods._MOST + 10):
-        known.note(b"%d" % number, "alt.test")
-        known.note(b"0", "alt.test")
-    assert known.owner(b"0") == "alt.test"
-    assert known.owner(b"10") == ""
-    assert sum(known.owner(b"%d" % number) != "" for number in range(pods._MOST + 10)) == pods._MOST
+    uids = [b"%036d" % number for number in range(10_000)]
+    for uid in uids:
+        known.note(uid, "alt.test")
+        known.note(uids[0], "alt.test")
+    assert known.owner(uids[0]) == "alt.test"
+    assert known.owner(uids[10]) == ""
+    assert sum(known.owner(uid) != "" for uid in uids) == pods._MOST // (36 + ENTRY)

@@ -1,0 +1,60 @@
+"""What every call may use: the configuration, the clock, the log and the router. All four outlive it.
+
+Nothing is found through it but these: whoever needs more is handed that when it is made.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, Optional, Protocol
+
+from criproxy.relay.loop import Timer
+from criproxy.relay.routing import Router
+from criproxy.report.log import Log
+
+
+class Settings(Protocol):
+    """The part of the configuration (criproxy.config.Config) that calls depend on."""
+
+    @property
+    def connection_timeout(self) -> float:
+        """How long a call waits for the primary runtime, seconds."""
+
+    @property
+    def fan_out_timeout(self) -> float:
+        """How long a call to all runtimes waits for the slowest, seconds."""
+
+    @property
+    def absence_grace(self) -> float:
+        """How long lists have what an absent runtime had, seconds."""
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message that is passed on, bytes."""
+
+
+class Clock(Protocol):
+    """What time it is, timers, and what takes long."""
+
+    def time(self) -> float:
+        """Seconds since some fixed moment."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Calls back after ``delay`` seconds."""
+
+    def work(self, steps: Iterator[None]) -> Timer:
+        """Takes steps, each of a millisecond at most, until there are no more; others go first between two of them."""
+
+    def begin(self, steps: Iterator[None]) -> Optional[Timer]:
+        """Takes the first step at once, and gives the work that is left; None if that step was all."""
+
+
+class Context:
+    """What every call may use. A reload of the configuration replaces ``config`` and ``router``."""
+
+    __slots__ = ("clock", "config", "log", "router")
+
+    def __init__(self, config: Settings, clock: Clock, log: Log, router: Router) -> None:
+        self.config = config
+        self.clock = clock
+        self.log = log
+        self.router = router

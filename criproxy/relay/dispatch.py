@@ -1,0 +1,212 @@
+"""What a request becomes: its method's row says which strategy takes it. Nobody else knows them all."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Union
+
+from criproxy.cri.identity import Names
+from criproxy.cri.methods import METHODS, Method, To
+from criproxy.http2.grpc import PREFIX_SIZE, Code, Compressed, Message, Reader, RpcError, held_by, is_one_message
+from criproxy.http2.headers import Block
+from criproxy.relay import facts
+from criproxy.relay.context import Context
+from criproxy.relay.events import Events
+from criproxy.relay.images import Broadcast, FirstHolder, MergedStream, any_failure, failed_removal
+from criproxy.relay.lists import StreamedList, UnaryList
+from criproxy.relay.loop import Timer
+from criproxy.relay.memory import Memories
+from criproxy.relay.request import Request
+from criproxy.relay.response import Downstream, Held, Response
+from criproxy.relay.routing import Route, plan_of
+from criproxy.relay.runtime import Runtime
+from criproxy.relay.single import Single
+from criproxy.relay.status import Status
+
+Strategy = Union[UnaryList, StreamedList, MergedStream, FirstHolder, Broadcast, Events, Status]
+_SCATTERED = {row.name for row in METHODS.values() if row.to in (To.EVENTS, To.CONNECTED, To.STATUS)}
+"""The methods of which even a call for one runtime is no `Single`."""
+Make = Callable[[Response, Method, List[Runtime], Downstream], Strategy]
+
+
+class Dispatcher:
+    """Makes calls of requests.
+
+    ``serving`` gives the runtimes by their names, for calls of a service; ``info`` what the proxy says of itself, JSON.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        memories: Memories,
+        serving: Callable[[str], Mapping[Names, Runtime]],
+        info: Callable[[], str],
+    ) -> None:
+        self.lasting: Set[Events] = set()
+        """Calls that do not end by themselves."""
+        self._context = context
+        self._memories = memories
+        self._serving = serving
+        self._info = info
+        self._strategies: Dict[To, Make] = {
+            To.EVENTS: self._events,
+            To.CONNECTED: self._broadcast,
+            To.STATUS: self._status,
+            To.ALL: self._list,
+            To.IMAGE: self._by_digest,
+        }
+        """For several runtimes; a call for one of them is a `Single`."""
+
+    def dispatch(self, downstream: Downstream, stream_id: int, block: Block, end: bool) -> None:
+        """Makes a call of a request's head; ``end``: nothing else comes of the request."""
+        plan = plan_of(block.head)
+        request = Request(self._context.clock, block, plan)
+        if plan.refusal is not None:
+            Response(self._context, downstream, stream_id, request, end).fail(plan.refusal)
+        elif plan.method is None:
+            self._pass_through(downstream, stream_id, request, end)
+        else:
+            incoming = _Incoming(self, downstream, stream_id, request)
+            downstream.calls[stream_id] = incoming
+            if end:
+                incoming.on_request(b"", 0, True)
+
+    def _pass_through(self, downstream: Downstream, stream_id: int, request: Request, end: bool) -> None:
+        primary = self._context.router.runtimes.primary
+        response = Response(self._context, downstream, stream_id, request, False)
+        response.targets = (primary,)
+        call = Single(self._context, response, self._serving(request.plan.service)[primary], self._memories.note_change)
+        downstream.calls[stream_id] = call
+        call.start(None)
+        if end:
+            call.on_request(b"", 0, True)
+
+    def begin(self, downstream: Downstream, stream_id: int, request: Request) -> None:
+        """Starts the call of a request that is whole. Raises RpcError if it cannot go anywhere."""
+        row = request.plan.method
+        assert row is not None  # a call of a method without a row is passed through
+        response = Response(self._context, downstream, stream_id, request)
+        router = self._context.router
+        route = self._logged_route(row, request) if response.shown else router.route(row, request.body)
+        response.targets = route.targets
+        serving = self._serving(request.plan.service)
+        if not route.targets:
+            response.answer_empty()
+        elif len(route.targets) == 1 and (row.name not in _SCATTERED or not self._is_scattered(row)):
+            single = Single(self._context, response, serving[route.targets[0]], self._memories.note_change)
+            downstream.calls[stream_id] = single
+            single.start(route.body)
+        else:
+            runtimes = [serving[names] for names in route.targets]
+            strategy = self._strategies[row.to](response, row, runtimes, downstream)
+            downstream.calls[stream_id] = strategy.scatter
+            strategy.scatter.start(route.body, row.to is not To.EVENTS)
+
+    def _is_scattered(self, row: Method) -> bool:
+        return row.to is not To.STATUS or self._context.router.rules.status
+
+    def _logged_route(self, row: Method, request: Request) -> Route:
+        """Logs the request, which may turn out to be for nobody."""
+        targets: Sequence[Names] = ()
+        try:
+            route = self._context.router.route(row, request.body)
+            targets = route.targets
+            return route
+        finally:
+            about = partial(facts.of_call, request.plan, targets, request.body)
+            self._context.log.enter(request.plan.path, row.rpc.request, request.body, about)
+
+    def _events(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
+        return Events(self._context, response, runtimes, downstream, self.lasting, self._memories.note_change)
+
+    def _broadcast(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
+        return Broadcast(self._context, response, runtimes, any_failure, False)
+
+    def _status(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
+        return Status(self._context, response, runtimes, self._info)
+
+    def _by_digest(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
+        if row.digest is To.FIRST_HOLDER:
+            return FirstHolder(self._context, response, runtimes)
+        return Broadcast(self._context, response, runtimes, failed_removal, True)
+
+    def _list(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
+        merge = self._context.router.merge(row)
+        if not row.rpc.server_streaming:
+            return UnaryList(self._context, response, runtimes, merge, self._memories)
+        if merge is not None:
+            return MergedStream(self._context, response, runtimes, merge)
+        return StreamedList(self._context, response, runtimes, self._memories)
+
+
+class _Incoming:
+    """A call whose request is still on its way in. As soon as that is whole, the call it is for takes its place."""
+
+    __slots__ = ("_dispatcher", "_downstream", "_message", "_reader", "_request", "_stream_id", "_work")
+
+    def __init__(self, dispatcher: Dispatcher, downstream: Downstream, stream_id: int, request: Request) -> None:
+        self._dispatcher = dispatcher
+        self._downstream = downstream
+        self._stream_id = stream_id
+        self._request = request
+        self._message: Optional[Message] = None
+        self._work: Optional[Timer] = None
+        self._reader: Optional[Reader] = None
+
+    def on_request(self, data: bytes, size: int, end: bool) -> None:
+        """Collects the one message that a request to a known method is."""
+        dispatcher = self._dispatcher
+        try:
+            # All of a small request is in one frame, as a rule: nothing to collect then.
+            limit = dispatcher._context.config.max_message_size
+            if end and self._reader is None and len(data) - PREFIX_SIZE <= limit and is_one_message(data):
+                self._request.body = data[PREFIX_SIZE:]
+            elif not self._collect(data, size, end, limit):
+                return
+            dispatcher.begin(self._downstream, self._stream_id, self._request)
+        except RpcError as error:
+            self._fail(error, end)
+
+    def _fail(self, error: RpcError, end: bool) -> None:
+        Response(self._dispatcher._context, self._downstream, self._stream_id, self._request, end).fail(error)
+
+    def _collect(self, data: bytes, size: int, end: bool, limit: int) -> bool:
+        """Takes another piece; says whether the request is there. Raises RpcError if it is none."""
+        path = self._request.plan.path
+        if self._reader is None:
+            self._reader = Reader(limit)
+            self._reader.encoding = self._request.block.get(b"grpc-encoding") or b"identity"
+        for message in self._reader.feed(data):
+            if self._message is not None:
+                raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {path} takes one message, not several")
+            self._message = message
+        if not end:
+            self._downstream.consumed(self._stream_id, size)
+            return False
+        if self._message is None or not self._reader.idle:
+            raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {path} takes one message; the request has none")
+        if isinstance(self._message, Compressed):
+            self._work = self._dispatcher._context.clock.work(self._decompress(self._message))
+            return False
+        self._request.body = self._message
+        return True
+
+    def held(self) -> Held:
+        """What has come of the request."""
+        collected = 0 if self._reader is None else self._reader.held
+        return Held(collected + held_by(self._message))
+
+    def _decompress(self, message: Compressed) -> Iterator[None]:
+        try:
+            self._request.body = yield from message.steps()
+            self._dispatcher.begin(self._downstream, self._stream_id, self._request)
+        except RpcError as error:
+            self._fail(error, True)
+
+    def on_sent(self, size: int) -> None:
+        """Nothing has been sent yet."""
+
+    def cancel(self) -> None:
+        """No runtime has been asked yet."""
+        if self._work is not None:
+            self._work.cancel()

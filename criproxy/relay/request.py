@@ -1,0 +1,58 @@
+"""What is asked: by kubelet, or by the proxy itself."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Optional
+
+from criproxy.cri.methods import METHODS
+from criproxy.cri.versions import ApiVersion, path_of
+from criproxy.http2.grpc import request_head, timeout_of, with_timeout
+from criproxy.http2.headers import Block
+from criproxy.relay.context import Clock
+from criproxy.relay.routing import Plan, plan_of
+
+
+class Request:
+    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock)."""
+
+    __slots__ = ("_clock", "block", "body", "plan", "started")
+
+    def __init__(self, clock: Clock, block: Block, plan: Plan) -> None:
+        self.block = block
+        self.plan = plan
+        self.body = b""
+        self.started = clock.time()
+        self._clock = clock
+
+    @property
+    def age(self) -> float:
+        """How long ago it has come, seconds."""
+        return self._clock.time() - self.started
+
+    def remaining(self) -> Optional[float]:
+        """How long the caller will wait for the response, seconds; None if it does not say (``grpc-timeout``)."""
+        timeout = timeout_of(self.block)
+        return None if timeout is None else timeout - self.age
+
+    def within(self, seconds: float) -> float:
+        """So many seconds, or as many as the caller still waits."""
+        remaining = self.remaining()
+        return seconds if remaining is None else max(0.0, min(seconds, remaining))
+
+    def tail(self, waited: bool) -> bytes:
+        """The end of the head's bytes; of a request that has ``waited``, with what is left of its deadline."""
+        tail = self.block.tail
+        remaining = self.remaining() if waited and tail else None
+        return tail if remaining is None else with_timeout(self.block, remaining)
+
+
+@cache
+def _own_block(method: str) -> Block:
+    return request_head(path_of(ApiVersion.V1, METHODS[method].rpc.service, method))
+
+
+def own_request(clock: Clock, method: str) -> Request:
+    """A request of the proxy's own for a method of the CRI, in v1 whatever the runtime speaks, without a deadline."""
+    block = _own_block(method)
+    return Request(clock, block, plan_of(block.head))

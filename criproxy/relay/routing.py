@@ -1,0 +1,454 @@
+"""Which runtime a call goes to, and which fields are renamed in the request and in the response.
+
+`plan_of` reads the head of a request once for all calls that begin with the same bytes. `Router` applies a method's
+row to a request's message; the functions that rename are compiled when a method is first called for a runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.identity import LONGEST_NAME, TARGET_RUNTIME, Names, Runtimes, UnknownRuntime, is_digest
+from criproxy.cri.incremental import Incremental
+from criproxy.cri.merge import MergeOf, merge_of
+from criproxy.cri.messages import Transform, cut, pairs
+from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
+from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
+from criproxy.cri.verify import Complain, Verified
+from criproxy.cri.versions import ApiVersion, conversion, path_of, split_path
+from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
+from criproxy.http2.headers import Head, encode, with_value
+from criproxy.relay.pods import Pods
+
+_NAMED_PODS = cut(
+    "criproxy.pods",
+    {
+        row.rpc.request: ("config.metadata.namespace", "config.metadata.name")
+        for row in METHODS.values()
+        if row.to is To.SELECTED
+    },
+)
+"""Of the requests that start a pod what says which; parsed only for the text of an error."""
+# An enumeration's members are slow to get in the middle of a call.
+_PRIMARY, _STATUS, _ALL, _SELECTED, _OWNER, _IMAGE = (
+    To.PRIMARY,
+    To.STATUS,
+    To.ALL,
+    To.SELECTED,
+    To.OWNER,
+    To.IMAGE,
+)
+LONGEST_ID = 4096
+"""bytes of an id or of a pod's uid: no runtime gives a longer one, and kubelet's uids have 36."""
+
+
+class Plan:
+    """What the head of a request says."""
+
+    __slots__ = ("_wires", "head", "method", "name", "path", "refusal", "service", "version")
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.path = (head.get(b":path") or b"").decode("latin-1")
+        self.name = self.path.rpartition("/")[2]
+        """The method's, without its service."""
+        self.method: Optional[Method] = None
+        """The method's row; None for a method that nobody knows."""
+        self.version: Optional[ApiVersion] = None
+        """The CRI's version that the caller speaks; None for a service that is not of the CRI."""
+        self.service = ""
+        self.refusal = _refusal(head)
+        self._wires: Dict[ApiVersion, bytes] = {}
+        found = split_path(self.path)
+        if found is not None:
+            self.version, self.service, name = found
+            row = METHODS.get(name)
+            if row is not None and row.rpc.service == self.service:
+                self.method = row
+
+    def wire(self, version: Optional[ApiVersion]) -> bytes:
+        """The head's bytes for a runtime that is called in this version."""
+        if version is None or self.version is None or version is self.version:
+            return self.head.wire
+        wire = self._wires.get(version)
+        if wire is None:
+            path = path_of(version, self.service, self.name).encode("latin-1")
+            wire = self._wires[version] = encode(with_value(self.head.fields, b":path", path))
+        return wire
+
+
+def _refusal(head: Head) -> Optional[RpcError]:
+    """Why this is no request of gRPC's, or None."""
+    if head.get(b":method") != b"POST" or not head.get(b":path"):
+        return RpcError(Code.UNIMPLEMENTED, "criproxy: a gRPC call is a POST with a path")
+    content_type = head.get(b"content-type") or b""
+    if not is_grpc(content_type):
+        return RpcError(Code.INVALID_ARGUMENT, f"criproxy: content-type {quoted(content_type)}")
+    return None
+
+
+def plan_of(head: Head) -> Plan:
+    """The plan for calls with this head; made once and kept with it."""
+    plan = head.memo
+    if not isinstance(plan, Plan):
+        plan = head.memo = Plan(head)
+    return plan
+
+
+class Route(NamedTuple):
+    """Where one call goes, with the message that each runtime there gets."""
+
+    targets: Sequence[Names]
+    """Nobody: the answer is the empty one."""
+    body: bytes
+
+
+class _Reading:
+    """A method's row, made ready to read requests by."""
+
+    __slots__ = (
+        "check_ids",
+        "filters",
+        "narrow",
+        "owner_field",
+        "requires",
+        "selectors",
+        "starts",
+        "unread",
+        "view",
+        "walkers",
+    )
+
+    def __init__(self, row: Method) -> None:
+        self.unread = row.to in (_PRIMARY, To.CONNECTED, To.EVENTS, _STATUS)
+        """Whether the request does not name a runtime."""
+        self.view: Any = VIEWS[row.rpc.request]
+        self.owner_field: Callable[[Any], Any] = attrgetter(row.owner_field) if row.owner_field else bool
+        self.selectors = [(attrgetter(path), selector) for path, selector in row.selectors]
+        self.requires: Optional[Callable[[Any], Any]] = attrgetter(row.requires) if row.requires else None
+        self.starts: Optional[Callable[[Any], Any]] = attrgetter(row.starts) if row.starts else None
+        self.filters = [(attrgetter(field.path), field.kind) for field in row.narrowed_by]
+        self.narrow = row.to is To.OWNER and [field.path for field in row.request_fields] == [row.owner_field]
+        """Whether the owner field is the only one that is renamed."""
+        self.walkers: Dict[Tuple[Names, bool], Walk] = {}
+        uids = [row.starts, *(path for path, selector in row.selectors if selector is RuntimeSelector.POD_UID)]
+        named = (*row.request_fields, *ids(*filter(None, uids)))
+        self.check_ids: Walk = walk(row.rpc.request, named, {FieldKind.ID: _checked})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which rules beyond those of the Go program apply."""
+
+    selectors: bool = True
+    """An image is of the runtime that a selector in the request names, and not by its own name alone."""
+    digests: bool = True
+    """A bare digest stands for the image on whichever runtime has it, and what several have is listed once."""
+    status: bool = True
+    """The status is that of all runtimes."""
+
+
+class Router:
+    """Applies the methods' rows for a set of runtimes.
+
+    ``stream_url`` gives the URL to put before a bare path. ``pods`` knows which runtime a pod was started on; the
+    router adds the pods that are about to start.
+    """
+
+    def __init__(self, runtimes: Runtimes, stream_url: Callable[[], str], pods: Pods, rules: Rules) -> None:
+        self.runtimes = runtimes
+        self.rules = rules
+        self._pods = pods
+        self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.alternatives)
+        self._stream_url = stream_url
+        self._readings = {row.name: _Reading(row) for row in METHODS.values()}
+        self._answers: Dict[Tuple[str, str, ApiVersion, ApiVersion], Optional[Transform]] = {}
+        self.kept: List[Incremental] = []
+        """Those of the answers' transforms that keep the last list."""
+
+    def route(self, row: Method, body: bytes) -> Route:
+        """Where a call goes. Raises RpcError if the request is not one that can go anywhere.
+
+        NOT_FOUND if an id in it has the prefix of a runtime that is not configured: what the primary runtime says of
+        it, or does, would be wrong. Of a list that is narrowed to such an id nothing is left.
+        """
+        reading = self._readings[row.name]
+        if reading.unread:
+            to_primary = row.to is _PRIMARY or (row.to is _STATUS and not self.rules.status)
+            return Route(self._all[:1] if to_primary else self._all, body)
+        try:
+            request = reading.view.FromString(body)
+        except DecodeError as error:
+            raise RpcError(
+                Code.INVALID_ARGUMENT, f"criproxy: the request is not a {row.rpc.request}: {error}"
+            ) from error
+        if len(body) > LONGEST_ID:
+            reading.check_ids(request)
+        try:
+            if reading.narrow:
+                names = self.runtimes.of_id(reading.owner_field(request))
+                # The primary's things have no other names.
+                return Route((names,), self._renamed(row, reading, names, request, body) if names.runtime else body)
+            if row.to is _ALL:
+                return self._route_list(row, reading, request, body)
+            return self._route_to_one(row, reading, request, body)
+        except UnknownRuntime as unknown:
+            raise self._not_found(unknown.runtime) from unknown
+
+    def _route_to_one(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
+        names, selected = self._target(row, reading, request)
+        if reading.requires is not None and not reading.requires(request):
+            raise RpcError(Code.INVALID_ARGUMENT, "criproxy: no image specified")
+        if reading.starts is not None:
+            # Whether that works is not waited for: nobody asks for a pod that could not be started.
+            self._pods.note(reading.starts(request), names.runtime)
+        if row.digest is not _PRIMARY and not names.runtime and self._is_anybodys(reading.owner_field(request)):
+            return Route(self._all, body)
+        return Route((names,), self._renamed(row, reading, names, request, body, selected))
+
+    def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
+        owners: Set[Names] = set()
+        for get, kind in reading.filters:
+            value = get(request)
+            if kind is FieldKind.ID and value:
+                try:
+                    owners.add(self.runtimes.of_id(value))
+                except UnknownRuntime:
+                    return Route((), body)
+            elif value and not self._is_anybodys(value):
+                owners.add(self.runtimes.of_image(value))
+        if not owners:
+            return Route(self._all, body)
+        if len(owners) > 1:
+            return Route((), body)
+        names = owners.pop()
+        return Route((names,), self._renamed(row, reading, names, request, body))
+
+    def _target(self, row: Method, reading: _Reading, request: Any) -> Tuple[Names, bool]:
+        """Whom a call is for, and whether a selector of the request says so."""
+        if row.to is _SELECTED:
+            return self._target_of_pod(row, reading, request)
+        value = reading.owner_field(request)
+        names = self.runtimes.of_id(value) if row.to is _OWNER else self.runtimes.of_image(value)
+        if not (self.rules.selectors and reading.selectors):
+            return names, False
+        if row.to is _IMAGE and names.runtime:
+            return names, False
+        selected = next(
+            filter(None, (self._selected(selector, get(request)) for get, selector in reading.selectors)), None
+        )
+        if row.to is _IMAGE and selected is not None:
+            return selected, True
+        return names, selected is names
+
+    def _not_found(self, runtime: bytes) -> RpcError:
+        """Kubelet takes it as what is gone already, to stop it and to remove it included."""
+        prefix = f'an id begins with "{_text(runtime[:LONGEST_NAME])}__"'
+        return RpcError(
+            Code.NOT_FOUND, f"criproxy: {prefix}, and there is no such runtime (configured: {self._configured})"
+        )
+
+    @property
+    def _configured(self) -> str:
+        return ", ".join(names.runtime for names in self.runtimes.alternatives) or "none"
+
+    def _is_anybodys(self, image: bytes) -> bool:
+        """Whether an image's name does not say whose it is."""
+        return self.rules.digests and is_digest(image)
+
+    def merge(self, row: Method) -> Optional[MergeOf]:
+        """How the answers of several runtimes are merged; None if the concatenation of them is it."""
+        if row.merge is Merge.ONE_OF_AN_IMAGE and not self.rules.digests:
+            return None
+        return merge_of(row)
+
+    def _target_of_pod(self, row: Method, reading: _Reading, request: Any) -> Tuple[Names, bool]:
+        chosen: Optional[Names] = None
+        for get, selector in reading.selectors:
+            value = get(request)
+            names = self._selected(selector, value)
+            if names is None:
+                if selector is RuntimeSelector.ANNOTATIONS and _target_runtime(value):
+                    target = f'unknown runtime: "{_text(_target_runtime(value)[:LONGEST_NAME])}"'
+                    raise _refused(f"{target}{_of_pod(row, request)} (configured: {self._configured})")
+            elif chosen is not None and names is not chosen:
+                raise _refused(
+                    f"the annotation {_text(TARGET_RUNTIME)}{_of_pod(row, request)} asks for the runtime"
+                    f' "{chosen.runtime}", and the runtime handler "{_text(value)}" for "{names.runtime}"'
+                )
+            else:
+                chosen = names
+        if chosen is None:
+            return self.runtimes.primary, False
+        return chosen, self.rules.selectors
+
+    def _selected(self, selector: RuntimeSelector, value: Any) -> Optional[Names]:
+        """The alternative runtime that a selector names, if it names one."""
+        if selector is RuntimeSelector.HANDLER:
+            return self.runtimes.of_handler(value)
+        target = self._pods.owner(value).encode() if selector is RuntimeSelector.POD_UID else _target_runtime(value)
+        try:
+            return self.runtimes.of_target(target)
+        except KeyError:
+            return None
+
+    def _renamed(
+        self, row: Method, reading: _Reading, names: Names, request: Any, body: bytes, selected: bool = False
+    ) -> bytes:
+        """The request as the runtime is to see it."""
+        change = reading.walkers.get((names, selected))
+        if change is None:
+            changes = self._inner(names, selected)
+            change = reading.walkers[names, selected] = walk(row.rpc.request, row.request_fields, changes)
+        try:
+            change(request)
+        except DecodeError as error:
+            raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {row.rpc.request}: {error}") from error
+        if not names.runtime:
+            return body
+        renamed: bytes = request.SerializeToString()
+        return renamed
+
+    def _inner(self, names: Names, selected: bool) -> Dict[FieldKind, Change]:
+        """How a request's fields are renamed for this runtime. A name of another runtime's is refused.
+
+        ``selected``: whether an image without a prefix is the runtime's, because the request says whose it is.
+        """
+
+        def wrong(what: str, value: bytes, owner: Names) -> RpcError:
+            text = f'{what} "{_text(value)}" is for a wrong runtime: it is of {_named(owner)}, and its pod of'
+            return _refused(f"{text} {_named(names)}")
+
+        def inner_id(value: bytes) -> bytes:
+            owner = self.runtimes.of_id(value)
+            if owner is not names and owner is not self.runtimes.primary:
+                raise wrong("id", value, owner)
+            return names.inner_id(value)
+
+        def inner_own_image(value: bytes) -> bytes:
+            owner = self.runtimes.of_image(value)
+            if owner is not names and not is_digest(value) and not (selected and owner is self.runtimes.primary):
+                raise wrong("image", value, owner)
+            return names.inner_image(value)
+
+        def inner_said_image(value: bytes) -> bytes:
+            # Kubelet creates containers by digest: what the pod says is then all that tells whose image it wants.
+            owner = self.runtimes.of_image(value)
+            if owner is not names and owner is not self.runtimes.primary:
+                raise wrong("image", value, owner)
+            return names.inner_image(value)
+
+        def inner_handler(value: bytes) -> bytes:
+            owner = self.runtimes.of_handler(value)
+            # Where the image's name says otherwise, the handler is one that this runtime does not have.
+            return names.inner_handler(value) if owner is None or owner is names else b""
+
+        return {
+            FieldKind.ID: inner_id,
+            FieldKind.IMAGE: names.inner_image,
+            FieldKind.OWN_IMAGE: inner_own_image,
+            FieldKind.USER_SPECIFIED_IMAGE: inner_said_image,
+            FieldKind.HANDLER: inner_handler,
+        }
+
+    def request_conversion(self, row: Method, asked: ApiVersion, spoken: ApiVersion) -> Optional[Transform]:
+        """What makes a request in the caller's version into one in the runtime's; None if nothing has to."""
+        return conversion(row.rpc.request, asked, spoken)
+
+    def answer(
+        self, row: Method, names: Names, asked: ApiVersion, spoken: ApiVersion, complain: Complain
+    ) -> Optional[Transform]:
+        """What makes a runtime's answer into kubelet's; None if it goes through as it is.
+
+        ``complain`` is told what is left out of an alternative runtime's part of an answer of all.
+        """
+        key = (row.name, names.runtime, asked, spoken)
+        if key not in self._answers:
+            self._answers[key] = self._make_answer(row, names, asked, spoken, complain)
+        return self._answers[key]
+
+    def _make_answer(
+        self, row: Method, names: Names, asked: ApiVersion, spoken: ApiVersion, complain: Complain
+    ) -> Optional[Transform]:
+        steps = [conversion(row.rpc.response, spoken, asked), self._renaming(row, names, asked)]
+        change = _in_turn([step for step in steps if step is not None])
+        if names.runtime and row.to is To.ALL:
+            made = Incremental(row.rpc.response, change, complain)
+            self.kept.append(made)
+            return made
+        if names.runtime and row.to is To.EVENTS:
+            return Verified(row.rpc.response, change, complain)
+        return change
+
+    def _renaming(self, row: Method, names: Names, asked: ApiVersion) -> Optional[Transform]:
+        changes: Dict[FieldKind, Change] = {FieldKind.URL: self._absolute}
+        if names.runtime:
+            changes[FieldKind.ID] = names.outer_id
+            changes[FieldKind.IMAGE] = names.outer_image
+        if names.has_outer_handlers:
+            changes[FieldKind.HANDLER] = names.outer_handler
+            changes[FieldKind.POD_HANDLER] = names.outer_handler
+        changes[FieldKind.API_VERSION] = lambda _: asked.spoken.encode()
+        if not any(field.kind in changes for field in row.response_fields):
+            return None
+        return _walker(row.rpc.response, walk(row.rpc.response, row.response_fields, changes))
+
+    def _absolute(self, url: bytes) -> bytes:
+        """A streaming URL that is a path alone lacks the runtime's address; ``//host/path`` has one."""
+        if url.startswith(b"/") and not url.startswith(b"//"):
+            return self._stream_url().encode() + url
+        return url
+
+
+def _in_turn(steps: Sequence[Transform]) -> Optional[Transform]:
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    return lambda body: steps[1](steps[0](body))
+
+
+def _walker(message: str, change: Walk) -> Transform:
+    view = VIEWS[message]
+
+    def apply(body: bytes) -> bytes:
+        parsed = view.FromString(body)
+        change(parsed)
+        serialized: bytes = parsed.SerializeToString()
+        return serialized
+
+    return apply
+
+
+def _target_runtime(annotations: Any) -> bytes:
+    """What the target-runtime annotation says; nothing if there is none."""
+    return pairs(annotations).get(TARGET_RUNTIME, b"")
+
+
+def _of_pod(row: Method, request: Any) -> str:
+    """The pod that a request starts, for the text of an error; empty if the request does not name it."""
+    parsed: Any = _NAMED_PODS[row.rpc.request].FromString(request.SerializeToString())
+    pod = parsed.config.metadata
+    if not pod.name:
+        return ""
+    return f" of pod {_text(pod.namespace[:LONGEST_NAME])}/{_text(pod.name[:LONGEST_NAME])}"
+
+
+def _named(names: Names) -> str:
+    return f'runtime "{names.runtime}"' if names.runtime else "the primary runtime"
+
+
+def _checked(value: bytes) -> bytes:
+    if len(value) > LONGEST_ID:
+        raise _refused(f"an id of {len(value)} bytes; no runtime gives one of more than {LONGEST_ID}")
+    return value
+
+
+def _refused(text: str) -> RpcError:
+    return RpcError(Code.INVALID_ARGUMENT, f"criproxy: {text}")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
