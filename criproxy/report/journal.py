@@ -1,7 +1,7 @@
 """The journal as a log: records with fields, by journald's native protocol.
 
-python-systemd is not used for it: what it sends waits for journald (sd_journal_sendv has no other way), and while
-journald is slow or stuck kubelet would wait for us. The protocol is small: fields in one datagram to one socket
+python-systemd is not used here: sd_journal_sendv waits for journald, so kubelet would wait for us while journald is
+slow or stuck. The protocol is small: fields in one datagram to one socket
 (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
 """
 
@@ -11,13 +11,13 @@ import os
 import socket
 from typing import Mapping
 
-from criproxy.report.record import Fields, Level, shortened
+from criproxy.report.record import JournalFields, Level, shortened
 
 SOCKET = "/run/systemd/journal/socket"
 _BUFFER = 8 * 1024 * 1024
-"""bytes, of which the kernel gives what it may: so much may wait for journald, and the largest record has to fit."""
+"""bytes that may wait for journald, as far as the kernel allows; the largest record must fit."""
 _LONGEST_FIELD = 4096
-"""characters of a field that a caller has a say in."""
+"""characters: the values of some fields come from callers."""
 
 
 class Journal:
@@ -32,8 +32,8 @@ class Journal:
         self._sock.setblocking(False)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
 
-    def write(self, level: Level, text: str, fields: Fields) -> bool:
-        """Sends a record, says whether journald's socket has taken it. Never waits, never raises OSError."""
+    def write(self, level: Level, text: str, fields: JournalFields) -> bool:
+        """Sends a record. Says whether journald's socket has taken it. Never waits, never raises OSError."""
         record = bytearray(_field("MESSAGE", shortened(text.rstrip("\n"))))
         record += b"PRIORITY=%d\nSYSLOG_IDENTIFIER=criproxy\n" % level.priority
         for name, value in fields:

@@ -1,21 +1,23 @@
 """The log: what is said of the proxy and of its calls, in records for standard error or the journal.
 
 Verbosity, by which a caller decides whether to log a call: 2 calls that fail, 3 also requests and answers of calls
-that change something, 4 also status, 5 also lists.
+that change something, 4 also status, 5 also lists, 6 also each change of a state of runtimes, calls and connections.
 
-The daemon has one thread, and kubelet waits for it: the log must never be what it waits for. So what cannot be written
-at once is lost, and the next record that can be says how many were; a log that nobody reads any more costs the log and
-nothing else.
+The daemon has one thread, and kubelet waits for it, so it never waits for the log. A record that cannot be written at
+once is lost; the next one that can be written says how many were.
 """
 
 from __future__ import annotations
 
 from typing import Callable, Optional
 
-from criproxy.report.record import ERROR, INFO, REFUSAL, WARNING, Fields, Level, Output
-from criproxy.report.stream import Stream
-from criproxy.report.yaml import dump, escape
+from criproxy.report.record import ERROR, INFO, REFUSAL, WARNING, JournalFields, Level, Output
+from criproxy.report.stream import StreamOutput
+from criproxy.report.yaml import dump
+from criproxy.text import escape
 
+STATES = 6
+"""The verbosity from which on each change of a state is logged."""
 _CODES = (
     "OK",
     "CANCELLED",
@@ -36,27 +38,26 @@ _CODES = (
     "UNAUTHENTICATED",
 )
 _OF_THE_NODE = {"UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-"""The statuses that say that something on this node does not work. The others are the caller's, and kubelet gets some
-of them all day long: it asks for what is gone, and tries what exists."""
+"""The statuses that say that something on this node does not work. The others are the caller's fault. Kubelet gets some
+of them all day long: it asks for things that are gone, and creates things that exist."""
 
-Facts = Callable[[], Fields]
+Facts = Callable[[], JournalFields]
 """Finds out a record's fields; called only for an output that has them."""
 
 
-def _no_facts() -> Fields:
+def _no_facts() -> JournalFields:
     return ()
 
 
 class Log:
     """Writes records to an output (standard error if none is given).
 
-    Texts are one line, whatever is in them: control characters come out escaped, so nobody can make a record that we
-    did not.
+    A text is always one line: control characters are escaped, so a peer cannot forge a record.
     """
 
     def __init__(self, verbosity: int, output: Optional[Output] = None) -> None:
         self.verbosity = verbosity
-        self.output: Output = Stream() if output is None else output
+        self.output: Output = StreamOutput() if output is None else output
         self._lost = 0
 
     def enabled(self, level: int) -> bool:

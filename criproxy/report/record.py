@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol, Sequence, Tuple
 LIMIT = 64 * 1024
 """bytes: the most that a record has."""
 _NOTE = 64
-"""bytes: as many as the note needs that says how many are left out."""
+"""bytes: room for the note that says how many bytes are left out."""
 
-Fields = Sequence[Tuple[str, str]]
-"""What a record can be found by in the journal, as ``CRI_POD``."""
+JournalFields = Sequence[Tuple[str, str]]
+"""Fields by which a record is found in the journal, such as ``CRI_POD``, with their values."""
 
 
 class Level(NamedTuple):
@@ -32,14 +32,14 @@ class Output(Protocol):
 
     name: str
     has_fields: bool
-    """Whether it takes fields; where it does not nobody need find them out."""
+    """Whether it takes fields. If not, they need not be found out."""
 
-    def write(self, level: Level, text: str, fields: Fields) -> bool:
-        """Writes a record of one or more lines, says whether it is written whole. Never waits, never raises OSError."""
+    def write(self, level: Level, text: str, fields: JournalFields) -> bool:
+        """Writes a record of one or more lines. Says whether it is written whole. Never waits or raises OSError."""
 
 
 def shortened(text: str) -> bytes:
-    """A record in bytes, and of one that is too long as much as fits, with a note of how much does not."""
+    """A record in bytes. One that is too long is cut, with a note of how many bytes are left out."""
     record = text.encode(errors="replace")
     if len(record) < LIMIT:
         return record

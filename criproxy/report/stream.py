@@ -8,13 +8,13 @@ import sys
 import time
 from typing import Optional, TextIO
 
-from criproxy.report.record import Fields, Level, shortened
+from criproxy.report.record import JournalFields, Level, shortened
 
 _AT_ONCE = 4096
-"""bytes: as many as poll(2) promises room for in a pipe (PIPE_BUF), so that writing them does not wait."""
+"""bytes: a pipe that poll(2) calls writable has room for as many (PIPE_BUF), so writing them does not wait."""
 
 
-class Stream:
+class StreamOutput:
     """An output that is a stream (``sys.stderr`` if none is given; nowhere if that is closed)."""
 
     name = "standard error"
@@ -32,8 +32,8 @@ class Stream:
         if self._fd is not None:
             self._poll.register(self._fd, select.POLLOUT)
 
-    def write(self, level: Level, text: str, fields: Fields) -> bool:
-        """Writes a record, says whether it is written whole. Never waits, never raises OSError."""
+    def write(self, level: Level, text: str, fields: JournalFields) -> bool:
+        """Writes a record. Says whether all of it is written. Never waits, never raises OSError."""
         del fields  # a line has none
         if self._stream is None:
             return True

@@ -1,46 +1,42 @@
-"""CRI messages as YAML text, for people, without what must not be read by them.
+"""CRI messages as YAML text for people, without secrets.
 
-Not shown, whoever logs: what the schema calls ``debug_redact`` (the credentials of a pull); the values of environment
-variables; the annotation in which kubectl keeps a pod's manifest, which holds the same values; and what runtimes put
-into ``info`` for a verbose request, which holds them too, as well as the runtime's own configuration.
+The structure is YAML's, a field a line; each value is JSON, which is YAML, too.
+
+Never shown: fields that the schema marks ``debug_redact`` (the credentials of a pull); the values of environment
+variables; the annotation in which kubectl keeps a pod's manifest, which holds the same values; and the
+``info`` of verbose answers, which has them, too, and the runtime's own configuration.
 """
 
 from __future__ import annotations
 
-import base64
-import math
-import re
+import json
 from itertools import chain
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.messages import api
-from criproxy.cri.schema import Field, load
+from criproxy.cri.schema import SchemaField, load
+from criproxy.text import escape
 
 LIMIT = 60 * 1024
-"""bytes of text: no more is made of a message, since no more would be written."""
+"""bytes of text: a record of the log holds little more (`record.LIMIT`)."""
 
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _REDACTED = "<redacted>"
 _REDACTED_FIELDS = {("KeyValue", "value")}
 _REDACTED_MAPS = {"info"}
 _REDACTED_KEYS = {"kubectl.kubernetes.io/last-applied-configuration"}
 
-_PLAIN = re.compile(r"[A-Za-z_/][\w./@+=,-]*(?:[ :][\w./@+=,-]+)*", re.ASCII)
-"""What needs no quotes and is a string to every reader, if it is none of the words below."""
-_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-_LONGEST_KEY = 1000
-"""characters: YAML lets a key of more than 1024 stand only after a question mark."""
-
 
 def dump(message: str, body: bytes) -> str:
     """The serialized CRI message of this name as YAML, several lines, each with a newline at its end.
 
-    What does not fit into `LIMIT` is left out, and so is what `body` has in fields unknown here; a comment at the end
-    says so. If ``body`` is no such message, there is nothing but such a comment.
+    Unknown fields and what does not fit into `LIMIT` are left out; a comment at the end says so. If ``body`` is not
+    such a message, the comment is all there is.
     """
     if message not in load().messages:
-        return f"# {len(body)} bytes of a message unknown here: {escape(message)}\n"
+        return f"# {len(body)} bytes of an unknown message: {escape(message)}\n"
     text, size = [], 0
     try:
         parsed = api()[message].FromString(body)
@@ -56,9 +52,9 @@ def dump(message: str, body: bytes) -> str:
         else:
             unknown = _unknown(parsed)
             if unknown:
-                text.append(f"# {unknown} bytes in fields unknown here")
+                text.append(f"# {unknown} bytes in unknown fields")
     except (DecodeError, UnicodeDecodeError):
-        return f"# {len(body)} bytes that are no {message}\n"
+        return f"# {len(body)} bytes that are not a {message}\n"
     return "\n".join(text) + "\n"
 
 
@@ -69,20 +65,6 @@ def _unknown(message: Any) -> int:
     known.DiscardUnknownFields()
     size: int = message.ByteSize() - known.ByteSize()
     return size
-
-
-def escape(text: str) -> str:
-    """The text with everything but printable characters as ``\\n``, ``\\x1b``, ``\\u202e``."""
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if character == "\n":
-        return "\\n"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _message(name: str, message: Any) -> Iterator[str]:
@@ -98,15 +80,14 @@ def _message(name: str, message: Any) -> Iterator[str]:
     yield from lines
 
 
-def _field(message: str, field: Field, value: Any) -> Iterator[str]:
+def _field(message: str, field: SchemaField, value: Any) -> Iterator[str]:
     if field.redacted or (message, field.name) in _REDACTED_FIELDS:
         yield f"{field.name}: {_REDACTED}"
     elif field.map_value is not None:
         yield f"{field.name}:"
         for key in sorted(value):
             hidden = field.name in _REDACTED_MAPS or key in _REDACTED_KEYS
-            for line in _entry(_scalar(key), _REDACTED if hidden else _scalar(value[key])):
-                yield "  " + line
+            yield f"  {_scalar(key)}: {_REDACTED if hidden else _scalar(value[key])}"
     elif field.repeated:
         yield f"{field.name}:"
         for item in value:
@@ -122,11 +103,7 @@ def _field(message: str, field: Field, value: Any) -> Iterator[str]:
         yield f"{field.name}: {next(_value(field, value))}"
 
 
-def _entry(key: str, value: str) -> Tuple[str, ...]:
-    return (f"{key}: {value}",) if len(key) <= _LONGEST_KEY else (f"? {key}", f": {value}")
-
-
-def _value(field: Field, value: Any) -> Iterator[str]:
+def _value(field: SchemaField, value: Any) -> Iterator[str]:
     schema = load()
     if field.type in schema.messages:
         yield from _message(field.type, value)
@@ -137,35 +114,9 @@ def _value(field: Field, value: Any) -> Iterator[str]:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return _number(value)
+    """A number, a truth value or a text as JSON, of which YAML takes all but what is not printable: that is escaped."""
     if isinstance(value, bytes):
-        return _binary(value[: LIMIT + 1])
-    return _string(value[: LIMIT + 1])
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return ".nan"
-    if math.isinf(value):
-        return ".inf" if value > 0 else "-.inf"
-    mantissa, e, exponent = repr(value).partition("e")
-    # YAML 1.1 takes a number with an exponent for one only if it has a point in it.
-    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent
-
-
-def _binary(value: bytes) -> str:
-    try:
-        return _string(value.decode())
-    except UnicodeDecodeError:
-        return f'!!binary "{base64.b64encode(value).decode()}"'
-
-
-def _string(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
-        return text
-    return '"' + escape(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+        value = value[: LIMIT + 1].decode(errors="backslashreplace")
+    elif isinstance(value, str):
+        value = value[: LIMIT + 1]
+    return escape(_json(value))

@@ -14,7 +14,7 @@ from criproxy.report import journal
 from criproxy.report.journal import Journal
 from criproxy.report.log import Log
 from criproxy.report.record import INFO, LIMIT
-from criproxy.report.stream import Stream
+from criproxy.report.stream import StreamOutput
 
 PATH = "/runtime.v1.RuntimeService/StopContainer"
 
@@ -59,7 +59,7 @@ def test_a_failed_call_is_an_error_if_it_is_not_the_callers_own(
 def test_a_message_is_one_record_of_several_lines(log: Log, journald: Journald) -> None:
     body = api()["StopContainerRequest"](container_id="c1", timeout=30).SerializeToString()
     log.enter(PATH, "StopContainerRequest", body)
-    assert journald.record()["MESSAGE"] == [f"ENTER: {PATH}():\ncontainer_id: c1\ntimeout: 30"]
+    assert journald.record()["MESSAGE"] == [f'ENTER: {PATH}():\ncontainer_id: "c1"\ntimeout: 30']
 
 
 def test_a_field_cannot_forge_another_or_a_record(log: Log, journald: Journald) -> None:
@@ -111,7 +111,7 @@ def test_a_journald_that_is_gone_is_no_error_and_one_that_comes_hears_of_it(log:
 def test_facts_are_not_asked_for_where_nobody_takes_them() -> None:
     read, write = os.pipe()
     with os.fdopen(write, "w") as stream, os.fdopen(read):
-        Log(5, Stream(stream)).info("text", lambda: pytest.fail("asked"))
+        Log(5, StreamOutput(stream)).info("text", lambda: pytest.fail("asked"))
 
 
 def test_standard_error_is_the_journal_if_systemd_says_so_of_this_very_file(
@@ -127,5 +127,5 @@ def test_standard_error_is_the_journal_if_systemd_says_so_of_this_very_file(
         raise OSError
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal.os, "fstat", closed)
+        patch.setattr(os, "fstat", closed)
         assert not journal.is_stderr({"JOURNAL_STREAM": "1:2"})

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import Callable, Iterator, List, TextIO, Tuple
+from typing import Any, Callable, Iterator, List, TextIO, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from criproxy.cri.messages import api
 from criproxy.report import log as log_module
-from criproxy.report import stream as module
 from criproxy.report.log import Log
 from criproxy.report.record import LIMIT
-from criproxy.report.stream import Stream
+from criproxy.report.stream import StreamOutput
 
 PATH = "/runtime.v1.RuntimeService/StopContainer"
 HEADER = re.compile(r"([IWE])\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ criproxy\] ")
@@ -29,7 +28,7 @@ LOST = "2 records are lost: standard error did not take them"
 
 def logged(say: Callable[[Log], None], verbosity: int = 5) -> str:
     stream = io.StringIO()
-    say(Log(verbosity, Stream(stream)))
+    say(Log(verbosity, StreamOutput(stream)))
     return stream.getvalue()
 
 
@@ -61,8 +60,8 @@ def test_a_line_has_glogs_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XXX-5:30")
     time.tzset()
     try:
-        monkeypatch.setattr(module.time, "time", lambda: 1511481081.123456)
-        monkeypatch.setattr(module.os, "getpid", lambda: 123)
+        monkeypatch.setattr(time, "time", lambda: 1511481081.123456)
+        monkeypatch.setattr(os, "getpid", lambda: 123)
         assert logged(lambda log: log.info("Starting")) == "I1124 05:21:21.123456     123 criproxy] Starting\n"
     finally:
         monkeypatch.delenv("TZ")
@@ -83,7 +82,7 @@ def test_informations_warnings_and_errors_are_logged_at_any_verbosity(letter: st
     ("verbosity", "levels"), [(0, []), (2, [2]), (3, [2, 3]), (5, [2, 3, 4, 5]), (9, [2, 3, 4, 5])]
 )
 def test_a_verbosity_enables_the_levels_up_to_it(verbosity: int, levels: List[int]) -> None:
-    log = Log(verbosity, Stream(io.StringIO()))
+    log = Log(verbosity, StreamOutput(io.StringIO()))
     assert [level for level in (2, 3, 4, 5) if log.enabled(level)] == levels
 
 
@@ -91,7 +90,7 @@ def test_a_verbosity_enables_the_levels_up_to_it(verbosity: int, levels: List[in
 def test_a_call_is_logged_with_its_message_below(say: Callable[..., None], word: str) -> None:
     body = api()["StopContainerRequest"](container_id="alt.test__c1", timeout=30).SerializeToString()
     record = logged(lambda log: say(log, PATH, "StopContainerRequest", body))
-    assert HEADER.sub("", record) == f"{word}: {PATH}():\ncontainer_id: alt.test__c1\ntimeout: 30\n"
+    assert HEADER.sub("", record) == f'{word}: {PATH}():\ncontainer_id: "alt.test__c1"\ntimeout: 30\n'
 
 
 def test_what_must_not_be_in_a_journal_is_not() -> None:
@@ -168,7 +167,7 @@ def test_a_character_is_not_cut_in_two() -> None:
 
 
 def test_a_long_message_is_one_record_that_says_it_is_cut() -> None:
-    response = api()["ListContainersResponse"]()
+    response: Any = api()["ListContainersResponse"]()
     for number in range(5000):
         response.containers.add(id=f"{number:064x}")
     record = logged(lambda log: log.leave("/x", "ListContainersResponse", response.SerializeToString()))
@@ -180,7 +179,7 @@ def test_a_record_is_one_write() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs, ours.makefile("w") as stream:
         theirs.settimeout(10)
-        log = Log(3, Stream(stream))
+        log = Log(3, StreamOutput(stream))
         body = api()["StopContainerRequest"](container_id="c1", timeout=30).SerializeToString()
         log.enter("/x", "StopContainerRequest", body)
         log.info("second")
@@ -192,7 +191,7 @@ def test_a_record_is_one_write() -> None:
 
 def test_a_long_record_arrives_whole(pipe: Pipe) -> None:
     read, stream = pipe
-    Log(0, Stream(stream)).info("x" * 50_000)
+    Log(0, StreamOutput(stream)).info("x" * 50_000)
     assert HEADER.sub("", drained(read)) == "x" * 50_000 + "\n"
 
 
@@ -213,7 +212,7 @@ def test_a_reader_that_is_gone_is_no_error_and_one_that_comes_hears_of_it(pipe: 
     gone, write = os.pipe()
     os.close(gone)
     with os.fdopen(write, "w") as broken:
-        log = Log(0, Stream(broken))
+        log = Log(0, StreamOutput(broken))
         log.info("nobody reads this")
         log.info("nor this")
         os.dup2(stream.fileno(), write)
@@ -224,17 +223,17 @@ def test_a_reader_that_is_gone_is_no_error_and_one_that_comes_hears_of_it(pipe: 
 @pytest.mark.parametrize("make", [io.StringIO, lambda: os.fdopen(os.dup(1), "w")])
 def test_a_closed_stream_is_no_error(make: Callable[[], TextIO]) -> None:
     stream = make()
-    log = Log(0, Stream(stream))
+    log = Log(0, StreamOutput(stream))
     stream.close()
     log.info("nowhere")
-    late = Log(0, Stream(stream))
+    late = Log(0, StreamOutput(stream))
     late.info("nowhere either")
     assert stream.closed
 
 
 def test_a_full_pipe_makes_nobody_wait_and_the_next_record_says_what_is_lost(pipe: Pipe) -> None:
     read, stream = pipe
-    log = Log(0, Stream(stream))
+    log = Log(0, StreamOutput(stream))
     fill(pipe)
     log.info("lost")
     log.info("lost, too")
@@ -246,7 +245,7 @@ def test_a_full_pipe_makes_nobody_wait_and_the_next_record_says_what_is_lost(pip
 
 def test_a_record_that_is_torn_does_not_run_into_the_next(pipe: Pipe) -> None:
     read, stream = pipe
-    log = Log(0, Stream(stream))
+    log = Log(0, StreamOutput(stream))
     fill(pipe)
     os.read(read, PAGE)
     log.info("x" * 2 * PAGE)
@@ -260,7 +259,7 @@ def test_a_record_that_is_torn_does_not_run_into_the_next(pipe: Pipe) -> None:
 
 def test_a_write_that_is_refused_halfway_tears_a_record(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     read, stream = pipe
-    log = Log(0, Stream(stream))
+    log = Log(0, StreamOutput(stream))
     write = os.write
     takes = [10, 0]
 
@@ -271,7 +270,7 @@ def test_a_write_that_is_refused_halfway_tears_a_record(pipe: Pipe, monkeypatch:
         return write(fd, data[:size])
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "write", reluctant)
+        patch.setattr(os, "write", reluctant)
         log.info("torn")
     assert len(drained(read)) == 10
     log.info("heard")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import yaml
@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from criproxy.cri.messages import api
-from criproxy.cri.schema import Field, load
-from criproxy.report.yaml import LIMIT, dump, escape
+from criproxy.cri.schema import SchemaField, load
+from criproxy.report.yaml import LIMIT, dump
+from criproxy.text import escape
 
 SCHEMA = load()
 HIDDEN = "<redacted>"
@@ -32,7 +33,7 @@ SCALARS = {
     **INTEGERS,
     "bool": st.booleans(),
     "bytes": st.binary(max_size=20) | st.text(max_size=20).map(lambda text: text.encode()),
-    "double": st.floats(allow_nan=False),
+    "double": st.integers(-(2**30), 2**30).map(lambda number: number / 4),
     "string": st.text(max_size=20)
     | st.sampled_from(["yes", "NO", "null", "~", "1e3", "0x1f", "1_000", "12:30:45", "2001-01-01", "=", "<<", "- a"])
     | st.sampled_from(
@@ -47,7 +48,7 @@ def dumped(name: str, message: Any) -> Any:
     return yaml.safe_load(dump(name, message.SerializeToString()))
 
 
-def shown(name: str, field: Field, key: str, value: Any) -> Any:
+def shown(name: str, field: SchemaField, key: str, value: Any) -> Any:
     """What the log may show of a value in a field of a message, and in a map under a key."""
     if field.redacted or (name, field.name) == ("KeyValue", "value") or field.name == "info" or key == LAST_APPLIED:
         return HIDDEN
@@ -56,16 +57,13 @@ def shown(name: str, field: Field, key: str, value: Any) -> Any:
     if field.type in SCHEMA.enums:
         return {number: name for name, number in SCHEMA.enums[field.type].items()}.get(value, value)
     if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
+        return value.decode(errors="backslashreplace")
     return value
 
 
 def plain(name: str, message: Any) -> Any:
     """A message as dictionaries and lists, by another way than the one under test."""
-    found = {}
+    found: Dict[str, Any] = {}
     for field in SCHEMA.messages[name].values():
         value = getattr(message, field.name)
         if field.map_value is not None:
@@ -138,13 +136,13 @@ def test_any_bytes_read_back_or_are_said_to_be_no_message(body: bytes) -> None:
     text = dump("ContainerStatusResponse", body)
     assert text.endswith("\n")
     if text.startswith("# "):
-        assert text == f"# {len(body)} bytes that are no ContainerStatusResponse\n"
+        assert text == f"# {len(body)} bytes that are not a ContainerStatusResponse\n"
     else:
         yaml.safe_load(text)
 
 
 def test_a_message_is_written_in_block_style() -> None:
-    request = api()["CreateContainerRequest"](pod_sandbox_id="pod")
+    request: Any = api()["CreateContainerRequest"](pod_sandbox_id="pod")
     request.config.metadata.name = "web"
     request.config.command.extend(["sleep", "1"])
     request.config.mounts.add(host_path="/a", readonly=True, propagation=2)
@@ -153,21 +151,21 @@ def test_a_message_is_written_in_block_style() -> None:
     request.config.linux.resources.cpu_shares = 2**60
     request.config.linux.security_context.SetInParent()
     assert dump("CreateContainerRequest", request.SerializeToString()) == (
-        "pod_sandbox_id: pod\n"
+        'pod_sandbox_id: "pod"\n'
         "config:\n"
         "  metadata:\n"
-        "    name: web\n"
+        '    name: "web"\n'
         "  command:\n"
-        "    - sleep\n"
+        '    - "sleep"\n'
         '    - "1"\n'
         "  mounts:\n"
-        "    - host_path: /a\n"
+        '    - host_path: "/a"\n'
         "      readonly: true\n"
         "      propagation: PROPAGATION_BIDIRECTIONAL\n"
         "    - {}\n"
         "  labels:\n"
-        "    a: yes it is\n"
-        '    b: "2"\n'
+        '    "a": "yes it is"\n'
+        '    "b": "2"\n'
         "  linux:\n"
         "    resources:\n"
         "      cpu_shares: 1152921504606846976\n"
@@ -179,31 +177,16 @@ def test_an_empty_message_is_an_empty_mapping() -> None:
     assert dump("VersionRequest", b"") == "{}\n"
 
 
-def test_a_key_that_is_too_long_for_a_simple_one_reads_back() -> None:
-    key = "k" * 3000
-    message = api()["PodSandboxConfig"](labels={key: "v", "a": "b"})
-    assert dumped("PodSandboxConfig", message) == {"labels": {key: "v", "a": "b"}}
-
-
-def test_bytes_are_text_if_they_can_be() -> None:
+def test_bytes_are_text_with_what_is_none_escaped() -> None:
     message = api()["ExecSyncResponse"](stdout="caf\u00e9\n".encode(), stderr=b"\xff\x00")
     assert dump("ExecSyncResponse", message.SerializeToString()) == (
-        'stdout: "caf\u00e9\\n"\nstderr: !!binary "/wA="\n'
+        'stdout: "caf\u00e9\\n"\nstderr: "\\\\xff\\u0000"\n'
     )
 
 
-@pytest.mark.parametrize("value", [math.inf, -math.inf, 1e300, 1e16, 1.5e-7, 0.1, -0.5])
-def test_numbers_read_back_as_numbers(value: float) -> None:
-    fields = [(name, field) for name, fields in SCHEMA.messages.items() for field in fields.values()]
-    for name, field in fields:
-        if field.type == "double":
-            message = api()[name](**{field.name: value})
-            assert dumped(name, message) == {field.name: value}
-
-
-def test_what_is_no_number_reads_back_as_that() -> None:
-    message = api()["PsiData"](Avg10=math.nan)
-    assert math.isnan(dumped("PsiData", message)["Avg10"])
+@pytest.mark.parametrize(("value", "text"), [(0.25, "0.25"), (1e16, "1e+16"), (-math.inf, "-Infinity")])
+def test_a_number_with_a_fraction_is_shown_as_json_has_it(value: float, text: str) -> None:
+    assert dump("PsiData", api()["PsiData"](Avg10=value).SerializeToString()) == f"Avg10: {text}\n"
 
 
 def test_a_number_of_an_enumeration_that_has_no_name_is_shown() -> None:
@@ -219,7 +202,7 @@ def test_the_credentials_of_a_pull_are_among_what_the_schema_redacts() -> None:
     assert credentials <= set(REDACTED)
 
 
-def holders(wanted: str) -> Iterator[Tuple[str, Field]]:
+def holders(wanted: str) -> Iterator[Tuple[str, SchemaField]]:
     """The messages that have a field of this message's type, with that field."""
     for name, fields in SCHEMA.messages.items():
         for field in fields.values():
@@ -227,7 +210,7 @@ def holders(wanted: str) -> Iterator[Tuple[str, Field]]:
                 yield name, field
 
 
-def secrets(name: str, field: Field) -> List[Tuple[str, Any]]:
+def secrets(name: str, field: SchemaField) -> List[Tuple[str, Any]]:
     """Messages with a secret in a field: the field's own message, and each that holds one."""
     value: Any = b"s3cret" if field.type == "bytes" else "s3cret"
     message = api()[name](**{field.name: [value, value] if field.repeated else value})
@@ -250,7 +233,7 @@ def test_a_redacted_field_is_only_said_to_be_set(name: str, field: str) -> None:
 
 
 def test_a_pull_shows_who_pulls_but_not_with_what() -> None:
-    request = api()["PullImageRequest"]()
+    request: Any = api()["PullImageRequest"]()
     request.image.image = "busybox"
     request.auth.username = "user"
     request.auth.password = "s3cret"
@@ -261,7 +244,7 @@ def test_a_pull_shows_who_pulls_but_not_with_what() -> None:
 
 
 def test_of_environment_variables_only_the_names_are_shown() -> None:
-    request = api()["CreateContainerRequest"]()
+    request: Any = api()["CreateContainerRequest"]()
     request.config.envs.add(key="TOKEN", value=b"s3cret")
     request.config.envs.add(key="BINARY", value=b"\xff")
     request.config.envs.add(key="EMPTY")
@@ -272,7 +255,7 @@ def test_of_environment_variables_only_the_names_are_shown() -> None:
 
 def test_the_manifest_that_kubectl_keeps_in_an_annotation_is_not_shown() -> None:
     annotations = {LAST_APPLIED: '{"env": "s3cret"}', "kubernetes.io/target-runtime": "alt.test"}
-    request = api()["RunPodSandboxRequest"](config=api()["PodSandboxConfig"](annotations=annotations))
+    request: Any = api()["RunPodSandboxRequest"](config=api()["PodSandboxConfig"](annotations=annotations))
     assert dumped("RunPodSandboxRequest", request) == {
         "config": {"annotations": {LAST_APPLIED: HIDDEN, "kubernetes.io/target-runtime": "alt.test"}}
     }
@@ -290,24 +273,22 @@ def test_what_a_runtime_says_of_itself_when_asked_to_be_verbose_is_not_shown(nam
 def test_fields_unknown_here_are_counted() -> None:
     unknown = b"\x9a\xf0\x01\x03abc"
     known = api()["PodSandboxStatusRequest"](pod_sandbox_id="pod").SerializeToString()
-    assert dump("PodSandboxStatusRequest", known + unknown) == (
-        "pod_sandbox_id: pod\n# 7 bytes in fields unknown here\n"
-    )
-    assert dump("VersionResponse", unknown) == "{}\n# 7 bytes in fields unknown here\n"
+    assert dump("PodSandboxStatusRequest", known + unknown) == ('pod_sandbox_id: "pod"\n# 7 bytes in unknown fields\n')
+    assert dump("VersionResponse", unknown) == "{}\n# 7 bytes in unknown fields\n"
 
 
 def test_a_message_of_a_name_unknown_here_is_said_to_be_one() -> None:
-    assert dump("Frob\nRequest", b"abc") == "# 3 bytes of a message unknown here: Frob\\nRequest\n"
+    assert dump("Frob\nRequest", b"abc") == "# 3 bytes of an unknown message: Frob\\nRequest\n"
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\x0a\x05ab", b"\x0a\x01\xff"])
 def test_what_is_no_such_message_is_said_to_be_none(body: bytes) -> None:
-    assert dump("PodSandboxStatusRequest", body) == f"# {len(body)} bytes that are no PodSandboxStatusRequest\n"
+    assert dump("PodSandboxStatusRequest", body) == f"# {len(body)} bytes that are not a PodSandboxStatusRequest\n"
 
 
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
 def test_a_message_that_is_too_long_is_cut_with_a_note(size: int) -> None:
-    response = api()["ListContainersResponse"]()
+    response: Any = api()["ListContainersResponse"]()
     for _ in range(max(2, 200_000 // size)):
         response.containers.add(id="\u00e9" * size)
     body = response.SerializeToString()
@@ -319,8 +300,8 @@ def test_a_message_that_is_too_long_is_cut_with_a_note(size: int) -> None:
 
 
 def test_a_single_long_value_is_cut_too() -> None:
-    response = api()["ExecSyncResponse"](stdout=b"\x00" * 300_000, stderr=b"\xff" * 300_000)
+    response: Any = api()["ExecSyncResponse"](stdout=b"\x00" * 300_000, stderr=b"\xff" * 300_000)
     text = dump("ExecSyncResponse", response.SerializeToString())
-    assert text.startswith('stdout: "\\x00\\x00')
+    assert text.startswith('stdout: "\\u0000\\u0000')
     assert len(text) < LIMIT + 100
     assert f"\n# cut here: the whole message has {response.ByteSize()} bytes\n" in text

@@ -1,0 +1,137 @@
+"""All options, validated into one frozen object."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+
+from criproxy.config.errors import ConfigError
+from criproxy.config.names import PARTS
+from criproxy.config.options import GO, OPTIONS, default_of
+from criproxy.config.runtimes import RuntimeAddress, handlers_by_id, refuse_unknown_runtimes
+from criproxy.config.sources import Sources, find, unknown_variables
+from criproxy.cri.identity import RuntimeHandler
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the operator tells the daemon, checked."""
+
+    runtimes: Tuple[RuntimeAddress, ...]
+    """The primary first, then the others in the order in which they were given."""
+    listen: str
+    """The unix socket kubelet connects to."""
+    socket_group: str
+    """The group, by its name or number, that it belongs to; empty: this process's own."""
+    image_service: str
+    """The unix socket of the primary's ImageService; empty if that is at the primary's own."""
+    handlers: Tuple[RuntimeHandler, ...]
+    """All runtime handlers by which pods ask for an alternative runtime, those of `handler` first."""
+    image_prefix: str
+    """``required`` if an image is an alternative runtime's by its name alone, ``optional`` if by other marks, too."""
+    digests: str
+    """Whose image a bare digest may name: ``all`` runtimes' or ``primary``, as in the Go program."""
+    status: str
+    """Whose status kubelet gets: that of ``all`` runtimes or ``primary``, as in the Go program."""
+    stream_url: str
+    """Where the primary's streaming server is, ``scheme://host[:port]``; empty if not given."""
+    stream_port: int
+    """Its port on this node, if there is no `stream_url`."""
+    connection_timeout: float
+    """Seconds a call waits for a runtime that is not connected."""
+    fan_out_timeout: float
+    """Seconds a call to all runtimes waits for the slowest."""
+    absence_grace: float
+    """Seconds for which lists keep what an alternative runtime had before it went away; 0: not at all."""
+    max_message_size: int
+    """Bytes."""
+    memory_limit: int
+    """Bytes that may be held of messages in all; 0: a share of what there is."""
+    verbosity: int
+    log_to_stderr: bool
+    """Whether the log goes to standard error even where that is the journal."""
+    warnings: Tuple[str, ...]
+    """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
+    """Reads the words after the program's name. Raises ConfigError; --help and --version print and raise SystemExit."""
+    given = find(argv, environ)
+    given.check_parts()
+    texts = given.texts()
+    values = _values(given, texts)
+    runtimes: Tuple[RuntimeAddress, ...] = values.pop("connect")
+    handlers: Tuple[RuntimeHandler, ...] = values.pop("handler")
+    image_service = values["image_service"]
+    if image_service and os.path.realpath(image_service) == os.path.realpath(runtimes[0].path):
+        image_service = values["image_service"] = ""
+    refuse_a_loop(values["listen"], runtimes, image_service)
+    try:
+        refuse_unknown_runtimes(handlers, runtimes)
+    except ValueError as error:
+        raise ConfigError(f"{given.place('handler')}: {error}") from error
+    if values.pop("compatibility") != GO:
+        handlers += handlers_by_id(runtimes, handlers)
+    warnings = (
+        *given.warnings,
+        *_default_primary(given, "connect" in texts, runtimes[0].path),
+        *unknown_variables(environ),
+        *_doubts(runtimes, image_service),
+    )
+    return Config(runtimes=runtimes, handlers=handlers, warnings=warnings, **values)
+
+
+def refuse_a_loop(listen: str, runtimes: Sequence[RuntimeAddress], image_service: str) -> None:
+    """Raises ConfigError if the socket of a runtime or of the image service is the one that kubelet connects to."""
+    if image_service and os.path.realpath(image_service) == os.path.realpath(listen):
+        raise ConfigError(f"image-service: {image_service!r} is the socket to listen on")
+    for runtime in runtimes:
+        if os.path.realpath(runtime.path) == os.path.realpath(listen):
+            whose = f"runtime {runtime.id!r}" if runtime.id else "the primary runtime"
+            raise ConfigError(f"listen: {listen!r} is the socket of {whose}; criproxy needs one of its own")
+
+
+def _values(given: Sources, texts: Mapping[str, str]) -> Dict[str, Any]:
+    """The options' values, by the names of `Config`'s fields."""
+    compatibility = texts.get("compatibility", "")
+    values: Dict[str, Any] = {}
+    for option in OPTIONS:
+        text = texts.get(option.name, default_of(option, compatibility))
+        try:
+            values[option.name.replace("-", "_")] = option.read(text)
+        except ValueError as error:
+            raise ConfigError(f"{given.place(option.name)}: {error}") from error
+    return values
+
+
+def _default_primary(given: Sources, connected: bool, path: str) -> Iterator[str]:
+    """A warning if the environment file does not say which runtime is the primary one.
+
+    ``connected``: whether something else says it. A file that does not exist is worth a warning anyway.
+    """
+    if not given.environment_file or (given.has_environment_file and connected):
+        return
+    what = f"does not set {PARTS[0]}" if given.has_environment_file else "does not exist"
+    yield f"{given.environment_file} {what}: the primary runtime is {path}"
+
+
+def _doubts(runtimes: Sequence[RuntimeAddress], image_service: str) -> Iterator[str]:
+    seen: Dict[str, RuntimeAddress] = {}
+    for runtime in runtimes:
+        other = seen.setdefault(os.path.realpath(runtime.path), runtime)
+        if other is not runtime:
+            yield f"two runtimes have the socket {runtime.path!r}: kubelet will see its pods and images twice"
+    for runtime in runtimes[1:]:
+        if image_service and os.path.realpath(image_service) == os.path.realpath(runtime.path):
+            yield f"the image service has the socket of runtime {runtime.id!r}: kubelet will see its images twice"
+        if "." not in runtime.id:
+            yield (
+                f"runtime id {runtime.id!r} has no dot: kubelet will put docker.io/ before the names of its images,"
+                " so they will go to the primary runtime; choose an id with a dot"
+            )
+        if "-" in runtime.id:
+            yield (
+                f"runtime id {runtime.id!r} has a '-': kubelet will not remove the log links of its containers;"
+                " choose an id without '-'"
+            )

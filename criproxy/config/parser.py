@@ -1,0 +1,124 @@
+"""configargparse, set up with the options: command line before environment before configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import textwrap
+from typing import ClassVar, Dict, NoReturn, TextIO
+
+import configargparse  # type: ignore[import-untyped]
+
+from criproxy import __version__
+from criproxy.config.errors import ConfigError
+from criproxy.config.names import meant, variable
+from criproxy.config.options import DEFAULT_FILE, OPTIONS, WITHOUT_EFFECT
+
+_EPILOG = f"""\
+Each option NAME can also be given by the environment variable CRIPROXY_NAME, in capitals and with _ for -, and as a
+line NAME = VALUE in the configuration file. The command line overrides the environment, and that overrides the file.
+An empty variable counts as not set. CRIPROXY_OPTS holds words that stand before those of the command line. One dash
+is as good as two. TIME: seconds, or with ms, s or m. BYTES: a number, or with k, M, G, Ki, Mi or Gi.
+
+At SIGHUP the daemon reads all of it again, the files included.
+
+Accepted without effect, for the Go program's command lines:
+{textwrap.fill(", ".join("-" + name for name in WITHOUT_EFFECT), 118, break_on_hyphens=False)}
+
+commands:
+  criproxy check         check the options: criproxy check [OPTION ...]; a reload does this first
+  criproxy show          list what is behind a CRI socket: pods, containers, images and, on criproxy's, the runtimes
+  criproxy node          put criproxy between this node's kubelet and its runtimes, or take it away again
+  criproxy demo          run the proxy before two runtimes in memory, to see it work
+  criproxy demo-runtime  run one such runtime on a socket
+
+exit status:
+  0  criproxy was stopped by a signal
+  1  criproxy could not go on; the last lines of the log say why
+  2  the options are refused; one line says which
+"""
+
+
+class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
+    """``name = value`` (or ``name: value``) lines and ``#`` comments; no sections, and no unknown names."""
+
+    # configargparse takes a class, so each call makes one of its own.
+    path: ClassVar[str]
+    lines: ClassVar[Dict[str, str]]
+    """Receives the file and the line of each name."""
+    _LINE = re.compile(r"(?P<name>[^\s:=]+)\s*[:=]\s*(?P<value>.*)")
+    _COMMENT = re.compile(r"\s#")
+    _END: ClassVar = {quote: re.compile(rf"{quote}(?:\s+#|\Z)") for quote in "\"'"}
+
+    def parse(self, stream: TextIO) -> Dict[str, str]:
+        names = [option.name for option in OPTIONS]
+        items: Dict[str, str] = {}
+        for number, line in enumerate(map(str.strip, stream), 1):
+            if not line or line.startswith("#"):
+                continue
+            match = self._LINE.fullmatch(line)
+            if not match:
+                raise ConfigError(f"{self.path}, line {number}: {line!r} is not NAME = VALUE")
+            name = match["name"]
+            if name not in names:
+                raise ConfigError(f"{self.path}, line {number}: unknown key: {name!r}{meant(name, names)}")
+            items[name] = self._value(match["value"])
+            self.lines[name] = f"{self.path}, line {number}"
+        return items
+
+    def _value(self, text: str) -> str:
+        """What is between quotes, if the last of them ends the line or a comment follows; else all up to a comment."""
+        end = self._END[text[0]].search(text, 1) if text[:1] in self._END else None
+        if end:
+            return text[1 : end.start()]
+        comment = self._COMMENT.search(text)
+        return text[: comment.start()].rstrip() if comment else text
+
+
+class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    """Refuses by ConfigError instead of an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError."""
+        raise ConfigError(message)
+
+
+def make_parser(path: str, lines: Dict[str, str]) -> Parser:
+    """A parser of all options; an option that is not given is None.
+
+    ``path`` is that of the configuration file, ``lines`` receives `_File.lines`.
+    """
+    parser = Parser(
+        prog="criproxy",
+        usage="criproxy [OPTION ...]\n       criproxy COMMAND [ARGUMENT ...]",
+        description="Stands between kubelet and several container runtimes on one CRI socket.",
+        epilog=_EPILOG,
+        formatter_class=configargparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_config_file_help=False,
+        add_env_var_help=False,
+        config_file_parser_class=type("_FileOfOneCall", (_File,), {"path": path, "lines": lines}),
+    )
+    for option in OPTIONS:
+        parser.add_argument(
+            *([f"-{option.go_name}"] if option.go_name else []),
+            f"--{option.name}",
+            dest=option.name,
+            metavar=option.metavar,
+            env_var=variable(option.name),
+            help=f"{option.help} (default: {option.default or 'none'})" if option.help else argparse.SUPPRESS,
+        )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        env_var=variable("config"),
+        help=f"the configuration file (default: {DEFAULT_FILE}, if it exists)",
+    )
+    parser.add_argument(
+        "--environment-file",
+        metavar="FILE",
+        help="a file of variables in the format of systemd's EnvironmentFile=; the environment overrides it. A file"
+        " that does not exist counts as empty, with a warning (default: none)",
+    )
+    parser.add_argument("--version", action="version", version=f"criproxy {__version__}")
+    return parser

@@ -1,0 +1,49 @@
+"""What the log says of a configuration at a start and at a reload, in the words of the options."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Dict, Sequence
+
+from criproxy.config.configuration import Config
+from criproxy.config.runtimes import RuntimeAddress
+from criproxy.cri.identity import RuntimeHandler
+
+
+def changes(before: Config, now: Config) -> str:
+    """The options that are different now, with their values."""
+    old, new = _shown(before), _shown(now)
+    return "; ".join(f"{name} {new[name] or 'none'}" for name in new if new[name] != old[name])
+
+
+def _shown(config: Config) -> Dict[str, str]:
+    """The values of a configuration, as the options write them."""
+    own = ("runtimes", "handlers", "warnings")
+    return {
+        "connect": _connect(config.runtimes),
+        "handler": ",".join(map(_handler, filter(_is_given, config.handlers))),
+        **{
+            field.name.replace("_", "-"): str(getattr(config, field.name))
+            for field in fields(Config)
+            if field.name not in own
+        },
+    }
+
+
+def _is_given(handler: RuntimeHandler) -> bool:
+    """Whether an option says what this handler does: a runtime's id asks for that runtime anyway."""
+    return (handler.name, handler.inner) != (handler.runtime, "")
+
+
+def _handler(handler: RuntimeHandler) -> str:
+    return f"{handler.name}={handler.runtime}{handler.inner and ':'}{handler.inner}"
+
+
+def runtimes(config: Config) -> str:
+    """The runtimes of a configuration, as ``connect`` writes them, and the image service."""
+    images = f"; image service: {config.image_service}" if config.image_service else ""
+    return f"{_connect(config.runtimes)}{images}"
+
+
+def _connect(runtimes: Sequence[RuntimeAddress]) -> str:
+    return ", ".join(f"{runtime.id}:{runtime.path}" if runtime.id else runtime.path for runtime in runtimes)

@@ -1,0 +1,63 @@
+"""A command line in the manner of Go's ``flag`` package, spelled out as ``--name=value`` words.
+
+A flag has one dash or two, and takes the next word as its value whatever that word looks like.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, List, Sequence, Tuple
+
+from criproxy.config.errors import ConfigError
+from criproxy.config.names import meant
+from criproxy.config.options import OPTIONS, WITHOUT_EFFECT
+
+
+def spelled_out(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """The ``--name=value`` words, and a warning for each flag without effect. Raises ConfigError."""
+    names = {"h": "help", **{option.go_name: option.name for option in OPTIONS if option.go_name}}
+    takes_value = {"help": False, "version": False, "config": True, "environment-file": True, **WITHOUT_EFFECT}
+    takes_value.update({option.name: not option.alone for option in OPTIONS})
+    alone = {option.name: option.alone for option in OPTIONS if option.alone}
+    words: List[str] = []
+    warnings: Dict[str, None] = {}
+    rest = iter(argv)
+    for word in rest:
+        match = re.fullmatch("--?([^-=][^=]*)(=.*)?", word, re.DOTALL)
+        if not match:
+            raise ConfigError(f"unexpected argument: {word!r}")
+        name, value = names.get(match[1], match[1]), match[2]
+        if name not in takes_value:
+            raise ConfigError(f"unknown option: {word!r}{meant(name, [f'--{known}' for known in takes_value])}")
+        if takes_value[name] and value is None:
+            try:
+                value = "=" + next(rest)
+            except StopIteration:
+                raise ConfigError(f"{word!r} needs a value") from None
+        if name in WITHOUT_EFFECT:
+            warnings[f"the option -{name} has no effect"] = None
+        elif name in alone:
+            words.append(f"--{name}{value or '=' + alone[name]}")
+        elif value and not takes_value[name]:
+            raise ConfigError(f"{word!r}: --{name} takes no value")
+        else:
+            words.append(f"--{name}{value or ''}")
+    return _joined(words), list(warnings)
+
+
+def gives(words: Sequence[str], name: str) -> bool:
+    """Whether one of the spelled-out words sets the option of this name."""
+    return any(word.startswith(f"--{name}=") for word in words)
+
+
+def _joined(words: Sequence[str]) -> List[str]:
+    """A word for each option: the last one, or one for all values of an option that may be given several times."""
+    several = {f"--{option.name}" for option in OPTIONS if option.several}
+    last: Dict[str, str] = {}
+    values: Dict[str, List[str]] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        last[name] = word
+        if name in several:
+            values.setdefault(name, []).append(value)
+    return [f"{name}={','.join(values[name])}" if name in values else word for name, word in last.items()]
