@@ -1,22 +1,30 @@
-"""What this node's kubelet is: its unit, its version, what it is started with, and the runtime that it uses."""
+"""This node's kubelet: its unit, its version, its command line, and the runtime that it uses.
+
+All of it is read as kubelet and systemd read it. Anything that is not understood is refused, never ignored.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from criproxy.node import syntax, units
+from criproxy.node.manager import Manager
+from criproxy.node.specifiers import Specifiers, Unknown
+from criproxy.node.syntax import SyntaxProblem
 from criproxy.node.tree import Tree
-from criproxy.node.units import Unit
+from criproxy.node.units import Unit, Value, Variable
 
 UNIT = "kubelet.service"
 DROP_IN = f"{units.ADMIN}/{UNIT}.d/99-criproxy.conf"
 """Where criproxy's part of kubelet's flags stands, as in the Go package."""
 
-_PROGRAM = "kubelet"
+_PROGRAM = re.compile(r"kubelet([-._]?v?\d[\w.+~-]*)?")
+"""kubelet's binary, perhaps with its version behind its name."""
 _MULTICALL = ("hyperkube",)
 """Programs that are kubelet if their first argument says so."""
 _PREFIXES = "@-:+!|"
@@ -24,12 +32,10 @@ _PREFIXES = "@-:+!|"
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _VERSION_TIMEOUT = 30.0
 """How long ``kubelet --version`` may take, seconds."""
-_ENDPOINT_KEY = re.compile(r"""^containerRuntimeEndpoint:[ \t]*["']?([^"'\s#]*)""", re.MULTILINE)
-_INSTANCE_CONFIG = "/var/lib/kubelet/instance-config.yaml"
-"""What kubeadm (1.34 and later) keeps of this node's own part of kubelet's configuration."""
-
 Version = Tuple[int, int, int]
 
+_FIRST: Version = (1, 5, 0)
+"""Kubelets before this know no CRI."""
 DOCKERSHIM_FLAGS = (
     "network-plugin",
     "hairpin-mode",
@@ -49,12 +55,68 @@ DOCKERSHIM_FLAGS = (
     "address",
 )
 """Those of kubelet's flags that a dockershim of its own heeds; all take a value."""
-_READ = ("config", "config-dir", "container-runtime", "container-runtime-endpoint", "image-service-endpoint")
+_READ = (
+    "config",
+    "config-dir",
+    "container-runtime",
+    "container-runtime-endpoint",
+    "image-service-endpoint",
+    "root-dir",
+)
 _VALUED = frozenset(DOCKERSHIM_FLAGS + _READ)
+_SWITCHES = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        add-dir-header allow-privileged alsologtostderr anonymous-auth authentication-token-webhook babysit-daemons
+        cgroups-per-qos configure-cbr0 containerized contention-profiling cpu-cfs-quota docker-disable-shared-pid
+        docker-only docker-tls enable-cadvisor-json-endpoints enable-controller-attach-detach enable-cri
+        enable-custom-metrics enable-debugging-handlers enable-load-reader enable-server exit-on-lock-contention
+        experimental-allocatable-ignore-eviction experimental-check-node-capabilities-before-mount experimental-cri
+        experimental-dockershim experimental-fail-swap-on experimental-flannel-overlay
+        experimental-kernel-memcg-notification fail-swap-on help keep-terminated-pod-volumes kernel-memcg-notification
+        local-storage-capacity-isolation log-cadvisor-usage log-json-split-stream log-text-split-stream logtostderr
+        make-iptables-util-chains network-plugin-dry-run nosystemd one-output protect-kernel-defaults
+        really-crash-for-testing reconcile-cidr redirect-container-streaming register-node register-schedulable
+        require-kubeconfig rotate-certificates rotate-server-certificates runonce seccomp-default serialize-image-pulls
+        skip-headers skip-log-headers storage-driver-secure version windows-service
+        """,
+    )
+)
+"""Those of kubelet's flags, of any release, that take no value from the next word."""
 
 
 class NodeError(Exception):
     """This node cannot be turned over (or back). The text says why, and what to do about it."""
+
+
+class Argument(NamedTuple):
+    """One of the words that kubelet is started with."""
+
+    text: str
+    where: str
+    """Where it stands: in the unit, or in the file that sets a variable of it."""
+    problem: str = ""
+    """Why it is not known as a whole, if it is not."""
+
+
+@dataclass(frozen=True)
+class KubeletSetting:
+    """Something that kubelet is told, and by what."""
+
+    value: str
+    """As it is told; empty if it is not."""
+    name: str = ""
+    """The flag or the field that says it."""
+    where: str = ""
+    """The file and the line."""
+    note: str = ""
+    """What a reader should know about it."""
+
+    @property
+    def source(self) -> str:
+        """Where it is from, as people write it."""
+        return f"{self.name} in {self.where}" if self.name else "kubelet's own default"
 
 
 @dataclass(frozen=True)
@@ -66,13 +128,25 @@ class Kubelet:
     """``ExecStart=`` as it stands, variables and all."""
     program: Tuple[str, ...]
     """The words that start kubelet, before its flags: one, or two of a multi-call binary."""
-    flags: Tuple[str, ...]
-    """The words after them, variables resolved."""
+    arguments: Tuple[Argument, ...]
+    """The words after them, variables and specifiers resolved."""
     version: Version
+    variables: Mapping[str, Variable]
+    """What its environment is."""
+
+    @property
+    def flags(self) -> Tuple[str, ...]:
+        """The words of its arguments."""
+        return tuple(argument.text for argument in self.arguments)
 
     def values(self, wanted: Iterable[str]) -> Dict[str, str]:
         """Which of these flags are set, to what; of a flag that is there twice kubelet takes the last."""
-        found = _read_flags(self.flags)
+        given = self.given(wanted)
+        return {name: told.value for name, told in given.items()}
+
+    def given(self, wanted: Iterable[str]) -> Dict[str, KubeletSetting]:
+        """The same, with their places. Raises NodeError for flags that kubelet would not understand either."""
+        found = _read_flags(self.unit.name, self.arguments)
         return {name: found[name] for name in wanted if name in found}
 
     @property
@@ -85,78 +159,204 @@ Ask = Callable[[Sequence[str]], str]
 """Gives what a command prints."""
 
 
-def find(tree: Tree, ask: Ask) -> Optional[Kubelet]:
-    """The node's kubelet, without what criproxy has added; None if there is no unit that would start one.
+def find(
+    tree: Tree, ask: Ask, manager: Optional[Manager] = None, version: Optional[Version] = None
+) -> Optional[Kubelet]:
+    """The node's kubelet, without what criproxy has added; None if there is no unit that would start one, for which
+    `missing` gives the reason.
 
-    Raises NodeError if there is one that cannot be worked with.
+    ``manager`` is asked which files systemd has loaded; ``version`` is what the kubelet is taken for without asking it.
+    Raises NodeError if there is a kubelet that cannot be worked with.
     """
-    unit = units.load(tree, UNIT, without=(DROP_IN,))
-    if unit is None:
-        return None
-    commands = unit.all("Service", "ExecStart")
-    if not commands:
-        return None
-    command = commands[-1]
-    words = _words(tree, unit, command)
-    size = _size_of_program(words)
+    try:
+        unit = units.load(tree, UNIT, without=(DROP_IN,), manager=manager)
+        if unit is None:
+            return None
+        variables = units.variables(tree, unit, manager)
+        command, arguments = _started(unit, variables, units.specifiers(tree, unit, manager))
+    except SyntaxProblem as problem:
+        raise NodeError(f"what {UNIT} starts is not understood: {problem}") from problem
+    size = _size_of_program([argument.text for argument in arguments])
     if not size:
+        words = " ".join(argument.text for argument in arguments[:3])
         raise NodeError(
-            f"{unit.name} starts {' '.join(words[:3])!r}, which is not kubelet itself: flags put after it would not"
+            f"{command.where}: {unit.name} starts {words!r}, which is not kubelet itself: flags put after it would not"
             " reach kubelet; let ExecStart= name kubelet's binary"
         )
-    program = (words[0].lstrip(_PREFIXES), *words[1:size])
-    return Kubelet(unit, command, program, tuple(words[size:]), _version(ask((*program, "--version")), program))
+    for argument in arguments[:size]:
+        if argument.problem:
+            raise NodeError(f"{argument.problem}: write it out")
+    program = tuple(argument.text for argument in arguments[:size])
+    version = version or _version(ask, program)
+    kubelet = Kubelet(unit, command.text, program, tuple(arguments[size:]), version, variables)
+    _check(kubelet)
+    return kubelet
 
 
-def _words(tree: Tree, unit: Unit, command: str) -> List[str]:
+def missing(tree: Tree) -> str:
+    """Why there is no kubelet, in a sentence that does not end."""
+    if units.is_masked(tree, UNIT):
+        return f"{UNIT} is masked (systemctl unmask {UNIT} lets it start)"
+    return "kubelet is not installed"
+
+
+def _started(unit: Unit, variables: Mapping[str, Variable], specifiers: Specifiers) -> Tuple[Value, List[Argument]]:
+    """``ExecStart=`` and the words that it becomes, the program's own name for itself left out."""
+    values = unit.values("Service", "ExecStart")
+    if not values:
+        raise SyntaxProblem(f"{unit.fragment} and its drop-ins have no ExecStart=, and systemd does not start it")
+    value = values[-1]
+    commands = [(one, command) for one in values for command in _commands(one)]
+    if len(commands) != 1:
+        places = ", ".join(dict.fromkeys(one.where for one, _ in commands))
+        raise SyntaxProblem(f"ExecStart= has {len(commands)} commands ({places}); kubelet's unit has one")
+    ((_, words),) = commands
+    path = words[0].lstrip(_PREFIXES)
+    prefixes = words[0][: len(words[0]) - len(path)]
+    arguments = list(_resolved(path, value, {}, specifiers))
+    for word in words[2 if "@" in prefixes else 1 :]:
+        arguments += _resolved(word, value, None if ":" in prefixes else variables, specifiers)
+    return value, arguments
+
+
+def _resolved(
+    word: str, value: Value, variables: Optional[Mapping[str, Variable]], specifiers: Specifiers
+) -> Iterator[Argument]:
+    """The arguments that a word of a command becomes; without variables, itself."""
+    problem = ""
     try:
-        words = syntax.expand(command, units.environment(tree, unit))
-    except syntax.SyntaxProblem as problem:
-        raise NodeError(f"{unit.name}: what it starts is not understood: {problem}") from problem
-    return words or [command]
+        word = specifiers.resolve(word)
+    except Unknown as unknown:
+        problem = f"{value.where}: {word}: {unknown}"
+    except SyntaxProblem as wrong:
+        raise SyntaxProblem(f"{value.where}: {word}: {wrong}") from wrong
+    used = {} if variables is None else {name: variables[name] for name in syntax.names(word)}
+    where = next((f"{variable.where}, {name}" for name, variable in used.items() if variable.where), value.where)
+    problem = next(filter(None, (problem, *(variable.problem for variable in used.values()))), "")
+    whole = problem or variables is None  # what is not known as a whole stays as it stands
+    for text in [word] if whole else syntax.arguments(word, lambda name: used[name].value):
+        yield Argument(text, where, problem)
+
+
+def _commands(value: Value) -> List[List[str]]:
+    try:
+        return syntax.commands(value.text)
+    except SyntaxProblem as problem:
+        raise SyntaxProblem(f"{value.where}: {problem}") from problem
 
 
 def _size_of_program(words: Sequence[str]) -> int:
-    name = os.path.basename(words[0].lstrip(_PREFIXES))
-    if name == _PROGRAM:
+    name = os.path.basename(words[0]) if words else ""
+    if _PROGRAM.fullmatch(name):
         return 1
-    return 2 if name in _MULTICALL and tuple(words[1:2]) == (_PROGRAM,) else 0
+    return 2 if name in _MULTICALL and tuple(words[1:2]) == ("kubelet",) else 0
 
 
-def _version(printed: str, program: Sequence[str]) -> Version:
-    found = _VERSION.search(printed)
+def _check(kubelet: Kubelet) -> None:
+    """Raises NodeError if flags put after kubelet's own would not be read as such, or files be looked for in vain."""
+    last = kubelet.flags[-1] if kubelet.flags else ""
+    if "--" in kubelet.flags:
+        raise NodeError(
+            f"{kubelet.unit.name} has a '--' among kubelet's flags: kubelet ignores all flags after it; remove it"
+        )
+    if last == "-v" or (_name(last) in _VALUED and "=" not in last):
+        raise NodeError(f"{kubelet.arguments[-1].where}: kubelet's last flag, {last}, has no value: give it one")
+    for setting in ("RootDirectory", "RootImage"):
+        for value in kubelet.unit.values("Service", setting)[-1:]:
+            raise NodeError(f"{value.where}: {setting}={value.text} gives kubelet a file system of its own: remove it")
+
+
+def version_of(text: str) -> Version:
+    """A kubelet's version as people write it: ``1.33.1``. Raises ValueError."""
+    found = _VERSION.fullmatch(text if text.startswith("v") else f"v{text}")
     if not found:
-        raise NodeError(f"{' '.join(program)} --version does not say which version it is: {printed.strip()[:200]!r}")
+        raise ValueError(f"{text!r} is not a version like 1.33.1")
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def _read_flags(words: Sequence[str]) -> Dict[str, str]:
-    found: Dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("--"):
-            continue
-        name, assigned, value = word[2:].partition("=")
-        name = name.replace("_", "-")
+def _version(ask: Ask, program: Sequence[str]) -> Version:
+    printed = ask((*program, "--version"))
+    found = _VERSION.search(printed)
+    version = (int(found[1]), int(found[2]), int(found[3])) if found else None
+    if version is None or version < _FIRST:
+        raise NodeError(
+            f"'{' '.join(program)} --version' does not say which version it is: {printed.strip()[:200]!r}; give the"
+            " release that it was built from (--kubelet-version X.Y.Z)"
+        )
+    return version
+
+
+def _name(word: str) -> str:
+    """The name of the flag that a word is, as kubelet writes it; empty for a word that is none."""
+    return word[2:].partition("=")[0].replace("_", "-") if word.startswith("--") else ""
+
+
+def _read_flags(unit: str, arguments: Sequence[Argument]) -> Dict[str, KubeletSetting]:
+    """The flags that matter, as kubelet's own library reads them: a flag that takes a value and has no ``=`` takes the
+    next word, whatever that is."""
+    found: Dict[str, KubeletSetting] = {}
+    rest = list(reversed(arguments))
+    while rest:
+        argument = rest.pop()
+        name, (_, assigned, text) = _name(argument.text), argument.text.partition("=")
+        if argument.problem and not (name and assigned and name not in _VALUED):
+            raise NodeError(_unknown(argument))
         if name in _VALUED:
-            found[name] = value if assigned else next(rest, "")
+            value = argument._replace(text=text) if assigned or not rest else rest.pop()
+            if value.problem:
+                raise NodeError(_unknown(value))
+            found[name] = KubeletSetting(value.text, f"--{name}", argument.where)
+        elif argument.text == "-v" or (name and not assigned and name not in _SWITCHES):
+            _skip_value(argument, rest)
     return found
 
 
-def endpoint(tree: Tree, kubelet: Kubelet) -> str:
-    """The runtime that kubelet is told to use, as it is told: its flag, or else its configuration; empty if neither
-    says."""
-    flags = kubelet.values(_READ)
-    if flags.get("container-runtime-endpoint"):
-        return flags["container-runtime-endpoint"]
-    files = [flags["config"]] if "config" in flags else []
-    if "config-dir" in flags:  # files there go before the one, and the later before the earlier
-        files += tree.glob(f"{flags['config-dir']}/*.conf")
-    for path in (*reversed(files), _INSTANCE_CONFIG):
-        found = _ENDPOINT_KEY.search(tree.text(path) or "")
-        if found and found[1]:
-            return found[1]
-    return ""
+def _skip_value(argument: Argument, rest: List[Argument]) -> None:
+    """kubelet takes no words but flags and their values: so one that is no flag is a value, and one that is a flag is
+    none, unless somebody has forgotten the value."""
+    if not rest:
+        return
+    following = rest[-1].text
+    if _name(following) in _VALUED:
+        raise NodeError(
+            f"{argument.where}: {argument.text} is followed by {following}, which kubelet may take for its value: write"
+            f" {argument.text}=VALUE, or name the primary runtime (--primary)"
+        )
+    if not following.startswith("--"):
+        rest.pop()
+
+
+def _unknown(argument: Argument) -> str:
+    return f"{argument.problem}: write it out, or name the primary runtime (--primary)"
+
+
+# The kubelet that runs.
+
+
+def running_flags(tree: Tree, manager: Manager) -> Optional[Tuple[str, ...]]:
+    """The flags of the kubelet that runs; None if none does, or if what runs is not kubelet itself."""
+    pid = manager.show(UNIT, "MainPID")["MainPID"] if manager.running else ""
+    words = (tree.text(f"/proc/{pid}/cmdline") or "").split("\0")[:-1] if pid not in ("", "0") else []
+    for first in (0, 1):  # a script comes after its interpreter
+        size = _size_of_program(words[first:])
+        if size:
+            return tuple(words[first + size :])
+    if words and _size_of_program((tree.link(f"/proc/{pid}/exe") or "",)):
+        return tuple(words[1:])  # started under a name of its own
+    return None
+
+
+def check_running(kubelet: Kubelet, running: Sequence[str], added: Sequence[str] = ()) -> None:
+    """Raises NodeError if the flags of the kubelet that runs differ from what its unit says, ``added`` behind it."""
+    expected = (*kubelet.flags, *added)
+    if tuple(running) == expected:
+        return
+    reload = "systemctl daemon-reload, then " if kubelet.unit.stale else ""
+    raise NodeError(
+        "the running kubelet has other flags than its unit. It runs with:\n"
+        f"  {shlex.join(running)}\nIts unit says:\n  {shlex.join(expected)}\n"
+        f"If the second is right: {reload}systemctl restart {UNIT}, and try again"
+    )
 
 
 def asker(tree: Tree) -> Ask:
@@ -169,7 +369,9 @@ def asker(tree: Tree) -> Ask:
                 [*enter, *command], stdin=subprocess.DEVNULL, capture_output=True, timeout=_VERSION_TIMEOUT, check=True
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise NodeError(f"{' '.join(command)} cannot be run: {error}") from error
+            raise NodeError(
+                f"{' '.join(command)} cannot be run: {error}; give kubelet's version (--kubelet-version X.Y.Z)"
+            ) from error
         return done.stdout.decode("utf-8", "replace")
 
     return ask

@@ -7,21 +7,44 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Tuple
 
-from criproxy.config import Runtime, runtimes_of
+from criproxy import address, environment
+from criproxy.config import RuntimeAddress, group_name, others_of, runtimes_of
 from criproxy.node import syntax, units
-from criproxy.node.kubelet import DOCKERSHIM_FLAGS, DROP_IN, UNIT, Kubelet, NodeError, Version, endpoint
+from criproxy.node.compat import adapt
+from criproxy.node.endpoints import endpoint, image_service, short, socket
+from criproxy.node.kubelet import DOCKERSHIM_FLAGS, DROP_IN, UNIT, Kubelet, NodeError, Version, version_of
 from criproxy.node.tree import Tree
 
 SOCKET = "/run/criproxy.sock"
+ENDPOINT = f"unix://{SOCKET}"
+"""The same as kubelet's flags have it."""
 DEFAULTS = "/etc/default/criproxy"
+_SOCKET_GROUP = "CRIPROXY_SOCKET_GROUP"
+"""The option in the defaults: systemd makes the socket, so that its unit has to say it, too."""
 SERVICE = "criproxy.service"
 SOCKET_UNIT = "criproxy.socket"
 DOCKERSHIM = "dockershim.service"
 STREAM_PORT = 11250
 """Where a dockershim of kubelet's own streams from; criproxy's default, too."""
 OTHER = "virtlet.cloud:/run/virtlet.sock"
+NOTES = "/var/lib/criproxy"
+"""Where is kept what the next run has to know."""
+PRIMARY_NOTE = f"{NOTES}/primary"
+IMAGE_SERVICE_NOTE = f"{NOTES}/image-service"
+"""What was worked out the last time (`WorkedOut`)."""
+SWITCH_NOTE = f"{NOTES}/attach-detach"
+"""What was last asked for of ``--enable-controller-attach-detach``: it holds for upgrades, too."""
+VERSION_NOTE = f"{NOTES}/kubelet-version"
+"""What was last said of the version of a kubelet that does not tell it."""
+PROGRAM_NOTE = f"{NOTES}/program"
+"""The digest of the program that the service runs."""
+CSI_DRIVERS = ("plugins_registry", "plugins", "plugins/kubernetes.io/csi")
+"""Folders below kubelet's own in which a CSI driver that is on the node leaves something."""
+_NOT_CSI = "kubernetes.io"
+"""What stands among the plugins of a kubelet without any."""
+_KUBELETS_FOLDER = "/var/lib/kubelet"
 _VIRTLET = "virtlet.cloud"
 
 
@@ -54,26 +77,46 @@ _GO_DROP_IN = re.compile(r"KUBELET_EXTRA_ARGS=.*criproxy\.sock")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What whoever turns the node over asks for. None: what is in the defaults, or else what is usual."""
+    """The options of plan and apply. None: the value in /etc/default/criproxy, or else the default."""
 
     primary: Optional[str] = None
     """A name of `RUNTIMES`, "auto" (what kubelet uses now), or a socket's path."""
     other: Optional[str] = None
     """The alternative runtimes, as in ``CRI_OTHER``."""
     attach_detach: Optional[str] = None
-    """``--enable-controller-attach-detach=false``: "off" sets it, "keep" does not, "auto" (usual) does for Virtlet."""
+    """``--enable-controller-attach-detach=false``: "off" sets it, "keep" does not, "auto" (usual) does for Virtlet on
+    a node without a CSI driver."""
+    image_service: Optional[str] = None
+    """The socket of the primary runtime's image service; "auto" (what kubelet uses now), or empty for its own."""
+    kubelet_version: Optional[Version] = None
+    """For a kubelet that does not say its version."""
+
+
+CHOSEN = "chosen"
+"""Of `WorkedOut`: somebody has chosen, and nothing is to be worked out again."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class WorkedOut:
+    """What was worked out the last time and written into the defaults: another value there is the operator's choice."""
+
+    primary: str = ""
+    image_service: str = ""
+
+
+@dataclass(frozen=True)
+class NodePlan:
     """The files that the node is to have, with their texts, in the order in which they are to be written."""
 
     kubelet: Optional[Kubelet]
     """None as long as the node has none: its flags are for later then."""
     primary: str
     """The primary runtime's socket; empty if that cannot be known before there is a kubelet."""
-    worked_out: bool
-    """Whether it is what kubelet used, rather than what somebody chose."""
+    image_service: str
+    """The socket of its image service; empty if it is the same."""
+    worked_out: WorkedOut
+    """Which of these two kubelet used before, rather than an operator chose."""
+    alternatives: Tuple[RuntimeAddress, ...]
     shim: bool
     """Whether the primary is a dockershim that is started for it."""
     defaults: str
@@ -81,6 +124,8 @@ class Plan:
     """Units of ours: paths and texts."""
     drop_in: str
     """kubelet's drop-in; empty if there is no kubelet."""
+    notes: Tuple[str, ...]
+    """What whoever asks for it should know, one line each."""
 
     @property
     def files(self) -> Tuple[Tuple[str, str], ...]:
@@ -89,86 +134,177 @@ class Plan:
         return ((DEFAULTS, self.defaults), *self.units, *drop_in)
 
 
-def make(tree: Tree, kubelet: Optional[Kubelet], wishes: Wishes, written: str = "") -> Plan:
-    """Works out the plan. ``written``: the primary that was last worked out and written into the defaults, if any was.
+@dataclass(frozen=True)
+class Situation:
+    """What a plan is made for."""
 
-    Raises NodeError if there can be none.
-    """
+    tree: Tree
+    kubelet: Optional[Kubelet]
+    worked_out: WorkedOut = WorkedOut()
+    first: bool = True
+    """Whether nothing of criproxy's is on the node yet."""
+    systemd: int = 0
+    """The version of the systemd that is to read the units; 0 if that is not known."""
+
+
+def make(situation: Situation, wishes: Wishes) -> NodePlan:
+    """Works out the plan. Raises NodeError if there can be none."""
+    tree, kubelet = situation.tree, situation.kubelet
     before = tree.text(DEFAULTS)
-    variables = _configured(before or "")
-    configured = variables.get("CRI_PRIMARY", "")
-    primary, worked_out = _primary(tree, kubelet, wishes.primary, configured, written)
+    variables = configured(before or "")
+    primary, by_itself = _primary(situation, wishes.primary, variables.get("CRI_PRIMARY", ""))
+    images, found = _image_service(situation, wishes.image_service, variables.get("CRI_IMAGE_SERVICE", ""), primary)
     other = variables.get("CRI_OTHER", OTHER if before is None else "") if wishes.other is None else wishes.other
     others = _checked(primary or RUNTIMES["containerd"].path, other)
-    shim = primary in _spellings(RUNTIMES["dockershim"].path) and kubelet is not None
-    made = [(f"{units.ADMIN}/{SERVICE}", _service(tree, primary, shim))]
-    if not _is_packaged(tree, SOCKET_UNIT):
-        made.append((f"{units.ADMIN}/{SOCKET_UNIT}", _template(tree, SOCKET_UNIT)))
-    if shim and kubelet is not None:
-        made.append((f"{units.ADMIN}/{DOCKERSHIM}", _dockershim(kubelet)))
-    drop_in = "" if kubelet is None else _drop_in(kubelet, flags(kubelet.version, _gives_up_attach(wishes, others)))
-    return Plan(kubelet, primary, worked_out, shim, _defaults(before, primary, other), tuple(made), drop_in)
+    shim = primary in spellings(RUNTIMES["dockershim"].path) and kubelet is not None
+    drop_in, notes = _of_kubelet(situation, wishes, others, primary if by_itself else "")
+    values = {"CRI_PRIMARY": primary, "CRI_OTHER": other, "CRI_IMAGE_SERVICE": images}
+    return NodePlan(
+        kubelet,
+        primary,
+        images,
+        WorkedOut(primary if by_itself else CHOSEN, images if found else CHOSEN),
+        others,
+        shim,
+        _defaults(situation, before, values),
+        tuple(_units(situation, primary, shim, _group(variables))),
+        drop_in,
+        notes,
+    )
 
 
-def _configured(text: str) -> Dict[str, str]:
+def _units(situation: Situation, primary: str, shim: bool, group: str) -> Iterator[Tuple[str, str]]:
+    """The units that are to be generated, in what the node's systemd understands: paths and texts."""
+    tree, systemd = situation.tree, situation.systemd
+    yield f"{units.ADMIN}/{SERVICE}", adapt(_service(tree, primary, shim), systemd)
+    listening, path = _template(tree, SOCKET_UNIT), f"{units.ADMIN}/{SOCKET_UNIT}"
+    head = "[Socket]\n"
+    adapted = adapt(listening.replace(head, f"{head}SocketGroup={group}\n", 1) if group else listening, systemd)
+    # One that was generated before stays in force, so it is kept up.
+    if adapted != listening or not _is_packaged(tree, SOCKET_UNIT) or GENERATED in (tree.text(path) or ""):
+        yield path, GENERATED + adapted
+    if shim and situation.kubelet is not None:
+        yield f"{units.ADMIN}/{DOCKERSHIM}", adapt(_dockershim(situation.kubelet), systemd)
+
+
+def _of_kubelet(
+    situation: Situation, wishes: Wishes, others: Tuple[RuntimeAddress, ...], found: str
+) -> Tuple[str, Tuple[str, ...]]:
+    """kubelet's drop-in, and what there is to say of its flags and of the primary runtime, if that was ``found``."""
+    tree, kubelet = situation.tree, situation.kubelet
+    if kubelet is None:
+        return "", ()
+    gives_up, notes = _gives_up_attach(tree, kubelet, wishes, others)
+    told = endpoint(tree, kubelet).note if found else ""
+    if told:
+        notes = (*notes, f"the primary runtime is {found}: {told}")
+    return adapt(_drop_in(kubelet, flags(kubelet.version, gives_up)), situation.systemd), notes
+
+
+def _group(variables: Mapping[str, str]) -> str:
+    """The group of the socket, which systemd gives it. Raises NodeError for what cannot be the name of one."""
+    try:
+        return group_name(variables.get(_SOCKET_GROUP, ""))
+    except ValueError as error:
+        raise NodeError(f"{DEFAULTS}: {_SOCKET_GROUP}: {error}") from error
+
+
+def note(tree: Tree, path: str) -> str:
+    """What an earlier run has kept there; empty if it has not."""
+    return (tree.text(path) or "").strip()
+
+
+def noted_version(tree: Tree) -> Optional[Version]:
+    """What was last said of the version of a kubelet that does not tell it."""
+    noted = note(tree, VERSION_NOTE)
+    return version_of(noted) if noted else None
+
+
+def configured(text: str) -> Dict[str, str]:
+    """The variables of the defaults. Raises NodeError if they cannot be read."""
     try:
         return syntax.variables(DEFAULTS, text)
     except syntax.SyntaxProblem as problem:
         raise NodeError(str(problem)) from problem
 
 
-def _primary(
-    tree: Tree, kubelet: Optional[Kubelet], wish: Optional[str], configured: str, written: str
-) -> Tuple[str, bool]:
+def _primary(situation: Situation, wish: Optional[str], configured: str) -> Tuple[str, bool]:
     """The primary runtime's socket, and whether it was worked out rather than chosen.
 
-    What an operator has chosen, or put into the defaults, is kept; what was worked out is worked out anew, for kubelet
-    may use another runtime by now.
+    A socket that an operator has chosen, or put into the defaults, is kept. One that was worked out is worked out
+    again, because kubelet may use another runtime by now.
     """
-    chosen = configured if wish is None and configured != written else ""
+    chosen = configured if wish is None and configured != situation.worked_out.primary else ""
     if wish is not None and wish != AUTO:
         chosen = RUNTIMES[wish].path if wish in RUNTIMES else _path_of(wish)
-    path = chosen or _used(tree, kubelet, configured)
-    if kubelet is not None and path in _spellings(RUNTIMES["dockershim"].path):
-        _check_dockershim(kubelet)
+    path = chosen or _used(situation, configured)
+    if situation.kubelet is not None and path in spellings(RUNTIMES["dockershim"].path):
+        _check_dockershim(situation.kubelet)
     return path, not chosen
 
 
-def _used(tree: Tree, kubelet: Optional[Kubelet], configured: str) -> str:
+def _used(situation: Situation, configured: str) -> str:
     """The socket of the runtime that kubelet uses without criproxy."""
-    if kubelet is None:
-        return configured
+    kubelet = situation.kubelet
+    return configured if kubelet is None else used_by(situation.tree, kubelet, configured)
+
+
+def used_by(tree: Tree, kubelet: Kubelet, configured: str) -> str:
+    """The socket of the runtime that a kubelet uses by its own flags. If these name criproxy's, ``configured`` counts.
+
+    Raises NodeError if it cannot be told.
+    """
     told = endpoint(tree, kubelet)
-    if told:
-        path = _path_of(told)
-        if path not in _spellings(SOCKET):
+    if told.value:
+        path = socket(told)
+        if path not in spellings(SOCKET):
             return path
         if configured:
             return configured
         raise NodeError(
-            f"kubelet's own flags or configuration already name {SOCKET}, so they do not tell which runtime it used"
-            " before: name the primary runtime (--primary, criproxy/primary_cri)"
+            f"kubelet's {told.source} is {SOCKET} already, so it does not tell which runtime was used before: name it"
+            " (criproxy node apply --primary RUNTIME)"
         )
     if kubelet.version >= _DOCKER_UNTIL:
         return RUNTIMES["containerd"].path
     return RUNTIMES["dockershim"].path
 
 
-def _path_of(address: str) -> str:
-    for scheme in ("unix://", "unix:"):
-        if address.startswith(scheme):
-            address = address[len(scheme) :]
-            break
-    if not address.startswith("/"):
+def _image_service(situation: Situation, wish: Optional[str], configured: str, primary: str) -> Tuple[str, bool]:
+    """The socket of the primary runtime's image service, empty if it is the runtime's own, and whether it was worked
+    out rather than chosen."""
+    if wish is not None and wish != AUTO:
+        return (_path_of(wish) if wish else ""), False
+    if wish is None and configured != situation.worked_out.image_service:
+        return configured, False
+    if situation.kubelet is None:
+        return configured, True
+    return images_used_by(situation.tree, situation.kubelet, configured, primary), True
+
+
+def images_used_by(tree: Tree, kubelet: Kubelet, configured: str, primary: str) -> str:
+    """The socket of the image service that a kubelet uses by its own flags; empty if it is the primary runtime's. If
+    these name criproxy's, ``configured`` counts.
+
+    Raises NodeError if it cannot be told.
+    """
+    path = image_service(tree, kubelet).value
+    if path in spellings(SOCKET):
+        return configured
+    return "" if path in spellings(primary) else path
+
+
+def _path_of(wish: str) -> str:
+    path = address.path_of(wish)
+    if not path.startswith("/"):
         names = ", ".join((AUTO, *RUNTIMES))
-        raise NodeError(f"{address!r} is no primary runtime: neither one of {names} nor the path of a unix socket")
-    return address
+        raise NodeError(f"{path!r} is neither one of {names} nor the path of a unix socket")
+    return path
 
 
-def _spellings(path: str) -> Tuple[str, ...]:
+def spellings(path: str) -> Tuple[str, ...]:
     """A path below /run, which is /var/run, too."""
-    short = path[len("/var") :] if path.startswith("/var/run/") else path
-    return short, f"/var{short}"
+    return short(path), f"/var{short(path)}"
 
 
 def _check_dockershim(kubelet: Kubelet) -> None:
@@ -185,32 +321,58 @@ def _check_dockershim(kubelet: Kubelet) -> None:
     )
 
 
-def _checked(primary: str, other: str) -> Tuple[Runtime, ...]:
+def _checked(primary: str, other: str) -> Tuple[RuntimeAddress, ...]:
     try:
+        if other:
+            others_of(other)
         return runtimes_of(f"{primary},{other}" if other else primary)[1:]
     except ValueError as error:
-        raise NodeError(f"the runtimes cannot be: {error}") from error
+        raise NodeError(f"the other runtimes (--other, CRI_OTHER): {error}") from error
 
 
-def _gives_up_attach(wishes: Wishes, others: Tuple[Runtime, ...]) -> bool:
-    if wishes.attach_detach in (None, AUTO):
-        return any(runtime.id == _VIRTLET for runtime in others)
-    return wishes.attach_detach == "off"
+_ATTACH_FLAG = "--enable-controller-attach-detach=false"
+
+
+def _gives_up_attach(
+    tree: Tree, kubelet: Kubelet, wishes: Wishes, others: Tuple[RuntimeAddress, ...]
+) -> Tuple[bool, Tuple[str, ...]]:
+    """Whether kubelet is to attach volumes by itself, and what there is to say of that."""
+    wish = wishes.attach_detach or AUTO
+    driver = _csi_driver(tree, kubelet)
+    if wish == "keep" or (wish == AUTO and not any(runtime.id == _VIRTLET for runtime in others)):
+        return False, ()
+    if wish == AUTO and driver:
+        return False, (
+            f"kubelet does not get {_ATTACH_FLAG}, which Virtlet's volumes need: this node has a CSI driver"
+            f" ({driver}), whose volumes could not be attached any more (--attach-detach off sets it all the same)",
+        )
+    breaks = f"; the CSI driver of this node ({driver}) cannot have volumes attached any more" if driver else ""
+    return True, (
+        f"kubelet gets {_ATTACH_FLAG}, as Virtlet's volumes need it: volumes of CSI drivers cannot be attached to pods"
+        f" of this node then (--attach-detach keep leaves it out){breaks}",
+    )
+
+
+def _csi_driver(tree: Tree, kubelet: Kubelet) -> str:
+    """What a CSI driver has left in kubelet's folder; empty if there is none."""
+    root = kubelet.values(("root-dir",)).get("root-dir") or _KUBELETS_FOLDER
+    paths = (f"{root}/{folder}/{name}" for folder in CSI_DRIVERS for name in tree.names(f"{root}/{folder}"))
+    return next((path for path in paths if os.path.basename(path) != _NOT_CSI), "")
 
 
 def flags(version: Version, gives_up_attach: bool) -> Tuple[str, ...]:
     """The flags by which a kubelet of this version uses criproxy."""
-    made = [f"--container-runtime-endpoint=unix://{SOCKET}", f"--image-service-endpoint=unix://{SOCKET}"]
+    made = [f"--container-runtime-endpoint={ENDPOINT}", f"--image-service-endpoint={ENDPOINT}"]
     if version < _REMOTE_UNTIL:
         made.insert(0, "--container-runtime=remote")
     if gives_up_attach:
-        made.append("--enable-controller-attach-detach=false")
+        made.append(_ATTACH_FLAG)
     return tuple(made)
 
 
 # Texts.
 
-_GENERATED = """\
+GENERATED = """\
 # Generated by "criproxy node apply"; "criproxy node revert" and the removal of the package take it away.
 """
 
@@ -219,7 +381,7 @@ def _drop_in(kubelet: Kubelet, wanted: Tuple[str, ...]) -> str:
     # ExecStart= as it stands in kubelet's own unit, so that systemd goes on resolving the operator's variables at each
     # start. The flags come last, where they win: a variable of theirs would lose to the one in an environment file.
     return (
-        f"{_GENERATED}[Unit]\nWants={SERVICE}\nAfter={SERVICE}\n\n"
+        f"{GENERATED}[Unit]\nWants={SERVICE}\nAfter={SERVICE}\n\n"
         f"[Service]\nExecStart=\nExecStart={kubelet.command} {' '.join(wanted)}\n"
     )
 
@@ -234,7 +396,7 @@ def _dockershim(kubelet: Kubelet) -> str:
         *(f"--{name}={value}" for name, value in heeded.items()),
     )
     return (
-        f"{_GENERATED}[Unit]\nDescription=Docker as a CRI runtime: kubelet's dockershim, for criproxy\n"
+        f"{GENERATED}[Unit]\nDescription=Docker as a CRI runtime: kubelet's dockershim, for criproxy\n"
         f"Documentation=man:criproxy(8)\nWants=docker.service\nAfter=docker.service\nBefore={SERVICE}\n"
         "StartLimitIntervalSec=0\n\n"
         f"[Service]\nExecStart={' '.join(map(syntax.quote, words))}\nRestart=always\nRestartSec=1\n\n"
@@ -246,14 +408,14 @@ def _service(tree: Tree, primary: str, shim: bool) -> str:
     """The service that criproxy brings with it, with its place in this node's order."""
     text = _template(tree, SERVICE)
     lines = [f"Before={UNIT}"]
-    runtime = next((known.unit for known in RUNTIMES.values() if primary in _spellings(known.path)), "")
+    runtime = next((known.unit for known in RUNTIMES.values() if primary in spellings(known.path)), "")
     if runtime and (runtime != DOCKERSHIM or shim):
         lines.append(f"After={runtime}")
     if shim:
         lines.append(f"Wants={DOCKERSHIM}")
     if not _is_packaged(tree, SERVICE):
         text = text.replace("/usr/bin/criproxy", _program())
-    return _GENERATED + text.replace("\n\n[Service]", "\n".join(("", *lines, "", "[Service]")), 1)
+    return GENERATED + text.replace("\n\n[Service]", "\n".join(("", *lines, "", "[Service]")), 1)
 
 
 def _template(tree: Tree, name: str) -> str:
@@ -273,43 +435,34 @@ def _program() -> str:
     return os.path.abspath(called) if called else f"{sys.executable} -m criproxy"
 
 
-_FIRST_DEFAULTS = """\
-# What criproxy stands before: see criproxy(8). To be followed by: systemctl reload criproxy
-
-# The socket of the primary runtime, which everything is for that names no other.
-CRI_PRIMARY={primary}
-
-# The other runtimes, as ID:SOCKET, with commas between.
-CRI_OTHER={other}
-
-# Runtime handlers (of RuntimeClasses) that ask for one of them, as NAME=ID, with commas between.
-#CRIPROXY_HANDLER=vm=virtlet.cloud
-
-# Options, as on the command line ("criproxy --help" lists them).
-CRIPROXY_OPTS="-v 2"
-"""
+_USUAL_OPTIONS = {"CRIPROXY_OPTS": "-v 2"}
+"""What the defaults get that the Go package has left: its program's options stood in its unit."""
 
 
-def _defaults(before: Optional[str], primary: str, other: str) -> str:
-    """The file as it was, with these runtimes in it."""
-    if before is None:
-        return _FIRST_DEFAULTS.format(primary=primary, other=other)
-    variables = _configured(before)
-    text = before
-    for name, value in (("CRI_PRIMARY", primary), ("CRI_OTHER", other)):
-        if variables.get(name, "") != value:
-            text = _with_variable(text, name, value)
+def _defaults(situation: Situation, before: Optional[str], values: Dict[str, str]) -> str:
+    """The file as it was, or the one that criproxy brings, with these values in it."""
+    text = _shipped(situation.tree, "default/criproxy") if before is None else before
+    there = configured(text)
+    if before is not None and situation.first and not any(name.startswith("CRIPROXY_") for name in there):
+        values = {**values, **_USUAL_OPTIONS}
+    for name, value in values.items():
+        if there.get(name, "") != value:
+            text = environment.assign(text, name, value)
     return text
 
 
-def _with_variable(text: str, name: str, value: str) -> str:
-    lines: List[str] = text.splitlines()
-    assigned = [number for number, line in enumerate(lines) if re.match(rf"\s*{name}\s*=", line)]
-    if assigned:
-        lines[assigned[-1]] = f"{name}={value}"
-    else:
-        lines.append(f"{name}={value}")
-    return "\n".join((*lines, ""))
+def _shipped(tree: Tree, name: str) -> str:
+    """A text that criproxy brings with it: from its package, or from where it was installed by hand."""
+    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    places = (
+        (tree, f"/usr/share/criproxy/{name}"),
+        (Tree(sys.prefix), f"/share/criproxy/{name}"),
+        (Tree(checkout), f"/etc/{name}"),
+    )
+    text = next((text for text in (where.text(path) for where, path in places) if text is not None), None)
+    if text is None:
+        raise NodeError(f"/usr/share/criproxy/{name} is missing: install criproxy again")
+    return text
 
 
 def is_from_the_go_package(path: str, text: str) -> bool:

@@ -1,7 +1,8 @@
-"""The change of a node, and the way back, in the order that keeps kubelet served.
+"""The change of a node, and its undoing, in the order that keeps kubelet served.
 
-There: what criproxy needs is written, criproxy is started and must be ready before kubelet is told of it. Back: kubelet
-is given its own flags again before criproxy is stopped. Kubelet is restarted only if it runs.
+apply writes criproxy's files, starts criproxy, and waits until the primary runtime answers through it. Only then does
+kubelet get its new flags; kubelet is then watched for some seconds. A failure undoes all steps before it. revert gives
+kubelet its own flags before it stops criproxy. Kubelet is restarted only if it runs.
 """
 
 from __future__ import annotations
@@ -9,117 +10,215 @@ from __future__ import annotations
 import difflib
 import os
 from contextlib import suppress
-from dataclasses import replace
-from typing import Callable, Iterator, List, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import AbstractSet, Callable, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
-from criproxy.node import units
-from criproxy.node.kubelet import DROP_IN, UNIT, Ask, Kubelet, NodeError
-from criproxy.node.ledger import FOLDER, Ledger
-from criproxy.node.plan import DEFAULTS, DOCKERSHIM, SERVICE, SOCKET, SOCKET_UNIT, Plan, Wishes
-from criproxy.node.systemd import Manager
+from criproxy.node import program, units, watch
+from criproxy.node.checks import Checks
+from criproxy.node.kubelet import DROP_IN, UNIT, Ask, NodeError
+from criproxy.node.ledger import DIST, Ledger, Written
+from criproxy.node.manager import Manager, UnitState
+from criproxy.node.plan import (
+    DEFAULTS,
+    DOCKERSHIM,
+    IMAGE_SERVICE_NOTE,
+    PRIMARY_NOTE,
+    PROGRAM_NOTE,
+    SERVICE,
+    SOCKET,
+    SOCKET_UNIT,
+    SWITCH_NOTE,
+    VERSION_NOTE,
+    NodePlan,
+    Situation,
+    Wishes,
+    WorkedOut,
+    noted_version,
+)
+from criproxy.node.runtimes import RuntimeClient
 from criproxy.node.tree import Tree
+from criproxy.node.watch import REAL, Clock
 
-_WRITTEN = f"{FOLDER}/primary"
-"""The primary runtime that was last worked out, so that another in the defaults is seen to be the operator's choice."""
-_SWITCH = f"{FOLDER}/attach-detach"
-"""What was last asked for of ``--enable-controller-attach-detach``: it holds for upgrades, too."""
+_ALL_NOTES = (PRIMARY_NOTE, IMAGE_SERVICE_NOTE, SWITCH_NOTE, VERSION_NOTE, PROGRAM_NOTE)
+_SERVICE_FILE = f"{units.ADMIN}/{SERVICE}"
 _SHIM = f"{units.ADMIN}/{DOCKERSHIM}"
 _GO_LEFTOVERS = f"{_SHIM}.d"
+_RELOAD_TIME = 5.0
+"""How long criproxy may take until a reload has taken effect, seconds."""
+_RELOAD_INTERVAL = 0.05
+"""Between two looks whether a reload has taken effect, seconds."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a node is to be changed."""
+
+    files_only: bool = False
+    """Nothing is started, stopped or restarted, as policy-rc.d(8) can ask for."""
+    force: bool = False
+    """Runtimes may go that still have pods."""
+    watch: float = watch.USUAL
+    """How long kubelet is watched after its restart, seconds."""
+
+
+USUALLY = Manner()
 
 
 class Node:
-    """A node, and what it takes to change it. ``say`` gets a line for each thing that is done.
-
-    ``reach`` asks the runtime on a socket for its version; it raises NodeError with the reason if nobody answers.
-    """
+    """A node, and what it takes to change it. ``say`` gets a line for each thing that is done."""
 
     def __init__(
-        self, tree: Tree, manager: Manager, ask: Ask, reach: Callable[[str], str], say: Callable[[str], None]
+        self,
+        tree: Tree,
+        manager: Manager,
+        ask: Ask,
+        runtimes: RuntimeClient,
+        say: Callable[[str], None],
+        manner: Manner = USUALLY,
+        clock: Clock = REAL,
+        age: Callable[[], float] = program.age,
+        digest: Callable[[], str] = program.digest,
     ) -> None:
         self._tree = tree
         self._manager = manager
         self._ask = ask
-        self._reach = reach
+        self._runtimes = runtimes
         self._say = say
-        self._restarted = False
+        self._manner = manner
+        self._checks = Checks(tree, manager, runtimes, say, manner.force)
+        self._clock = clock
+        self._program_age = age
+        self._program_digest = digest
+        self._acts = manager.running and not manner.files_only
+        """Whether units are started, stopped and restarted."""
+        self._done: List[Tuple[str, str]] = []
+        """What this run has done to units, verbs and units, for the way back."""
 
-    def plan(self, wishes: Wishes) -> Plan:
+    # What is to be.
+
+    def plan(self, wishes: Wishes) -> NodePlan:
         """What `apply` would make. Raises NodeError."""
-        written = (self._tree.text(_WRITTEN) or "").strip()
-        return plans.make(self._tree, kubelets.find(self._tree, self._ask), self._completed(wishes), written)
+        return self._plan(Ledger.read(self._tree), wishes)
+
+    def _plan(self, ledger: Ledger, wishes: Wishes) -> NodePlan:
+        wishes = self._completed(wishes)
+        kubelet = kubelets.find(self._tree, self._ask, self._manager, wishes.kubelet_version)
+        worked_out = WorkedOut(self._note(PRIMARY_NOTE), self._note(IMAGE_SERVICE_NOTE))
+        first = _SERVICE_FILE not in ledger.entries
+        return plans.make(Situation(self._tree, kubelet, worked_out, first, self._manager.version), wishes)
 
     def _completed(self, wishes: Wishes) -> Wishes:
-        """With what was asked for the last time where nothing is said now."""
-        return replace(wishes, attach_detach=wishes.attach_detach or (self._tree.text(_SWITCH) or "").strip() or None)
+        """Adds the options of the last time where none is given now."""
+        return replace(
+            wishes,
+            attach_detach=wishes.attach_detach or self._note(SWITCH_NOTE) or None,
+            kubelet_version=wishes.kubelet_version or noted_version(self._tree),
+        )
 
-    def differences(self, plan: Plan) -> Iterator[str]:
+    def _note(self, path: str) -> str:
+        return plans.note(self._tree, path)
+
+    def differences(self, plan: NodePlan) -> Iterator[str]:
         """The lines of a unified diff from what there is to what is planned."""
         for path, text in plan.files:
             before = self._tree.text(path)
             old = [] if before is None else before.splitlines()
             yield from difflib.unified_diff(old, text.splitlines(), path, path, "as it is", "as planned", lineterm="")
 
-    def turned(self) -> bool:
-        """Whether kubelet's drop-in of ours is there."""
-        return DROP_IN in Ledger(self._tree).entries and self._tree.exists(DROP_IN)
+    def prospects(self, plan: NodePlan) -> Iterator[str]:
+        """What there is to say of a plan beside its differences, the primary runtime's answer among it."""
+        yield from plan.notes
+        if self._manager.running and plan.primary and not plan.shim:
+            try:
+                yield f"the primary runtime ({plan.primary}) answers: {self._runtimes.version(plan.primary)}"
+            except NodeError as error:
+                yield f"the primary runtime does not answer: {error}; apply would refuse"
 
     # There.
 
     def apply(self, wishes: Wishes, again: bool = False) -> None:
         """Turns the node over, or brings what was turned over up to date; ``again``: only the latter.
 
-        Raises NodeError if that cannot be; the node is then as it was.
+        Raises NodeError if that fails. Its text says what is as before, and what is not.
         """
-        ledger = Ledger(self._tree)
-        if again and ledger.empty:
-            self._say("nothing has been applied to this node, or it has been undone")
-            return
-        with ledger.locked():
-            plan = self.plan(wishes)
-            first = f"{units.ADMIN}/{SERVICE}" not in ledger.entries
+        with Ledger.opened(self._tree) as ledger:
+            if again and ledger.empty:
+                self._say("nothing has been applied to this node, or it has been undone")
+                return
+            plan = self._plan(ledger, wishes)
+            for note in plan.notes:
+                self._say(note)
+            first, turned = _SERVICE_FILE not in ledger.entries, DROP_IN in ledger.entries
+            behind = self._behind()
+            changed = not turned or not self._is_in_force(plan, behind)
+            if self._acts:
+                self._checks.before(plan, turned, changed, behind)
             try:
-                if wishes.attach_detach is not None:
-                    ledger.keep(_SWITCH, wishes.attach_detach + "\n")
-                self._make(plan, ledger)
+                self._keep_notes(ledger, plan, wishes)
+                self._make(plan, ledger, changed)
             except (NodeError, OSError) as error:
-                self._roll_back(ledger, first)
-                raise NodeError(f"{_text(error)}; everything is as it was before") from error
+                left = self._roll_back(ledger, first)
+                raise NodeError(f"{_text(error)}; {_as_before(left)}") from error
 
-    def _make(self, plan: Plan, ledger: Ledger) -> None:
-        turned = DROP_IN in ledger.entries
-        new_shim = self._write_units(plan, ledger)
+    def _is_in_force(self, plan: NodePlan, behind: Mapping[str, str]) -> bool:
+        """Whether the primary runtime is that of the criproxy that runs, as far as that can be told, and its image
+        service the one of before."""
+        before = plans.configured(self._tree.text(DEFAULTS) or "")
+        primary = behind.get("") or before.get("CRI_PRIMARY", "")
+        same_images = plan.image_service == before.get("CRI_IMAGE_SERVICE", "")
+        return same_images and primary in plans.spellings(plan.primary)
+
+    def _behind(self) -> Mapping[str, str]:
+        """The runtimes of the criproxy that runs: sockets by ids. Empty if it does not run or does not tell."""
+        if not self._acts or not self._manager.state(SERVICE).runs:
+            return {}
+        with suppress(NodeError):
+            return self._runtimes.behind(SOCKET)
+        return {}
+
+    def _keep_notes(self, ledger: Ledger, plan: NodePlan, wishes: Wishes) -> None:
+        if wishes.attach_detach is not None:
+            ledger.keep(SWITCH_NOTE, f"{wishes.attach_detach}\n")
+        if wishes.kubelet_version is not None:
+            ledger.keep(VERSION_NOTE, f"{'.'.join(map(str, wishes.kubelet_version))}\n")
+        ledger.keep(PRIMARY_NOTE, f"{plan.worked_out.primary}\n")
+        ledger.keep(IMAGE_SERVICE_NOTE, f"{plan.worked_out.image_service}\n")
+
+    def _make(self, plan: NodePlan, ledger: Ledger, changed: bool) -> None:
+        new = self._write_units(plan, ledger)
+        if plan.kubelet is None:
+            self._say(f"{kubelets.missing(self._tree)}; it will be configured when its package arrives")
         if not plan.primary:
-            self._say("there is no kubelet yet; what there is to do for it is done when it comes")
             return
+        self._checks.configuration()
         names = [SOCKET_UNIT, SERVICE, *([DOCKERSHIM] if plan.shim else [])]
         for name in names:
             ledger.register_enabled(name)
         self._manager.do("enable", *names)
-        if self._manager.running:
-            self._start(plan, ledger, new_shim)
+        if self._acts:
+            self._start(plan, ledger, new)
+            self._see_through(plan, changed)
         if plan.kubelet is not None:
-            self._patch(plan, ledger, turned)
+            self._patch(plan, ledger)
         if not plan.shim and DOCKERSHIM in ledger.enabled:
             self._drop_dockershim(ledger)
 
-    def _write_units(self, plan: Plan, ledger: Ledger) -> bool:
-        """Writes what criproxy needs; says whether a dockershim that runs has to be restarted."""
+    def _write_units(self, plan: NodePlan, ledger: Ledger) -> Set[str]:
+        """Writes what criproxy needs; gives the units that have to be restarted if they run."""
         if ledger.keep(DEFAULTS, plan.defaults):
             self._say(f"wrote {DEFAULTS}")
-        ledger.keep(_WRITTEN, f"{plan.primary if plan.worked_out else ''}\n")
-        new_shim = False
-        for path, text in plan.units:
-            if path == _SHIM:
-                new_shim = self._write_for(DOCKERSHIM, path, text, ledger)
-            elif ledger.write(path, text, self._is_leftover(path, ledger)):
-                self._say(f"wrote {path}")
+        new = {
+            os.path.basename(path)
+            for path, text in plan.units
+            if self._write_for(os.path.basename(path), path, text, ledger)
+        }
         if plan.shim:
             self._clear_leftovers(ledger)
         if self._manager.running:
             self._manager.do("daemon-reload")
-        return new_shim
+        return new
 
     def _write_for(self, unit: str, path: str, text: str, ledger: Ledger) -> bool:
         """Writes a file of a unit's; says whether the unit has to be restarted if it runs.
@@ -127,14 +226,16 @@ class Node:
         That is registered before: an earlier run may have been stopped between the one and the other.
         """
         owed = unit in ledger.owed
-        if self._manager.is_running(unit):
+        if self._manager.running and self._manager.state(unit).runs:
             ledger.owe(unit)
-        changed = ledger.write(path, text, self._is_leftover(path, ledger))
-        if changed:
+        written = ledger.write(path, text, self._is_leftover(path, ledger))
+        if written is Written.BESIDE and path + DIST in ledger.laid:
+            self._say(f"{path} has been edited and stays in force; criproxy's own version is in {path}{DIST}")
+        if written is Written.CHANGED:
             self._say(f"wrote {path}")
         elif not owed:
             ledger.settle(unit)
-        return changed or owed
+        return written is Written.CHANGED or owed
 
     def _is_leftover(self, path: str, ledger: Ledger) -> bool:
         text = self._tree.text(path)
@@ -145,40 +246,96 @@ class Node:
         for name in self._tree.names(_GO_LEFTOVERS):
             if name.endswith(".conf"):
                 ledger.take_away(f"{_GO_LEFTOVERS}/{name}")
-                self._say(f"set aside {_GO_LEFTOVERS}/{name}, which the Go package has left")
+                self._say(f"moved {_GO_LEFTOVERS}/{name} aside: the Go package left it")
 
-    def _start(self, plan: Plan, ledger: Ledger, new_shim: bool) -> None:
+    def _start(self, plan: NodePlan, ledger: Ledger, new: AbstractSet[str]) -> None:
+        runs, listens = self._manager.state(SERVICE).runs, self._manager.state(SOCKET_UNIT).runs
         # A socket unit cannot take its place while the service is there without it, as the Go package's is.
-        if self._manager.is_running(SERVICE) and not self._manager.is_running(SOCKET_UNIT):
-            self._manager.do("stop", SERVICE)
+        if runs and not listens:
+            self._do("stop", SERVICE)
+            runs = False
         if plan.shim:
             # One that runs as it should has calls under way.
-            self._manager.do("restart" if new_shim else "start", DOCKERSHIM)
+            self._do("restart" if DOCKERSHIM in new else "start", DOCKERSHIM)
             ledger.settle(DOCKERSHIM)
-        self._manager.do("start", SOCKET_UNIT)
-        self._manager.do("restart", SERVICE)
-        self._say("criproxy is ready")
+        self._do("restart" if listens and SOCKET_UNIT in new else "start", SOCKET_UNIT)
+        ledger.settle(SOCKET_UNIT)
+        if runs and new.isdisjoint((SERVICE, SOCKET_UNIT)) and not self._is_outdated():
+            # A restart would forget what runtimes that are away had.
+            self._do("reload", SERVICE)
+            self._await_reload(plan)
+        else:
+            self._do("restart", SERVICE)
+            ledger.settle(SERVICE)
+            self._say(f"criproxy listens on {SOCKET}")
+        ledger.keep(PROGRAM_NOTE, f"{self._program_digest()}\n")
 
-    def _patch(self, plan: Plan, ledger: Ledger, turned: bool) -> None:
-        """Gives kubelet its flags. One that works must not be turned to a proxy through which nobody answers."""
-        runs = self._manager.is_running(UNIT)
-        if runs and not turned:
-            try:
-                self._say(f"through {SOCKET} answers {self._reach(SOCKET)}")
-            except NodeError as error:
-                raise NodeError(
-                    f"the primary runtime ({plan.primary}) does not answer through criproxy, so kubelet is left alone:"
-                    f" {error}; start that runtime or name another (--primary, criproxy/primary_cri)"
-                ) from error
+    def _is_outdated(self) -> bool:
+        """Whether the service runs a program that has been replaced by another since."""
+        age = watch.age_of(self._manager, SERVICE, self._clock)
+        if age is not None and age <= self._program_age():
+            return False
+        return self._note(PROGRAM_NOTE) != self._program_digest()
+
+    def _await_reload(self, plan: NodePlan) -> None:
+        """Waits until criproxy says that it has the planned primary runtime, if it says."""
+        end = self._clock.now() + _RELOAD_TIME
+        while self._clock.now() < end:
+            primary = self._behind().get("")
+            if not primary or primary in plans.spellings(plan.primary):
+                return
+            self._clock.sleep(_RELOAD_INTERVAL)
+        raise NodeError(
+            f"criproxy was told to reload and still has the primary runtime {primary}: journalctl -u {SERVICE} says why"
+        )
+
+    def _see_through(self, plan: NodePlan, changed: bool) -> None:
+        """A kubelet that works is not left on a proxy through which nobody answers.
+
+        Where nothing of that is changed, it is no worse than it was: an upgrade goes on while a runtime is away.
+        """
+        if not self._manager.state(UNIT).runs:
+            return
+        try:
+            self._say(f"through {SOCKET} answers {self._runtimes.version(SOCKET)}")
+        except NodeError as error:
+            if not changed:
+                self._say(f"warning: the primary runtime ({plan.primary}) does not answer: {error}")
+                return
+            raise NodeError(
+                f"the primary runtime ({plan.primary}) does not answer through criproxy: {error}; start it, or name"
+                " another (criproxy node apply --primary RUNTIME)"
+            ) from error
+
+    def _patch(self, plan: NodePlan, ledger: Ledger) -> None:
+        """Gives kubelet its flags."""
+        state = self._manager.state(UNIT) if self._acts else UnitState()
+        runs = state.runs
+        restless = watch.is_restless(self._manager, UNIT, state, self._clock)
         changed = self._write_for(UNIT, DROP_IN, plan.drop_in, ledger)
-        self._check_patch()
+        self._checks.patch()
         if self._manager.running and changed:
             self._manager.do("daemon-reload")
-            if runs:
-                self._restarted = True
-                self._manager.do("restart", UNIT)
-                self._say("restarted kubelet, on criproxy from now on")
+        if runs and (changed or self._checks.elsewhere() is not None):
+            self._do("restart", UNIT)
+            self._see_kubelet_live(restless)
+            self._say("restarted kubelet: it is on criproxy now")
+        elif changed and UNIT in ledger.owed and not self._acts:
+            self._say("kubelet is on criproxy only after a restart: criproxy node apply")
+            return
         ledger.settle(UNIT)
+
+    def _see_kubelet_live(self, restless: bool) -> None:
+        if restless:
+            self._say(f"{UNIT} was in a crash loop before, so it is not watched")
+            return
+        end = watch.ends(self._manager, UNIT, self._manner.watch, self._clock)
+        if end:
+            raise NodeError(f"kubelet fails with its new flags: {end}.{self._last_words(UNIT)}")
+
+    def _last_words(self, unit: str) -> str:
+        said = self._manager.last_words(unit)
+        return f" Its log ends: {said}" if said else ""
 
     def _drop_dockershim(self, ledger: Ledger) -> None:
         """The primary runtime was Docker, and is another now."""
@@ -186,115 +343,111 @@ class Node:
         ledger.settle(DOCKERSHIM)
         self._undo(ledger, [_SHIM])
 
-    def _check_patch(self) -> None:
-        unit = units.load(self._tree, UNIT)
-        commands = unit.all("Service", "ExecStart") if unit is not None else ()
-        if not commands or f"unix://{SOCKET}" not in commands[-1]:
-            later = unit.drop_ins[-1] if unit is not None and unit.drop_ins else "a drop-in"
-            raise NodeError(f"{later} is read after {DROP_IN} and sets ExecStart= again: rename it to stand before")
+    def _do(self, verb: str, unit: str) -> None:
+        self._done.append((verb, unit))
+        self._manager.do(verb, unit)
 
-    def _roll_back(self, ledger: Ledger, first: bool) -> None:
-        """As far as it goes: what cannot be put back is said, and the first error is the one that counts."""
+    def _roll_back(self, ledger: Ledger, first: bool) -> List[str]:
+        """As far as it goes; gives a line for each thing that is not as it was."""
+        left: List[str] = []
         if first:
-            self._stop_services(ledger, list(ledger.enabled))
-        try:
-            ledger.roll_back()
-            if self._manager.running:
-                self._manager.do("daemon-reload")
-                for unit in (*([] if first else [SERVICE]), *([UNIT] if self._restarted else [])):
-                    self._manager.do("restart", unit)
-        except (NodeError, OSError) as error:
-            self._say(f"while putting things back: {_text(error)}")
+            left += self._stop_services(ledger, list(ledger.enabled))
+        left += [str(undone) for undone in ledger.roll_back() if undone.failed]
+        if not self._manager.running:
+            return left
+        left += self._try("daemon-reload")
+        if not self._acts:
+            return left
+        verbs = [verb for verb, unit in self._done if unit == SERVICE and verb in ("restart", "reload")]
+        if ("restart", SOCKET_UNIT) in self._done and not first:
+            left += self._try("restart", SOCKET_UNIT)
+            verbs = ["restart"]
+        if verbs and not first:
+            left += self._try(verbs[-1], SERVICE)
+        if ("restart", UNIT) in self._done:
+            left += self._try("restart", UNIT)
+        return left
 
     # Back.
 
     def revert(self) -> None:
-        """Gives the node back as it was. Raises NodeError if a file cannot be put back."""
-        ledger = Ledger(self._tree)
-        if ledger.empty:
-            self._say("there is nothing to undo")
-            return
-        with ledger.locked():
-            try:
-                self._release_kubelet(ledger)
-                self._stop_services(ledger, list(ledger.enabled))
-                self._undo(ledger, list(ledger.entries))
-                for path in (_WRITTEN, _SWITCH):
-                    with suppress(FileNotFoundError):
-                        os.unlink(self._tree.host(path))
-                ledger.finish_undoing()
-            except OSError as error:
-                raise NodeError(f"{_text(error)}; mend that and do it again: what is left is registered") from error
+        """Gives the node back as it was. Raises NodeError that says what could not be put back."""
+        with Ledger.opened(self._tree) as ledger:
+            if ledger.empty:
+                self._say("there is nothing to undo")
+                return
+            behind = self._behind()
+            self._checks.pods(behind, {}, behind.get("", ""))
+            left = self._release_kubelet(ledger)
+            if not left:
+                left += self._stop_services(ledger, list(ledger.enabled))
+                left += self._undo(ledger, list(ledger.entries))
+            if left:
+                raise NodeError(
+                    f"not everything could be undone: {'; '.join(left)}. Mend that and run criproxy node revert again:"
+                    " what is left is registered"
+                )
+            for path in _ALL_NOTES:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._tree.host(path))
+            left = [str(undone) for undone in ledger.finish_undoing() if undone.failed]
+            if left:
+                raise NodeError(f"not everything could be undone: {'; '.join(left)}")
 
-    def _release_kubelet(self, ledger: Ledger) -> None:
+    def _release_kubelet(self, ledger: Ledger) -> List[str]:
         if DROP_IN not in ledger.entries and UNIT not in ledger.owed:
-            return
-        runs = self._manager.is_running(UNIT)
-        if runs:
+            return []
+        state = self._manager.state(UNIT) if self._manager.running else None
+        # One that has failed may have done so for want of criproxy.
+        to_start = state is not None and (state.runs or state.active == "failed")
+        if to_start:
             ledger.owe(UNIT)
-        self._undo(ledger, [path for path in (DROP_IN,) if path in ledger.entries])
-        if runs:
-            self._try("restart", UNIT)
-            self._say("restarted kubelet, on its own flags from now on")
+        left = self._undo(ledger, [path for path in (DROP_IN,) if path in ledger.entries])
+        if left:
+            return left
+        if to_start and self._acts:
+            if state is not None and state.active == "failed":
+                self._try("reset-failed", UNIT)
+            left = self._try("restart", UNIT)
+            if not left:
+                self._say("restarted kubelet: it is on its own flags now")
+        elif to_start:
+            self._say("kubelet is on its own flags only after a restart: systemctl restart kubelet")
         ledger.settle(UNIT)
+        return []
 
-    def _stop_services(self, ledger: Ledger, names: Sequence[str]) -> None:
+    def _stop_services(self, ledger: Ledger, names: Sequence[str]) -> List[str]:
         if not names:
-            return
-        if self._manager.running:
-            self._try("stop", *names)
-        self._try("disable", *names)
+            return []
+        left = self._try("stop", *names) if self._acts else []
+        left += self._try("disable", *names)
         ledger.forget_enabled(names)
-        self._say(f"stopped and disabled {', '.join(names)}")
+        self._say(f"{'stopped and disabled' if self._acts else 'disabled'} {', '.join(names)}")
+        return left
 
-    def _undo(self, ledger: Ledger, paths: Sequence[str]) -> None:
-        for path in reversed(paths):
-            copy = ledger.undo(path)
-            self._say(f"{path} is as it was" + (f"; what somebody had made of it is in {copy}" if copy else ""))
+    def _undo(self, ledger: Ledger, paths: Sequence[str]) -> List[str]:
+        """Puts back what stood at these paths; gives a line for each that could not be."""
+        undone = ledger.undo(paths)
+        for one in undone:
+            if not one.failed:
+                self._say(str(one))
         if self._manager.running:
             self._try("daemon-reload")
+        return [str(one) for one in undone if one.failed]
 
-    def _try(self, *words: str) -> None:
-        """What does not work on the way back must not keep the rest from it."""
+    def _try(self, *words: str) -> List[str]:
+        """Runs a step of the undoing. A failure must not stop the other steps: gives its text."""
         try:
             self._manager.do(*words)
         except NodeError as error:
             self._say(str(error))
-
-    # What is there.
-
-    def status(self) -> Tuple[List[str], bool]:
-        """Lines that say how things are, and whether kubelet is on criproxy."""
-        turned = self.turned()
-        lines = [f"kubelet: {self._kubelet_line()}", f"turned over: {'yes' if turned else 'no'}"]
-        if self._manager.running:
-            lines += [
-                f"{unit}: {'running' if self._manager.is_running(unit) else 'not running'}"
-                for unit in (UNIT, SOCKET_UNIT, SERVICE)
-            ]
-            in_force = f"unix://{SOCKET}" in self._manager.commands(UNIT)
-            if turned and not in_force:
-                lines.append(f"kubelet's flags do not name {SOCKET}: systemctl daemon-reload, then criproxy node apply")
-            turned = turned and in_force
-        try:
-            lines.append(f"{SOCKET}: {self._reach(SOCKET)}")
-        except NodeError as error:
-            lines.append(f"{SOCKET}: {error}")
-        return lines, turned
-
-    def _kubelet_line(self) -> str:
-        try:
-            kubelet = kubelets.find(self._tree, self._ask)
-        except NodeError as error:
-            return str(error)
-        if kubelet is None:
-            return "none on this node"
-        return f"{kubelet.version_text}, {_own_endpoint(self._tree, kubelet)}"
+            return [str(error)]
+        return []
 
 
-def _own_endpoint(tree: Tree, kubelet: Kubelet) -> str:
-    told = kubelets.endpoint(tree, kubelet)
-    return f"its own flags name {told}" if told else "its own flags name no runtime"
+def _as_before(left: Iterable[str]) -> str:
+    text = "; ".join(left)
+    return f"not everything could be undone: {text}" if text else "all changes have been undone"
 
 
 def _text(error: Exception) -> str:

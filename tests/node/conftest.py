@@ -11,8 +11,22 @@ import pytest
 from . import debs
 from .layouts import KUBEADM
 from .node import Node
+from .workers import BySharedNodes, Room
 
 Boot = Callable[..., Node]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Sees in the first process, before the workers are there, that the packages under test have been built."""
+    if hasattr(session.config, "workerinput"):
+        return
+    debs.require("tests/node")
+    session.config.pluginmanager.register(Room())
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedNodes:
+    """Tests that share a node run on one worker."""
+    return BySharedNodes(config, log)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -26,12 +40,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
                 (f"journal of {unit}", node.journal(unit))
                 for unit in ("criproxy.service", "dockershim.service", "kubelet.service", "containerd.service")
             )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def packages() -> None:
-    """The packages under test must have been built."""
-    debs.require("tests/node")
 
 
 @pytest.fixture

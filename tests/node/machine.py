@@ -39,13 +39,18 @@ class CommandFailed(Exception):
 
 
 class Machine:
-    """A booted node: an overlay of a Debian root in namespaces and cgroups of its own."""
+    """A booted node: an overlay of a Debian root in namespaces and cgroups of its own.
 
-    def __init__(self, root: Path) -> None:
+    ``unified``: with cgroups of version 2 alone, on whatever machine.
+    """
+
+    def __init__(self, root: Path, unified: bool = False) -> None:
+        self.environment = {"CRIPROXY_NODE_WATCH": "1s"}
+        """What commands find in theirs. `criproxy node` watches kubelet for longer than most tests have a use for."""
         self._folder = Path(tempfile.mkdtemp(prefix="criproxy-node-"))
         self.name = self._folder.name
         """What its cgroups and its folder on this machine are called."""
-        self._cgroup = Cgroup(self.name)
+        self._cgroup = Cgroup(self.name, unified)
         self._places = self._cgroup.make()
         self._keeper = subprocess.Popen(
             ["sh", "-c", _KEEPER, "sh", str(_BOOT), str(root), str(self._folder), *map(str, self._places)],
@@ -104,7 +109,13 @@ class Machine:
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**ENVIRONMENT, "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive", **(environment or {})},
+            env={
+                **ENVIRONMENT,
+                "HOME": "/root",
+                "DEBIAN_FRONTEND": "noninteractive",
+                **self.environment,
+                **(environment or {}),
+            },
             timeout=_TIME,
             text=True,
         )

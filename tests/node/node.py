@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
+import subprocess
+import tempfile
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +20,10 @@ from tests.containerd.service import eventually
 
 from . import debs
 from .files import Files
-from .layouts import CONTAINERD, Layout
+from .image_service import ImageService
+from .layouts import CONTAINERD, CRIO, CRIO_UNIT, Layout
 from .machine import Machine
-from .roots import root
+from .roots import UNIFIED, cache, root
 
 SOCKET = "/run/criproxy.sock"
 DROP_IN = "/etc/systemd/system/kubelet.service.d/99-criproxy.conf"
@@ -26,7 +31,16 @@ _PLACE = "/run/debs"
 """Where packages are put on a node."""
 # Else channels to the same address share one. How long it takes until somebody answers is as in other clients.
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
-_STAND_IN = Path(__file__).with_name("stand-in")
+_STAND_IN = Path(__file__).with_name("stand-in.c")
+# What a machine with cgroups of version 1 has of version 2 is without controllers: nothing can be limited there.
+_WITHOUT_CONTROLLERS = """\
+#!/bin/sh
+for word; do
+  [ "$before" != --bundle ] || sed -i 's/"cpu":{"shares":2}/"cpu":{}/' "$word/config.json"
+  before=$word
+done
+exec /usr/sbin/runc "$@"
+"""
 _POSTINST = """\
 #!/bin/sh
 set -e
@@ -40,7 +54,9 @@ class Node(Machine):
     """A machine with containerd, on which kubelet runs as the layout says (or not, without ``kubelet``)."""
 
     def __init__(self, layout: Layout, folder: Path, kubelet: bool = True) -> None:
-        super().__init__(root(layout.suite, layout.packages))
+        self.image_service = ImageService()
+        """Plays the one that the layout has beside its runtimes, if it has one."""
+        super().__init__(root(layout.suite, layout.packages), layout.suite in UNIFIED)
         self.layout = layout
         self.folder = folder
         """On the host, for packages."""
@@ -54,12 +70,26 @@ class Node(Machine):
             self.stop()
             raise
 
+    def stop(self) -> None:
+        """Ends all that is on the node, and what is played for it."""
+        self.image_service.stop()
+        super().stop()
+
     def start_runtimes(self) -> None:
-        """Starts containerd, with the image that pods need."""
-        text = config(Path("/var/lib/containerd"), Path(CONTAINERD))
-        self.write("/etc/containerd/config.toml", text)
-        self.run("systemctl", "--quiet", "enable", "--now", "containerd")
-        self.load(self.pause, PAUSE, CONTAINERD)
+        """Starts containerd, with the image that pods need, and what else kubelet is to use."""
+        if self.layout.suite in UNIFIED:
+            self.write("/usr/local/sbin/runc", _WITHOUT_CONTROLLERS, 0o755)
+        self._start_runtime("containerd", "/etc/containerd/config.toml", "/var/lib/containerd", CONTAINERD)
+        if self.layout.primary == CRIO:
+            self.write("/etc/systemd/system/crio.service", CRIO_UNIT)
+            self._start_runtime("crio", "/etc/crio/crio.conf", "/var/lib/containerd/crio", CRIO)
+        if self.layout.images:
+            self.image_service.serve(self.path(self.layout.images))
+
+    def _start_runtime(self, unit: str, file: str, folder: str, socket: str) -> None:
+        self.write(file, config(Path(folder), Path(socket)))
+        self.run("systemctl", "--quiet", "enable", "--now", unit)
+        self.load(self.pause, PAUSE, socket)
 
     @property
     def pause(self) -> Image:
@@ -94,9 +124,10 @@ class Node(Machine):
             for path in self.layout.packaged.keys() & self.layout.files.keys():
                 self.write(path, self.layout.files[path])
         else:
-            self.write(self.layout.program[0], _stand_in(self.layout.version), 0o755)
+            self._place_program()
         self.run("systemctl", "daemon-reload")
-        self.run("systemctl", "--quiet", "enable", "kubelet")
+        if self.layout.enabled:
+            self.run("systemctl", "--quiet", "enable", self.layout.enabled)
         self.run("systemctl", "restart", "kubelet")
 
     def add_files(self) -> None:
@@ -104,6 +135,15 @@ class Node(Machine):
         for path, text in self.layout.files.items():
             if path not in self.layout.packaged:
                 self.write(path, text)
+        for path, text in self.layout.scripts.items():
+            self.write(path, text, 0o755)
+        for path, target in self.layout.links.items():
+            self.path(path).symlink_to(target)
+
+    def _place_program(self) -> None:
+        program = self.path(self.layout.program[0])
+        program.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_stand_in(self.layout.version), program)
 
     def programs(self) -> Dict[str, debs.File]:
         """kubelet itself, here one that only notes what it is started with, by its path."""
@@ -114,7 +154,7 @@ class Node(Machine):
         texts = {**self.layout.packaged, **changed}
         files: Dict[str, debs.File] = {path: (text, 0o644) for path, text in texts.items()}
         files.update(self.programs())
-        version = f"{self.layout.version}-{release}"
+        version = re.sub(r"[^\w.+]", "", self.layout.version) + f"-{release}"
         return debs.make(self.folder, "kubelet", version, files, {"postinst": _POSTINST})
 
     @property
@@ -146,6 +186,10 @@ class Node(Machine):
         assert eventually(record.exists, bool), f"dockershim does not run:\n{self.journal('dockershim.service')}"
         return _words(record)
 
+    def refuse(self, flag: str, seconds: int = 0) -> None:
+        """Has kubelet refuse flags that begin so, when it has run with them for some seconds."""
+        self.write("/run/kubelet/refuses", f"{flag} {seconds}\n")
+
     # systemd.
 
     def show(self, unit: str, name: str) -> str:
@@ -155,6 +199,16 @@ class Node(Machine):
     def state(self, unit: str) -> str:
         """``active``, ``inactive``, ``failed``, …"""
         return self.show(unit, "ActiveState")
+
+    def await_state(self, unit: str, state: str) -> None:
+        """Waits until a unit is in that state."""
+        seen = eventually(lambda: self.state(unit), lambda seen: seen == state)
+        assert seen == state, f"{unit} is {seen}:\n{self.journal(unit)}"
+
+    def await_restarts(self, unit: str, count: int) -> None:
+        """Waits until systemd has started a unit again so many times."""
+        seen = eventually(lambda: int(self.show(unit, "NRestarts")), lambda seen: seen >= count)
+        assert seen >= count, f"{unit} has been restarted {seen} times:\n{self.journal(unit)}"
 
     def journal(self, unit: str, lines: int = 12) -> str:
         """What a unit has logged last, and systemd about it."""
@@ -203,12 +257,18 @@ class Node(Machine):
     @contextmanager
     def client(self, socket: str = SOCKET, version: str = "v1") -> Iterator[Client]:
         """A client of a CRI socket."""
-        with Client(self.path(socket), version, options=_OWN_CONNECTION) as client:
+        path = self.path(socket.replace("/var/run/", "/run/"))  # that link is absolute
+        with Client(path, version, options=_OWN_CONNECTION) as client:
             yield client
 
     def containerd(self) -> Any:
-        """A client of containerd itself. Debian 11's speaks an older CRI only."""
-        return self.client(CONTAINERD, "v1alpha2" if self.layout.suite == "bullseye" else "v1")
+        """A client of the containerd that pods are made on."""
+        return self.client(self.layout.runtime, self.api_version)
+
+    @property
+    def api_version(self) -> str:
+        """The version of the CRI that this Debian's containerd speaks: Debian 11's an older one only."""
+        return "v1alpha2" if self.layout.suite == "bullseye" else "v1"
 
     def run_pod(self) -> str:
         """Makes a pod's sandbox on containerd, through the proxy; gives its id on containerd."""
@@ -234,8 +294,17 @@ class Node(Machine):
         return Files.of(self.path("/"))
 
 
-def _stand_in(version: str) -> str:
-    return _STAND_IN.read_text().replace("=VERSION\n", f"={version}\n")
+def _stand_in(version: str) -> Path:
+    """The program that plays kubelet, made if it is missing."""
+    source = _STAND_IN.read_text()
+    made = cache("kubelets") / f"{hashlib.sha256(f'{version} {source}'.encode()).hexdigest()[:12]}"
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+            making = Path(folder, "kubelet")
+            define = f'-DVERSION="{version}"'
+            subprocess.run(["cc", "-static", "-Os", define, "-o", str(making), str(_STAND_IN)], check=True)
+            making.rename(made)
+    return made
 
 
 def _words(record: Path) -> Tuple[str, ...]:

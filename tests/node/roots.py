@@ -14,8 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Sequence, Tuple
 
-SUITES = ("bullseye", "bookworm", "trixie")
-"""Debian 11, 12 and 13."""
+SUITES = ("bullseye", "bookworm", "trixie", "forky")
+"""Debian 11, 12, 13 and 14."""
+UNIFIED = ("forky",)
+"""Those whose systemd takes cgroups of version 2 only (since 258)."""
 BARE: Tuple[str, ...] = ()
 """What a node without Python has beside systemd and containerd."""
 PYTHON = (
@@ -24,6 +26,7 @@ PYTHON = (
     "python3-hpack",
     "python3-protobuf",
     "python3-systemd",
+    "python3-yaml",
 )
 """What `criproxy` takes from the distribution."""
 _SCRIPT = Path(__file__).with_name("make-root")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from criproxy.node.kubelet import NodeError
+from criproxy.node.manager import UnitState
 from criproxy.node.plan import SERVICE, SOCKET_UNIT
+from criproxy.node.runtimes import ReadyPod
+from criproxy.node.status import Look
 from criproxy.node.tree import Tree
-from criproxy.node.turn import Node
+from criproxy.node.turn import Manner, Node
+from criproxy.node.watch import Clock
 
 ROOT = Path(__file__).parents[3]
 KUBEADM_UNIT = """\
@@ -96,30 +102,116 @@ LAYOUTS: Dict[str, Dict[str, str]] = {
 }
 
 
+class FakeClock:
+    """Time that passes while somebody sleeps, and only then."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
 class FakeManager:
-    """Remembers what it is told. ``running_units`` changes as systemd's would; ``refuses`` fails for these words."""
+    """Remembers what it is told. A unit that is started runs, with a process of its own; ``refuses`` fails for these
+    words, and ``dies`` has a unit, once started again, end so many seconds later."""
 
     def __init__(self, *running_units: str, running: bool = True) -> None:
         self.running = running
-        self.running_units = set(running_units)
+        self.version = 0
+        self.clock = FakeClock()
         self.done: List[Tuple[str, ...]] = []
         self.refuses: Tuple[str, ...] = ()
+        self.dies: Dict[str, float] = {}
+        self.states: Dict[str, UnitState] = {}
+        """What is said of a unit, whatever has happened to it."""
+        self.words: Dict[str, str] = {}
+        self.restarted: Dict[str, List[float]] = {}
+        self.failed: Dict[str, List[float]] = {}
+        self.properties: Dict[Tuple[str, str], str] = {}
+        self._pids = itertools.count(100)
+        self._started: Dict[str, Tuple[int, float]] = {}
+        for unit in running_units:
+            self._start(unit)
+
+    def _start(self, unit: str) -> None:
+        self._started[unit] = next(self._pids), self.clock.now()
+
+    @property
+    def running_units(self) -> Set[str]:
+        return set(self._started)
 
     def do(self, *words: str) -> None:
         self.done.append(words)
         if words == self.refuses:
             raise NodeError(f"systemctl {' '.join(words)}: refused")
         verb, *names = words
-        if verb in ("start", "restart"):
-            self.running_units.update(names)
-        elif verb == "stop":
-            self.running_units.difference_update(names)
+        for unit in names:
+            if verb == "restart" or (verb == "start" and unit not in self._started):
+                self._start(unit)
+            elif verb == "stop":
+                self._started.pop(unit, None)
 
-    def is_running(self, unit: str) -> bool:
-        return unit in self.running_units
+    def state(self, unit: str) -> UnitState:
+        if unit in self.states:
+            return self.states[unit]
+        if unit not in self._started:
+            return UnitState(load="loaded", active="inactive", sub="dead")
+        pid, started = self._started[unit]
+        if self.clock.now() - started > self.dies.get(unit, math.inf):
+            return UnitState("loaded", "activating", "auto-restart", 0, 1, "exit-code")
+        return UnitState("loaded", "active", "running", pid, 0, "success")
 
-    def commands(self, unit: str) -> str:
-        return ""
+    def show(self, unit: str, *names: str) -> Dict[str, str]:
+        pid, started = self._started.get(unit, (0, 0.0))
+        known = {"MainPID": str(pid), "ExecMainStartTimestampMonotonic": str(int(started * 1e6))}
+        return {name: self.properties.get((unit, name), known.get(name, "")) for name in names}
+
+    def last_words(self, unit: str, lines: int = 3) -> str:
+        return self.words.get(unit, "")
+
+    def restarts(self, unit: str, most: int) -> List[float]:
+        return self.restarted.get(unit, [])[-most:]
+
+    def failures(self, unit: str, most: int) -> List[float]:
+        return self.failed.get(unit, [])[-most:]
+
+    def environment(self) -> Dict[str, str]:
+        return {}
+
+
+class FakeRuntimes:
+    """Answers on every socket but those that are ``unreachable``, which have a reason each."""
+
+    def __init__(self) -> None:
+        self.unreachable: Dict[str, str] = {}
+        self.listed: List[ReadyPod] = []
+        self.served: Dict[str, str] = {}
+        """What criproxy says of the runtimes behind it."""
+        self.asked_behind = 0
+
+    def version(self, socket: str) -> str:
+        self._reach(socket)
+        return "containerd 1.7"
+
+    def images(self, socket: str) -> None:
+        self._reach(socket)
+
+    def pods(self, socket: str) -> List[ReadyPod]:
+        self._reach(socket)
+        return self.listed
+
+    def behind(self, socket: str) -> Dict[str, str]:
+        self.asked_behind += 1
+        self._reach(socket)
+        return self.served
+
+    def _reach(self, socket: str) -> None:
+        if socket in self.unreachable:
+            raise NodeError(f"{socket}: {self.unreachable[socket]}")
 
 
 class Lab:
@@ -130,8 +222,10 @@ class Lab:
         self.tree = Tree(str(root))
         self.version = version
         self.manager = FakeManager("kubelet.service")
+        self.runtimes = FakeRuntimes()
         self.said: List[str] = []
-        self.unreachable = ""
+        self.program_age = 1e6
+        self.program = "one"
         for folder in ("etc/default", "etc/systemd/system", "var/lib"):  # which every Debian has
             (root / folder).mkdir(parents=True)
         for path, text in {**OWN_UNITS, **LAYOUTS.get(layout, {})}.items():
@@ -149,14 +243,29 @@ class Lab:
         assert command[-1] == "--version"
         return f"Kubernetes v{self.version}\n"
 
-    def reach(self, socket: str) -> str:
-        if self.unreachable:
-            raise NodeError(self.unreachable)
-        return "containerd 1.7"
-
     @property
     def node(self) -> Node:
-        return Node(self.tree, self.manager, self.ask, self.reach, self.said.append)
+        return self.changed()
+
+    def changed(self, **manner: Any) -> Node:
+        """The node, to be changed in a manner of its own."""
+        clock = Clock(self.manager.clock.now, self.manager.clock.sleep)
+        return Node(
+            self.tree,
+            self.manager,
+            self.ask,
+            self.runtimes,
+            self.said.append,
+            Manner(**manner),
+            clock,
+            lambda: self.program_age,
+            lambda: self.program,
+        )
+
+    @property
+    def look(self) -> Look:
+        clock = Clock(self.manager.clock.now, self.manager.clock.sleep)
+        return Look(self.tree, self.manager, self.ask, self.runtimes, clock)
 
     def files(self) -> Dict[str, Tuple[int, object]]:
         """Everything that is there, so that two looks can be compared."""

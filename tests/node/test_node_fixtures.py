@@ -10,11 +10,11 @@ import pytest
 
 from . import debs
 from .conftest import Boot
-from .layouts import KIND, KUBEADM, KUBEADM_1_11, Layout
+from .layouts import GENERATOR, KIND, KUBEADM, KUBEADM_1_11, Layout
 from .node import Node
 
 
-@pytest.mark.parametrize("layout", [KUBEADM_1_11, KUBEADM, KIND], ids=str)
+@pytest.mark.parametrize("layout", [KUBEADM_1_11, KUBEADM, KIND, GENERATOR], ids=str)
 def test_a_node_that_stops_leaves_nothing_though_a_pod_runs_on_it(layout: Layout, tmp_path: Path) -> None:
     with Node(layout, tmp_path) as node:
         node.dpkg("--install", debs.built(layout.package))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Set
 
 import pytest
+
+from tests.containerd.client import Client
 
 from . import debs, layouts
 from .caller import Caller
 from .files import Files
 from .layouts import DEFAULTS, Layout
 from .node import DROP_IN, SOCKET, Node
+from .workers import shared
 
 _UNITS = ("criproxy.service", "criproxy.socket")
 
 
-@pytest.fixture(scope="class", params=layouts.ALL, ids=str)
+@pytest.fixture(scope="class", params=layouts.ALL, ids=shared)
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node of each layout."""
     layout: Layout = request.param
@@ -53,13 +56,15 @@ class TestTheLifeOfAnInstallation:
         assert [node.show(unit, "UnitFileState") for unit in _UNITS] == ["enabled", "enabled"]
         assert "virtlet.cloud" in node.show("criproxy.service", "StatusText")
         assert node.show("criproxy.service", "MainPID") in node.run("pgrep", "--exact", "criproxy").split()
-        assert node.run("criproxy", "node", "status").splitlines()[1] == "turned over: yes"
+        assert "kubelet is on criproxy" in node.run("criproxy", "node", "status")
 
     def test_its_runtimes_are_the_one_that_kubelet_has_used_and_the_others(self, node: Node) -> None:
         lines = node.path("/etc/default/criproxy").read_text().splitlines()
         assert f"CRI_PRIMARY={node.layout.primary}" in lines
         other = node.layout.answers.get("criproxy/other_cri", "virtlet.cloud:/run/virtlet.sock")
         assert f"CRI_OTHER={other}" in lines
+        images = [line for line in lines if line.startswith("CRI_IMAGE_SERVICE=/")]
+        assert images == ([f"CRI_IMAGE_SERVICE={node.layout.images}"] if node.layout.images else [])
 
     def test_kubelets_dockershim_lives_on_where_docker_was_used(self, node: Node) -> None:
         if node.layout.primary != layouts.DOCKERSHIM:
@@ -75,6 +80,16 @@ class TestTheLifeOfAnInstallation:
     def test_pods_are_made_on_containerd_through_it(self, node: Node) -> None:
         pod = node.run_pod()
         assert node.pods() == [pod]
+
+    def test_images_are_where_kubelet_has_looked_for_them(self, node: Node) -> None:
+        with node.client() as client:
+            if node.layout.images:
+                client.PullImage(image={"image": "registry.test/lazy:1"})
+                assert node.image_service.pulled == ["registry.test/lazy:1"]
+            seen = _tags(client)
+        version = "v1" if node.layout.images or node.layout.primary == layouts.DOCKERSHIM else node.api_version
+        with node.client(node.layout.images or node.layout.primary, version) as client:
+            assert _tags(client) <= seen
 
     def test_it_runs_again_as_it_was_after_all_has_been_stopped(self, node: Node) -> None:
         node.run("systemctl", "stop", "kubelet.service", *_UNITS)
@@ -108,11 +123,12 @@ class TestTheLifeOfAnInstallation:
 
     def test_installing_and_configuring_it_again_changes_nothing(self, node: Node) -> None:
         node.dpkg("--install", debs.built(node.layout.package))
-        kubelet, files = node.kubelet, node.files()
+        kubelet, files, proxy = node.kubelet, node.files(), node.show("criproxy.service", "MainPID")
         node.dpkg("--install", debs.built(node.layout.package))
         node.run("dpkg-reconfigure", node.layout.package)
         assert node.files().changes(files) == {}
         assert node.kubelet == kubelet
+        assert node.show("criproxy.service", "MainPID") == proxy
         assert node.state("criproxy.service") == "active"
 
     def test_kubelets_defaults_can_be_edited_still(self, node: Node) -> None:
@@ -156,3 +172,7 @@ class TestTheLifeOfAnInstallation:
         assert "criproxy/" not in node.path("/var/cache/debconf/config.dat").read_text()
         assert "criproxy" not in node.run("systemctl", "list-units", "--all", "--plain", "--no-legend")
         assert list(node.path("/var/lib/dpkg/info").glob("criproxy*")) == []
+
+
+def _tags(client: Client) -> Set[str]:
+    return {tag for image in client.ListImages().images for tag in image.repo_tags}
