@@ -7,12 +7,22 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Most tests wait more than they work. Each worker has its share in a row, so that tests of one module find what they
+# share; the unit tests, which are short, even out the end.
+WORKERS ?= $(shell expr 2 \* $$(nproc))
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-$(VENV)/ready: setup.py
+# What ruff reads, what mypy reads, and, apart, what it reads whose files have the names of others.
+PYTHON_CODE := criproxy tests setup.py debian/nodeps/assemble
+TYPED := criproxy setup.py debian/nodeps/assemble tests/conftest.py $(addprefix tests/,bench containerd deb fuzz kubelet node torture unit)
+TYPED_APART := tests/system
+SHELL_CODE = $(shell git grep -lE '^#!/bin/(ba)?sh' -- ':!*.py' ':!*.md')
+
+$(VENV)/ready: setup.py .ci/venv .ci/constraints.txt
 	.ci/venv $(PYTHON) $(VENV)
 	touch $@
 
@@ -24,14 +34,36 @@ run: venv ## the proxy before two runtimes in memory; ONCE=1: show and end; CONN
 	@$(BIN)/python -m criproxy demo $(if $(ONCE),--once) $(if $(CONNECT),--connect '$(CONNECT)')
 
 .PHONY: check
-check: venv ## ruff and mypy
-	$(BIN)/ruff check --config .ci/ruff.toml criproxy tests setup.py debian/nodeps/assemble
-	$(BIN)/ruff format --check --config .ci/ruff.toml criproxy tests setup.py debian/nodeps/assemble
-	$(BIN)/mypy --config-file .ci/mypy.ini criproxy
+check: venv ## ruff, mypy and shellcheck
+	$(BIN)/ruff check --config .ci/ruff.toml $(PYTHON_CODE)
+	$(BIN)/ruff format --check --config .ci/ruff.toml $(PYTHON_CODE)
+	$(BIN)/mypy --config-file .ci/mypy.ini $(TYPED)
+	$(BIN)/mypy --config-file .ci/mypy.ini $(TYPED_APART)
+	$(BIN)/shellcheck --exclude SC1091 $(SHELL_CODE)
 
 .PHONY: test
 test: check ## everything that needs no root
-	$(BIN)/python -m pytest tests/unit tests/system
+	$(PYTEST) tests/fuzz tests/system tests/unit
+
+.PHONY: coverage
+coverage: venv ## the same with branch coverage, the processes that the tests start included; it may not fall below .ci/coverage.ini
+	$(PYTEST) --cov --cov-config=.ci/coverage.ini --cov-report=term:skip-covered tests/fuzz tests/system tests/unit
+
+$(VENV)/fuzz: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt -e '.[fuzz]'
+	touch $@
+
+.PHONY: fuzz
+fuzz: $(VENV)/fuzz ## new inputs for the fuzz targets, then new seeds for the property tests, until one fails; FOR=SECONDS for all (600); SEED=N: that one, once; TARGET=NAME INPUT=FILE: so
+	.ci/fuzz $(BIN)/python $(if $(INPUT),input $(TARGET) $(INPUT),$(if $(SEED),seed $(SEED),for $(or $(FOR),600) $(TARGET)))
+
+.PHONY: torture
+torture: venv ## attacks and faults under load, each answer checked; FOR=SECONDS: all of them in about that (900); STRICT=1: bars of time count; ROWS='…'
+	$(BIN)/python -m tests.torture $(if $(FOR),--for $(FOR)) $(if $(STRICT),--strict) $(ROWS)
+
+.PHONY: soak
+soak: venv ## N calls of a kubelet (1000000) while a runtime restarts, and what criproxy holds at the end
+	$(BIN)/python -m tests.torture.soak $(N)
 
 .PHONY: test-containerd
 test-containerd: venv ## the life of a pod on two real containerd instances (root)
@@ -40,15 +72,16 @@ test-containerd: venv ## the life of a pod on two real containerd instances (roo
 	$(BIN)/python -m pytest tests/containerd
 
 .PHONY: test-deb
-test-deb: venv deb ## the Debian packages: what is in them, and that a second build is the same
-	$(BIN)/python -m pytest tests/deb
+test-deb: venv deb ## the Debian packages: what is in them, on nothing but a kernel, and that a second build is the same
+	.ci/apt man-db strace zsh
+	$(PYTEST) tests/deb
 
 .PHONY: test-node
-test-node: venv deb ## the packages on booted nodes: Debian 11, 12 and 13, as kubeadm, kubeadm-dind-cluster and kind lay them out (root)
+test-node: venv deb ## the packages on booted nodes: Debian 11 to 14, as kubeadm, kubeadm-dind-cluster, kind, kubespray and others lay them out (root)
 	@test "$$(id -u)" = 0 || { echo "make test-node needs root: it boots nodes" >&2; exit 1; }
 	.ci/apt debootstrap debian-archive-keyring
 	$(BIN)/python -m tests.node.roots
-	$(BIN)/python -m pytest tests/node
+	$(BIN)/python -m pytest -n $(WORKERS) tests/node
 
 .PHONY: test-kubelet
 test-kubelet: venv deb ## a real kubelet on the package, with a pod on each of two runtimes (root; builds Kubernetes 1.20 once)
@@ -65,11 +98,18 @@ bench: venv ## compare speed and size with what else there is (root: installs it
 .PHONY: deps
 deps: ## install what `make deb` needs (root)
 	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf \
-	  python3-all python3-pip python3-setuptools python3-stdeb
+	  python3-all python3-pip python3-setuptools python3-stdeb qemu-user-static
+
+# A folder is younger than what has been removed from it.
+PACKAGED = $(shell find criproxy debian etc lib -not -name '*.pyc' -not -name __pycache__) setup.py README.md LICENSE .ci/deb
+
+build/deb/ready: $(PACKAGED)
+	$(MAKE) deps
+	.ci/deb
+	touch $@
 
 .PHONY: deb
-deb: deps ## build both Debian packages into dist/ (Debian 12 or 13; any user, once the above is there)
-	.ci/deb
+deb: build/deb/ready ## build the Debian packages, for amd64 and arm64, and their source into dist/ (Debian 12 or 13; any user, once the above is there)
 
 .PHONY: clean
 clean: ## remove what the targets made

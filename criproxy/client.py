@@ -11,27 +11,38 @@ import grpc
 
 from criproxy.cri.messages import api
 from criproxy.cri.schema import load
-from criproxy.cri.versions import Version, path_of
+from criproxy.cri.versions import ApiVersion, path_of
+from criproxy.http2 import frames
+from criproxy.http2.grpc import not_grpc
 
 TIMEOUT = 10.0
 """How long an answer may take, seconds."""
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", 64 << 20),  # bytes: the default of --max-message-size
     # Some releases make the authority of the socket's path, which Go's servers refuse.
     ("grpc.default_authority", "localhost"),
     # Whoever waits for a socket to be there wants to know soon.
     ("grpc.initial_reconnect_backoff_ms", 100),
 )
-_VERSIONS = (Version.V1, Version.V1ALPHA2)
+VERSIONS = (ApiVersion.V1, ApiVersion.V1ALPHA2)
+"""Those that are tried, in this order."""
+_GREETING_TIME = 2.0
+"""How long a peer that does not speak HTTP/2 may take to answer, seconds."""
+_OURS = "criproxy: "
+"""Errors of criproxy's own begin with this."""
+_NOT_CONNECTED = "failed to connect to all addresses"
+"""The library's text for a connection that could not be made begins with this."""
 
 
 class ClientError(Exception):
     """No answer, or an error for one. The text is one line that names the socket."""
 
-    def __init__(self, text: str, code: Optional[grpc.StatusCode] = None) -> None:
+    def __init__(self, text: str, code: Optional[grpc.StatusCode] = None, cause: str = "") -> None:
         super().__init__(" ".join(text.split()))
         self.code = code
         """The status that the call has ended with; None if nobody could be asked."""
+        self.cause = " ".join(cause.split()) or str(self)
+        """The text without the socket's path."""
 
 
 def channel(path: str) -> grpc.Channel:
@@ -44,7 +55,7 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.version: Optional[Version] = None
+        self.version: Optional[ApiVersion] = None
         """The version that is spoken, once something has been called."""
         self._channel: Optional[grpc.Channel] = None
 
@@ -63,8 +74,8 @@ class Client:
             self.version = self._find_version(self._reached())
         return self.call_in(self.version, method, **fields)
 
-    def call_in(self, version: Version, method: str, **fields: Any) -> Any:
-        """The same in this version, whether it is spoken or not."""
+    def call_in(self, version: ApiVersion, method: str, **fields: Any) -> Any:
+        """The same in this version, even if it is not spoken. Raises ClientError."""
         return self._call(self._reached(), version, method, **fields)
 
     def _reached(self) -> grpc.Channel:
@@ -80,10 +91,28 @@ class Client:
             try:
                 probe.connect(self.path)
             except OSError as error:
-                raise ClientError(f"{self.path}: {error.strerror or error}") from error
+                raise self._error(error.strerror or str(error)) from error
 
-    def _find_version(self, to: grpc.Channel) -> Version:
-        for version in _VERSIONS:
+    def _greeted(self) -> str:
+        """Why there is no HTTP/2 connection, by what the peer answers to the preface (RFC 9113, 3.4)."""
+        said = b""
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+            probe.settimeout(_GREETING_TIME)
+            try:
+                probe.connect(self.path)
+                with contextlib.suppress(BrokenPipeError):
+                    probe.sendall(frames.PREFACE + frames.settings(()))
+                said = probe.recv(4096)
+            except socket.timeout:
+                return "it accepts connections and does not answer"
+            except ConnectionResetError:
+                pass
+            except OSError as error:
+                return error.strerror or str(error)
+        return not_grpc(said) or "it closed the connection before it answered"
+
+    def _find_version(self, to: grpc.Channel) -> ApiVersion:
+        for version in VERSIONS:
             try:
                 self._call(to, version, "Version")
             except ClientError as error:
@@ -91,9 +120,10 @@ class Client:
                     raise
             else:
                 return version
-        raise ClientError(f"{self.path}: it speaks no version of the CRI that is known here")
+        versions = ", ".join(version.spoken for version in VERSIONS)
+        raise self._error(f"it speaks no known version of the CRI ({versions})")
 
-    def _call(self, to: grpc.Channel, version: Version, method: str, **fields: Any) -> Any:
+    def _call(self, to: grpc.Channel, version: ApiVersion, method: str, **fields: Any) -> Any:
         rpc, messages = load().methods[method], api(version.value)
         ask = to.unary_unary(
             path_of(version, rpc.service, method),
@@ -103,5 +133,17 @@ class Client:
         try:
             return ask(messages[rpc.request](**fields), timeout=TIMEOUT)
         except grpc.RpcError as error:
-            code = error.code()
-            raise ClientError(f"{self.path}: {method}: {code.name}: {error.details()}", code) from error
+            code, details = error.code(), error.details() or ""
+            raise self._error(self._cause(method, code, details), code) from error
+
+    def _error(self, cause: str, code: Optional[grpc.StatusCode] = None) -> ClientError:
+        return ClientError(f"{self.path}: {cause}", code, cause)
+
+    def _cause(self, method: str, code: grpc.StatusCode, details: str) -> str:
+        if details.startswith(_OURS):  # a sentence that names what it is about
+            return details[len(_OURS) :]
+        if details.startswith(_NOT_CONNECTED):
+            return self._greeted()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"{method}: no answer within {TIMEOUT:g} s"
+        return f"{method}: {code.name}: {details}"

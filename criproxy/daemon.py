@@ -10,22 +10,25 @@ import socket
 import sys
 import traceback
 from contextlib import closing, suppress
-from dataclasses import fields, replace
-from typing import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable
 
 from criproxy import __version__
-from criproxy.config import Config, ConfigError, Runtime, refuse_a_loop
+from criproxy.config import Config, ConfigError, gid_of, refuse_a_loop
+from criproxy.config.reload import changes, runtimes
 from criproxy.listening import Listening, SocketError, inherited, listen
+from criproxy.memory_limit import default_limit
 from criproxy.relay.loop import BUSY, Loop
 from criproxy.relay.proxy import Proxy
 from criproxy.report import journal
 from criproxy.report.log import Log
 from criproxy.report.record import Output
-from criproxy.report.stream import Stream
-from criproxy.service import Service
+from criproxy.report.stream import StreamOutput
+from criproxy.service import SystemdService
 
 DRAIN_TIME = 10.0
-"""How long calls under way may take to end when the process is to stop, seconds."""
+"""How long calls under way may take to end after SIGTERM, seconds."""
 # Addresses of documentation (RFC 5737, RFC 3849): nothing is sent to them.
 _ELSEWHERE = ((socket.AF_INET, "192.0.2.1", "{}"), (socket.AF_INET6, "2001:db8::1", "[{}]"))
 
@@ -37,12 +40,12 @@ def run(config: Config, read: Callable[[], Config]) -> int:
     """
     _name_process()
     if sys.stderr is not None:
-        # What the watchdog ends (SIGABRT) shows where it has been stuck.
+        # A process that the watchdog ends (SIGABRT) shows where it was stuck.
         faulthandler.enable()
     log = Log(config.verbosity, _output(config))
     for warning in config.warnings:
         log.warning(warning)
-    service = Service(os.environ, log)
+    service = SystemdService(os.environ, log)
     try:
         listening = _listening(config, service, log)
     except (SocketError, ConfigError) as error:
@@ -56,33 +59,45 @@ def run(config: Config, read: Callable[[], Config]) -> int:
 
 
 def _name_process() -> None:
-    """Our name for ps and pgrep, however the interpreter has been started; it matters to nothing else."""
+    """Sets our name for ps and pgrep, however the interpreter was started."""
     with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
         file.write("criproxy")
 
 
 def _output(config: Config) -> Output:
     to_journal = not config.log_to_stderr and journal.is_stderr(os.environ)
-    return journal.Journal(journal.SOCKET) if to_journal else Stream()
+    return journal.Journal(journal.SOCKET) if to_journal else StreamOutput()
 
 
-def _listening(config: Config, service: Service, log: Log) -> Listening:
-    """The socket that systemd has handed over, or else one of our own. Raises SocketError and ConfigError."""
+def _listening(config: Config, service: SystemdService, log: Log) -> Listening:
+    """The socket that systemd has passed, or one of our own. Raises SocketError and ConfigError."""
     fds = service.listening_fds()
     if not fds:
-        return listen(config.listen)
+        return listen(config.listen, gid_of(config.socket_group))
     listening = inherited(fds)
     if os.path.realpath(listening.path) != os.path.realpath(config.listen):
-        log.warning(f"listen: {config.listen} is not looked at: systemd has handed over {listening.path}")
-        refuse_a_loop(listening.path, config.runtimes)
+        log.warning(f"listen: {config.listen} is ignored: systemd passed {listening.path}")
+        refuse_a_loop(listening.path, config.runtimes, config.image_service)
+    _warn_of_group(config, log, listening)
     return listening
+
+
+def _warn_of_group(config: Config, log: Log, listening: Listening) -> None:
+    """A socket that is there belongs to whom it belongs: systemd's file is beyond our reach."""
+    name = config.socket_group
+    if name and listening.gid != gid_of(name):
+        log.warning(
+            f"socket-group: {name} has no effect: {listening.path} belongs to the group {listening.gid}; restart"
+            " criproxy, or, if systemd has made the socket, put CRIPROXY_SOCKET_GROUP into /etc/default/criproxy and"
+            " run: criproxy node apply"
+        )
 
 
 class _Daemon:
     """What serves, and what signals do to it."""
 
     def __init__(
-        self, config: Config, read: Callable[[], Config], log: Log, service: Service, listening: Listening
+        self, config: Config, read: Callable[[], Config], log: Log, service: SystemdService, listening: Listening
     ) -> None:
         self._config = config
         self._read = read
@@ -90,7 +105,7 @@ class _Daemon:
         self._service = service
         self._listening = listening
         self._loop = Loop(self._on_error, BUSY)
-        self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change)
+        self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit(Path("/")))
         self._ready = False
         self._stopping = False
 
@@ -101,7 +116,7 @@ class _Daemon:
         self._loop.on_signal(signal.SIGHUP, self._reload)
         self._feed_watchdog()
         self._proxy.start(self._listening.sock)
-        self._log.info(f"criproxy {__version__} serves {self._listening.path} for {_connect(self._config.runtimes)}")
+        self._log.info(f"criproxy {__version__} serves {self._listening.path} for {runtimes(self._config)}")
         # What is there now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -130,6 +145,8 @@ class _Daemon:
 
     def _stop(self) -> None:
         if self._stopping:
+            self._log.warning(f"a second signal: stopping at once, calls cut off: {self._proxy.under_way}")
+            self._loop.stop()
             return
         self._stopping = True
         self._service.stopping()
@@ -143,7 +160,7 @@ class _Daemon:
         try:
             self._take(self._read())
         except ConfigError as error:
-            self._log.error(f"the configuration is refused, the one before stays: {error}")
+            self._log.error(f"reload refused, the configuration in force stays: {error}")
         finally:
             self._ready = False
             self._on_change()
@@ -151,43 +168,31 @@ class _Daemon:
     def _take(self, config: Config) -> None:
         """Makes a configuration that has been read the one in force."""
         before = self._config
-        refuse_a_loop(self._listening.path, config.runtimes)
+        refuse_a_loop(self._listening.path, config.runtimes, config.image_service)
         for warning in config.warnings:
-            if warning not in before.warnings:
-                self._log.warning(warning)
+            self._log.warning(warning)
         if config.listen != before.listen:
-            self._log.warning(f"listen: {config.listen} takes a restart; until then it is {self._listening.path}")
+            self._log.warning(f"listen: {config.listen} needs a restart; until then it is {self._listening.path}")
             config = replace(config, listen=before.listen)
+        if config.socket_group != before.socket_group:
+            _warn_of_group(config, self._log, self._listening)
         self._config = config
         self._log.verbosity = config.verbosity
         if config.log_to_stderr != before.log_to_stderr:
             self._log.output = _output(config)
-        self._log.info(f"reloaded: {_changes(before, config) or 'nothing is new'}")
+        self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")
         self._proxy.reload(config)
 
 
-def _changes(before: Config, now: Config) -> str:
-    names = [field.name for field in fields(Config) if field.name not in ("runtimes", "warnings")]
-    changed = [f"connect {_connect(now.runtimes)}"] if now.runtimes != before.runtimes else []
-    for name in names:
-        if getattr(before, name) != getattr(now, name):
-            changed.append(f"{name.replace('_', '-')} {getattr(now, name)}")
-    return "; ".join(changed)
-
-
-def _connect(runtimes: Sequence[Runtime]) -> str:
-    return ", ".join(f"{runtime.id}:{runtime.path}" if runtime.id else runtime.path for runtime in runtimes)
-
-
 def stream_url(config: Config) -> str:
-    """What is put before a streaming URL that is a path alone."""
+    """The address that is put before a streaming URL that is only a path."""
     if config.stream_url:
         return config.stream_url.rstrip("/")
     return f"http://{node_address()}:{config.stream_port}"
 
 
 def node_address() -> str:
-    """The address by which this node reaches the world, as a URL has it; that of the loopback if it has none."""
+    """The address from which this node reaches the world, as a URL writes it; that of the loopback if there is none."""
     for family, elsewhere, form in _ELSEWHERE:
         try:
             with closing(socket.socket(family, socket.SOCK_DGRAM)) as sock:

@@ -10,23 +10,34 @@ import stat
 from contextlib import closing, contextmanager
 from typing import Iterator, Sequence, Tuple
 
-_BACKLOG = 512
+_BACKLOG = socket.SOMAXCONN
+"""Connections that may wait to be taken; the kernel may allow fewer (net.core.somaxconn)."""
 _UMASK = 0o117
 """Leaves 0660 of a socket's mode."""
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link"}
+"""What may be at the socket's path instead, by its type; anything else is called a file."""
 
 
 class SocketError(Exception):
-    """The socket to listen on cannot be had. The text names it and says why."""
+    """There is no socket to listen on. The text names it and says why."""
 
 
 class Listening:
-    """A socket that listens at ``path``. Its file goes with it if it is our own."""
+    """A socket that listens at ``path``. If it is our own, its file goes with it."""
 
     def __init__(self, sock: socket.socket, path: str, inherited: bool) -> None:
         self.sock = sock
         self.path = path
         self.inherited = inherited
         self._identity = (0, 0) if inherited else _identity(os.stat(path))
+
+    @property
+    def gid(self) -> int:
+        """The group that the socket's file belongs to; -1 if that is not there."""
+        try:
+            return os.stat(self.path).st_gid
+        except (OSError, ValueError):  # ValueError: an abstract socket
+            return -1
 
     def release(self) -> None:
         """Removes the socket's file, unless somebody has put another in its place.
@@ -48,25 +59,28 @@ def _identity(found: os.stat_result) -> Tuple[int, int]:
 
 
 def inherited(fds: Sequence[int]) -> Listening:
-    """The socket that systemd has handed over; its path and its mode are what the socket's unit says.
+    """The socket that systemd has passed (sd_listen_fds(3)); the socket's unit says its path and mode.
 
-    Raises SocketError if it is none that kubelet could connect to.
+    Raises SocketError if kubelet could not connect to it.
     """
     if len(fds) != 1:
-        raise SocketError(f"systemd has handed over {len(fds)} sockets, and there is a use for one")
+        raise SocketError(f"systemd passed {len(fds)} sockets; exactly one is expected")
     try:
         sock = socket.socket(fileno=fds[0])
     except OSError as error:
-        raise SocketError(f"what systemd has handed over is no socket: {error.strerror}") from error
+        raise SocketError(f"systemd passed something that is not a socket: {error.strerror}") from error
     os.set_inheritable(fds[0], False)
     kind = (sock.family, sock.type, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     if kind != (socket.AF_UNIX, socket.SOCK_STREAM, 1):
-        raise SocketError("what systemd has handed over is no unix stream socket that listens")
+        raise SocketError("the socket that systemd passed is not a listening unix stream socket (ListenStream=PATH)")
     return Listening(sock, os.fsdecode(sock.getsockname()), True)
 
 
-def listen(path: str) -> Listening:
-    """A socket of mode 0660 at ``path``. A socket file that nobody serves is replaced. Raises SocketError."""
+def listen(path: str, gid: int = -1) -> Listening:
+    """A socket of mode 0660 at ``path``, of this group, or of the process's own (-1).
+
+    It replaces a socket file that nobody serves. Raises SocketError.
+    """
     try:
         with _locked(os.path.dirname(path) or "."):
             _clear(path)
@@ -76,15 +90,28 @@ def listen(path: str) -> Listening:
                 sock.bind(path)
             finally:
                 os.umask(before)
+            # Nobody can connect before listen(2), whatever the group is until then.
+            _give(path, gid)
             sock.listen(_BACKLOG)
             return Listening(sock, path, False)
     except OSError as error:
-        raise SocketError(f"cannot listen on {path}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename not in (None, path) else ""
+        raise SocketError(f"cannot listen on {path}: {where}{error.strerror}") from error
+
+
+def _give(path: str, gid: int) -> None:
+    try:
+        os.chown(path, -1, gid, follow_symlinks=False)
+    except OSError as error:
+        os.unlink(path)
+        raise SocketError(
+            f"cannot give {path} to the group {gid}: {error.strerror}; run criproxy as root or as a member of the group"
+        ) from error
 
 
 @contextmanager
 def _locked(directory: str) -> Iterator[None]:
-    """Holds a lock on a directory, so that of two that find a dead socket one replaces it, not both."""
+    """Holds a lock on a directory, so that only one of two processes replaces a dead socket."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -100,7 +127,8 @@ def _clear(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise SocketError(f"cannot listen on {path}: a file that is no socket is in the way; it is left alone")
+        kind = _KINDS.get(stat.S_IFMT(mode), "a file")
+        raise SocketError(f"cannot listen: {path} is {kind}, not a socket; remove it or set another path with --listen")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         probe.setblocking(False)
         result = probe.connect_ex(path)

@@ -1,29 +1,28 @@
-"""What systemd and a service of its tell each other: sockets handed over, readiness, status, the watchdog.
+"""What systemd and its service tell each other: sockets, readiness, status, the watchdog.
 
-python-systemd speaks for us where it is installed. From PyPI it is to be had only where there are a compiler and
-libsystemd's headers, and a package with everything inside has neither: there the two calls are made here.
+python-systemd speaks for us where it is installed.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import time
-from functools import cache
-from importlib import import_module
-from typing import Any, List, Mapping, Optional
+from typing import List, Mapping, Optional
 
 from criproxy.report.log import Log
-from criproxy.report.yaml import escape
+from criproxy.text import escape
 
-_FIRST_FD = 3
-"""SD_LISTEN_FDS_START."""
+try:
+    from systemd import daemon as sd_daemon  # type: ignore[import-not-found, import-untyped, unused-ignore]
+except ImportError:
+    from criproxy import sd_daemon
+
 _LONGEST_STATUS = 2000
 """bytes: systemd ignores a datagram of more than 4096."""
 
 
-class Service:
-    """This process as systemd sees it. Where there is no systemd nobody is told anything."""
+class SystemdService:
+    """This process as a service of systemd's. Without systemd it tells nobody anything."""
 
     def __init__(self, environ: Mapping[str, str], log: Log) -> None:
         self._environ = environ
@@ -32,10 +31,8 @@ class Service:
         self._status = ""
 
     def listening_fds(self) -> List[int]:
-        """The descriptors that systemd has handed over (sd_listen_fds(3))."""
-        if "LISTEN_FDS" not in self._environ:
-            return []
-        return _listen_fds(self._environ)
+        """The descriptors that systemd has passed (sd_listen_fds(3))."""
+        return list(sd_daemon.listen_fds())
 
     @property
     def watchdog_interval(self) -> Optional[float]:
@@ -48,7 +45,7 @@ class Service:
         return int(usec) / 2e6
 
     def ready(self) -> None:
-        """It serves: what has waited for it may go on."""
+        """It serves. Units that are ordered after it may start."""
         self._tell("READY=1")
 
     def status(self, text: str) -> None:
@@ -59,7 +56,7 @@ class Service:
             self._tell(f"STATUS={status}")
 
     def reloading(self) -> None:
-        """It reads its configuration again, until it is `ready`."""
+        """It reads its configuration again, and calls `ready` when it is done."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
@@ -71,43 +68,9 @@ class Service:
         self._tell("WATCHDOG=1")
 
     def _tell(self, state: str) -> None:
-        address = self._environ.get("NOTIFY_SOCKET", "")
-        if not address:
-            return
         try:
-            _notify(address, state)
+            sd_daemon.notify(state)
         except OSError as error:
             if not self._failed:
                 self._failed = True
                 self._log.warning(f"cannot tell systemd {state.partition('=')[0]}: {error.strerror}")
-
-
-@cache
-def _library() -> Any:
-    """python-systemd; None where it is not installed."""
-    try:
-        return import_module("systemd.daemon")
-    except ImportError:
-        return None
-
-
-def _notify(address: str, state: str) -> None:
-    """sd_notify(3). It waits for the socket, which PID 1 reads before all else."""
-    library = _library()
-    if library is not None:
-        library.notify(state)
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        # "@": an abstract socket, whose name begins with a zero.
-        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
-def _listen_fds(environ: Mapping[str, str]) -> List[int]:
-    """sd_listen_fds(3)."""
-    library = _library()
-    if library is not None:
-        return list(library.listen_fds())
-    count = environ["LISTEN_FDS"]
-    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
-        return []
-    return list(range(_FIRST_FD, _FIRST_FD + int(count)))

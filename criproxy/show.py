@@ -7,21 +7,24 @@ import json
 import re
 import sys
 import time
-from typing import Any, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from criproxy.address import path_of
 from criproxy.client import Client, ClientError
 from criproxy.cri.schema import load
 from criproxy.cri.status import OWN_INFO
-from criproxy.cri.versions import Version
+from criproxy.cri.versions import ApiVersion
 
 SOCKET = "/run/criproxy.sock"
 _PRIMARY = "(primary)"
+_IMAGE_SERVICE = "(images)"
 _INTERVAL = 2.0
 """Between two looks of ``--watch``, seconds."""
 _CLEAR = "\x1b[H\x1b[2J"
 _WIDEST = 48
 """What a cell may have before it is cut, characters."""
 _SHORT_ID = 13
+"""Characters of an id that are shown, as crictl does."""
 _AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _STATES = {
     enum: {number: name.partition("_")[2].capitalize() for name, number in load().enums[enum].items()}
@@ -74,10 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="criproxy show",
         description="Show the pods, containers and images that kubelet sees on a CRI socket, and whose they are.",
         epilog="Kubelet knows the pods and containers of an alternative runtime as RUNTIME__ID, its images as"
-        " RUNTIME/NAME. Whose an image is can only be told while its runtime has a pod or a container.",
+        " RUNTIME/NAME. What is marked as remembered is of a runtime that is away: criproxy keeps it in kubelet's lists"
+        " for a while.",
     )
     parser.add_argument(
-        "--socket", default=SOCKET, type=_path, metavar="PATH", help="whom to ask (default: %(default)s)"
+        "--socket", default=SOCKET, type=path_of, metavar="PATH", help="whom to ask (default: %(default)s)"
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="show it once (the default)")
@@ -85,13 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _path(endpoint: str) -> str:
-    """A socket's path; it may be written as kubelet's endpoints are, with ``unix://`` in front."""
-    return re.sub("^unix:(//)?", "", endpoint)
-
-
 class Incomplete(ClientError):
-    """The runtimes behind criproxy are known, and no more. ``seen``: what there is to see of them."""
+    """Not all could be had. ``seen``: what there is to see of the rest."""
 
     def __init__(self, error: ClientError, seen: str) -> None:
         super().__init__(str(error), error.code)
@@ -100,50 +99,62 @@ class Incomplete(ClientError):
 
 def overview(path: str) -> str:
     """Who answers on the socket, and tables of what is there. Raises ClientError."""
+    parts: List[str] = []
     with Client(path) as client:
-        behind = _runtimes(client)
-        shown = table("RUNTIMES", _RUNTIME_COLUMNS, behind) if behind else ""
         try:
-            return _things(client, shown)
+            _look(client, parts)
         except ClientError as error:
-            if not shown:
+            if not parts:
                 raise
-            raise Incomplete(error, shown) from error
-
-
-def _things(client: Client, runtimes_behind: str) -> str:
-    version = client.call("Version")
-    pods = client.call("ListPodSandbox").items
-    containers = client.call("ListContainers").containers
-    images = client.call("ListImages").images
-    now = time.time_ns()
-    names = {pod.id: f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods}
-    runtimes = {_split(thing.id)[0] for thing in (*pods, *containers)} - {""}
-    head = f"{client.path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
-    parts = (
-        _cell(head),
-        *filter(None, [runtimes_behind]),
-        table("PODS", _POD_COLUMNS, [_pod(pod, now) for pod in pods]),
-        table("CONTAINERS", _CONTAINER_COLUMNS, [_container(one, names, now) for one in containers]),
-        table("IMAGES", _IMAGE_COLUMNS, [_image(image, runtimes) for image in images]),
-    )
+            raise Incomplete(error, "\n\n".join(parts)) from error
     return "\n\n".join(parts)
 
 
-def _runtimes(client: Client) -> List[Row]:
-    """Those behind criproxy, by its own entry among the info of a verbose Status; of anybody else none."""
+def _look(client: Client, parts: List[str]) -> None:
+    """Adds one part after the other: whoever has no images to tell of, say, may have pods. Raises ClientError."""
+    own_info = _own_info(client)
+    behind = list(own_info.get("runtimes", ()))
+    if behind:
+        parts.append(table("RUNTIMES", _RUNTIME_COLUMNS, _runtimes(behind, own_info.get("imageService"))))
+    version = client.call("Version")
+    head = f"{client.path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
+    parts.insert(0, _cell(head))
+    pods = client.call("ListPodSandbox").items
+    containers = client.call("ListContainers").containers
+    now = time.time_ns()
+    names = {pod.id: f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods}
+    away = {runtime["id"] for runtime in behind if runtime.get("available") is False}
+    parts.append(table("PODS", _POD_COLUMNS, [_pod(pod, away, now) for pod in pods]))
+    rows = [_container(container, names, away, now) for container in containers]
+    parts.append(table("CONTAINERS", _CONTAINER_COLUMNS, rows))
+    images = client.call("ListImages").images
+    runtimes = {_split(thing.id)[0] for thing in (*pods, *containers)} | {runtime["id"] for runtime in behind}
+    parts.append(table("IMAGES", _IMAGE_COLUMNS, [_image(image, runtimes - {""}) for image in images]))
+
+
+def _own_info(client: Client) -> Mapping[str, Any]:
+    """What criproxy says of itself in the info of a verbose Status; of anybody else nothing."""
     try:
         # criproxy speaks every version, and says this while its primary runtime is away, too.
-        own_info = client.call_in(Version.V1, "Status", verbose=True).info[OWN_INFO]
-        return [_runtime(runtime) for runtime in json.loads(own_info)["runtimes"]]
+        info = json.loads(client.call_in(ApiVersion.V1, "Status", verbose=True).info[OWN_INFO])
+        _runtimes(info["runtimes"], info.get("imageService"))
     except (ClientError, ValueError, LookupError, TypeError):
-        return []
+        return {}
+    return dict(info)
 
 
-def _runtime(runtime: Mapping[str, Any]) -> Row:
+def _runtimes(behind: Sequence[Mapping[str, Any]], image_service: Optional[Mapping[str, Any]]) -> List[Row]:
+    """Those behind criproxy. Raises LookupError or TypeError if they are not told as criproxy tells them."""
+    rows = [_runtime(str(runtime["id"]) or _PRIMARY, runtime) for runtime in behind]
+    if image_service is not None:
+        rows.insert(1, _runtime(_IMAGE_SERVICE, image_service))
+    return rows
+
+
+def _runtime(title: str, runtime: Mapping[str, Any]) -> Row:
     versions = ", ".join(runtime["apiVersions"])
     return (
-        str(runtime["id"]) or _PRIMARY,
+        title,
         str(runtime["socket"]),
         str(runtime["state"]).removesuffix(f" ({versions})"),
         versions or "-",
@@ -158,27 +169,40 @@ def _split(thing_id: str) -> Tuple[str, str]:
     return (owner, own) if mark else ("", thing_id)
 
 
-def _pod(pod: Any, now: int) -> Row:
+def _short(name: str) -> str:
+    """The beginning of an id. The runtime's id in front of it is not cut."""
+    head = re.match("(.*(__|/))?", name)
+    begin = head.end() if head else 0
+    return name[: begin + _SHORT_ID]
+
+
+def _state(enum: str, thing: Any, owner: str, away: Collection[str]) -> str:
+    """A pod's or a container's state, marked if its runtime is away: nobody knows whether it still is so."""
+    state = _STATES[enum].get(thing.state, "?")
+    return f"{state} (remembered)" if owner in away else state
+
+
+def _pod(pod: Any, away: Collection[str], now: int) -> Row:
     owner, own = _split(pod.id)
     return (
         owner or _PRIMARY,
-        own[:_SHORT_ID],
+        _short(own),
         pod.metadata.namespace,
         pod.metadata.name,
-        _STATES["PodSandboxState"].get(pod.state, "?"),
+        _state("PodSandboxState", pod, owner, away),
         _age(pod, now),
     )
 
 
-def _container(container: Any, pods: Mapping[str, str], now: int) -> Row:
+def _container(container: Any, pods: Mapping[str, str], away: Collection[str], now: int) -> Row:
     owner, own = _split(container.id)
     return (
         owner or _PRIMARY,
-        own[:_SHORT_ID],
+        _short(own),
         pods.get(container.pod_sandbox_id, "?"),
         container.metadata.name,
         _inner(container.image.image, owner),
-        _STATES["ContainerState"].get(container.state, "?"),
+        _state("ContainerState", container, owner, away),
         _age(container, now),
     )
 
@@ -190,9 +214,9 @@ def _image(image: Any, runtimes: Iterable[str]) -> Row:
     owners = dict.fromkeys(_owner(name, runtimes) for name in telling)
     owner = _owner(names[0], runtimes)
     more = f" (+{len(names) - 1})" if len(names) > 1 else ""
-    image_id = _inner(image.id, owner).rpartition(":")[2]
+    image_id = re.sub("^sha[0-9]+:", "", _inner(image.id, owner))
     whose = ",".join(each or _PRIMARY for each in owners)
-    return whose, image_id[:_SHORT_ID], _inner(names[0], owner) + more, _size(image.size)
+    return whose, _short(image_id), _inner(names[0], owner) + more, _size(image.size)
 
 
 def _owner(image: str, runtimes: Iterable[str]) -> str:

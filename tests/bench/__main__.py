@@ -2,7 +2,7 @@
 
     python -m tests.bench [--quick] [--json FILE]
 
-All contestants are measured against the same two runtimes (backend.py), in turns. A figure is the median over the
+All contestants are measured against the same two runtimes (runtime.py), in turns. A figure is the median over the
 rounds, each of which has processes of its own; what is compared (added to, of, times) is compared within each round
 first. Every contestant's answers are checked by grpcio before anything is measured, and by their sizes while it is: a
 wrong one ends the run with status 1.

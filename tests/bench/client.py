@@ -13,8 +13,8 @@ import time
 from typing import List
 
 from criproxy.http2 import frames
+from criproxy.http2.grpc import CONTENT_TYPE, prefix
 from criproxy.http2.headers import NO_TABLE, encode
-from criproxy.relay.grpc import CONTENT_TYPE, prefix
 
 _WINDOW = 2**30
 _TIMEOUT = 30.0

@@ -15,8 +15,8 @@ _NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 _THREADS = 32
 
 
-class _Relay(grpc.GenericRpcHandler):
-    def __init__(self, channel: grpc.Channel) -> None:
+class _Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg] # takes none at run time
+    def __init__(self, channel: Any) -> None:
         self._channel = channel
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:

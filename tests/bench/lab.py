@@ -18,10 +18,11 @@ from typing import Any, Dict, Iterator, List, Optional, Set
 import grpc
 
 from criproxy.cri.messages import api
-from criproxy.relay.grpc import PREFIX_SIZE
-from tests.bench.backend import CHANGING, CONTAINERS, ID
+from criproxy.http2.grpc import PREFIX_SIZE
+from tests.bench.runtime import CHANGING, CONTAINERS, ID
 
 ROOT = Path(__file__).parents[2]
+_UNIT = ROOT / "lib/systemd/system/criproxy.service"
 RUNTIME = "bench.test"
 """The alternative runtime's id."""
 METHOD = "/runtime.v1.RuntimeService/"
@@ -81,6 +82,13 @@ def _outer_image(runtime: str, image: str) -> str:
     return f"{runtime}/{image}" if runtime and not image.startswith("sha256:") else image
 
 
+def _units_environment() -> Dict[str, str]:
+    """What the unit sets: how malloc(3) gives memory back makes the difference with large lists."""
+    lines = _UNIT.read_text(encoding="utf-8").splitlines()
+    words = [word for line in lines if line.startswith("Environment=") for word in line.partition("=")[2].split()]
+    return dict(word.split("=", 1) for word in words)
+
+
 class Lab:
     """Starts processes, in a directory of their own for the sockets, and stops them with ``stack``.
 
@@ -97,8 +105,9 @@ class Lab:
         # As an installed package has it: compiled. The tree stays as it was.
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._environment["PYTHONPYCACHEPREFIX"] = str(compiled)
+        self._environment.update(_units_environment())
         self.direct, self.other = (
-            Contestant(name, self._python(name, "tests.bench.backend", self.path(name))) for name in ("direct", "other")
+            Contestant(name, self._python(name, "tests.bench.runtime", self.path(name))) for name in ("direct", "other")
         )
 
     def path(self, name: str) -> str:
@@ -111,7 +120,7 @@ class Lab:
             process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         self._stack.callback(stop, process)
         self._wait_for(self.path(name), process)
-        (self._ends if "tests.bench.backend" in command else self._middles).append(process)
+        (self._ends if "tests.bench.runtime" in command else self._middles).append(process)
         return process
 
     @contextmanager
@@ -216,7 +225,7 @@ def check(contestant: Contestant, made: Dict[bytes, bytes]) -> Sizes:
     """Compares a contestant's answers, got by grpcio, with what the runtimes say. Raises BenchError.
 
     What measures afterwards looks at sizes alone, and a size tells a right answer from an error, which h2load does
-    not: to HTTP/2 an error of gRPC's is a success without data. ``made`` are backend.answers.
+    not: to HTTP/2 an error of gRPC's is a success without data. ``made`` are runtime.answers.
     """
     options = (("grpc.max_receive_message_length", -1),)
     sizes = {}
@@ -224,7 +233,7 @@ def check(contestant: Contestant, made: Dict[bytes, bytes]) -> Sizes:
 
         def call(method: str, request: bytes) -> Any:
             try:
-                answer = channel.unary_unary(METHOD + method)(request, timeout=_PATIENCE, wait_for_ready=True)
+                answer = _stub(channel, method)(request, timeout=_PATIENCE, wait_for_ready=True)
             except grpc.RpcError as error:
                 raise BenchError(f"{contestant.name}: {method}: {error}") from error
             sizes[method] = PREFIX_SIZE + len(answer)
@@ -236,9 +245,14 @@ def check(contestant: Contestant, made: Dict[bytes, bytes]) -> Sizes:
         if call("ListContainers", b"") != wanted:
             raise BenchError(f"{contestant.name}: ListContainers: not what the runtimes say")
         first, second = (call("ListContainers", CHANGING) for _ in range(2))
-        if first == second or not _same_but_for_marks(first, wanted) or not _same_but_for_marks(second, wanted):
+        if first == second or not _same_but_for_revisions(first, wanted) or not _same_but_for_revisions(second, wanted):
             raise BenchError(f"{contestant.name}: ListContainers: not the change that the runtimes make")
     return Sizes(sizes["ContainerStatus"], sizes["ListContainers"])
+
+
+def _stub(channel: Any, method: str) -> Any:
+    """What calls a method with bytes and gives bytes."""
+    return channel.unary_unary(METHOD + method)
 
 
 def wait_for_both(path: str) -> None:
@@ -249,7 +263,7 @@ def wait_for_both(path: str) -> None:
     request = Contestant("criproxy", path, RUNTIME).request
     deadline = time.monotonic() + _PATIENCE
     with grpc.insecure_channel(f"unix:{path}") as channel:
-        call = channel.unary_unary(f"{METHOD}ContainerStatus")
+        call = _stub(channel, "ContainerStatus")
         while True:
             try:
                 call(request, timeout=_PATIENCE, wait_for_ready=True)
@@ -281,11 +295,11 @@ def _lists(contestant: Contestant, made: Dict[bytes, bytes]) -> Any:
     return answer
 
 
-def _same_but_for_marks(answer: Any, wanted: Any) -> bool:
-    """Whether a list that changes is the one that does not, but for each runtime's mark."""
+def _same_but_for_revisions(answer: Any, wanted: Any) -> bool:
+    """Whether a list that changes is the one that does not, but for each runtime's revision."""
     if len(answer.containers) != len(wanted.containers):
         return False
     for number in range(0, len(wanted.containers), CONTAINERS):
-        answer.containers[number].annotations["mark"] = wanted.containers[number].annotations["mark"]
+        answer.containers[number].annotations["revision"] = wanted.containers[number].annotations["revision"]
     same: bool = answer == wanted
     return same

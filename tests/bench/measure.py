@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import DefaultDict, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from criproxy.relay.grpc import prefix
+from criproxy.http2.grpc import prefix
 from tests.bench import kubelet
-from tests.bench.backend import CHANGING, answers
 from tests.bench.client import LatencyClient
 from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, check, stop, tool, wait_for_both
+from tests.bench.runtime import CHANGING, answers
 
 CONCURRENCY = 32
 _LOAD_TIMEOUT = 300.0

@@ -16,17 +16,21 @@ _LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 class Cgroup:
-    """A directory below the root of each hierarchy. ``path``: where, seen from there; runc makes it when needed."""
+    """A directory below the root of each hierarchy. ``path``: where, seen from there; runc makes it when needed.
 
-    def __init__(self, name: str) -> None:
+    ``unified``: in version 2 alone, which machines with version 1 have beside it, without controllers.
+    """
+
+    def __init__(self, name: str, unified: bool = False) -> None:
         self.path = f"/{name}"
         mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         self._roots = {
             kind: sorted({Path(fields[4]) for fields in mounts if fields[fields.index("-") + 1] == kind})
-            for kind in ("cgroup", "cgroup2")
+            for kind in (("cgroup2",) if unified else ("cgroup", "cgroup2"))
         }
+        assert any(self._roots.values()), f"no {' or '.join(self._roots)} is mounted on this machine"
         self._shelter: Optional[_Shelter] = None
-        if not self._roots["cgroup"] and self._roots["cgroup2"]:
+        if not self._roots.get("cgroup"):
             self._shelter = _Shelter(self._roots["cgroup2"][0], name)
 
     def make(self) -> List[Path]:

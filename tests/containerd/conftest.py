@@ -23,7 +23,7 @@ _APPLETS = ("cat", "echo", "hostname", "sh", "sleep")
 def pytest_runtest_setup() -> None:
     """Lets the services' logs begin with the test."""
     for service in Service.all:
-        service.mark()
+        service.begin_log()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -92,7 +92,7 @@ class Registry(ThreadingTCPServer):
     def host(self) -> str:
         """What its images' names begin with: ``HOST:PORT``."""
         host, port = self.server_address[:2]
-        return f"{host}:{port}"
+        return f"{host!s}:{port}"
 
 
 class _RegistryHandler(BaseHTTPRequestHandler):

@@ -35,7 +35,7 @@ class Service:
         self.name = name
         self._command = list(command)
         self._log = os.memfd_create(name)
-        self._mark = 0
+        self._log_begin = 0
         self._process: Optional[subprocess.Popen[bytes]] = None
         Service.all.append(self)
 
@@ -46,7 +46,7 @@ class Service:
 
     def launch(self, serves: Callable[[], bool]) -> None:
         """Starts the process and comes back when it serves. Raises RuntimeError if it does not."""
-        assert not self.running, f"{self.name} runs already"
+        assert self._process is None or self._process.poll() is not None, f"{self.name} runs already"
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -72,11 +72,11 @@ class Service:
         assert self._process is not None, f"{self.name} has never been started"
         return self._process.pid
 
-    def mark(self) -> None:
+    def begin_log(self) -> None:
         """Lets `log` begin here."""
-        self._mark = os.fstat(self._log).st_size
+        self._log_begin = os.fstat(self._log).st_size
 
     def log(self) -> str:
-        """What it has logged since the last `mark`."""
+        """What it has logged since the last `begin_log`."""
         size = os.fstat(self._log).st_size
-        return os.pread(self._log, size - self._mark, self._mark).decode("utf-8", "replace")
+        return os.pread(self._log, size - self._log_begin, self._log_begin).decode("utf-8", "replace")

@@ -56,7 +56,8 @@ def outer_container(pod: Pod, message: Any) -> Any:
 def test_a_pod_is_on_the_runtime_that_it_asks_for_and_its_id_says_so(
     pods: Dict[str, Pod], primary: Runtime, alternative: Runtime
 ) -> None:
-    for runtime, mine, other in ((primary, *pods.values()), (alternative, *reversed(pods.values()))):
+    first, second = pods.values()
+    for runtime, mine, other in ((primary, first, second), (alternative, second, first)):
         known = [item.id for item in runtime.direct.ListPodSandbox().items]
         assert mine.inner in known
         assert other.inner not in known

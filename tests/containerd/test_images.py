@@ -143,6 +143,6 @@ def test_a_pull_that_fails_fails_as_the_runtime_says(cri: Client, registry: Regi
     for client, asked in ((cri, runtime.outer_image(name)), (runtime.direct, name)):
         with pytest.raises(grpc.RpcError) as caught:
             client.PullImage(image={"image": asked})
-        failures.append((caught.value.code(), caught.value.details()))
+        failures.append((caught.value.code(), str(caught.value.details())))
     assert failures[0] == failures[1]
     assert "nothing" in failures[0][1]

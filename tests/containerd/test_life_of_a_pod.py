@@ -86,5 +86,5 @@ def test_what_is_not_there_is_not_found(cri: Client, runtime: Runtime, method: s
 def test_a_pod_for_a_runtime_that_nobody_knows_is_refused(cri: Client) -> None:
     config = {"metadata": {"name": "pod", "uid": "1"}, "annotations": {"kubernetes.io/target-runtime": "other.test"}}
     error = failure_of(lambda: cri.RunPodSandbox(config=config))
-    assert "other.test" in error.details()
+    assert "other.test" in str(error.details())
     assert list(cri.ListPodSandbox().items) == []

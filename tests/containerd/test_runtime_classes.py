@@ -77,7 +77,7 @@ def test_a_handler_that_nobody_has_is_refused_in_the_primary_s_words(cri: Client
     for client in (cri, primary.direct):
         with pytest.raises(grpc.RpcError) as caught:
             run_sandbox(client, node, primary, handler="nobody")
-        refusals.append((caught.value.code(), caught.value.details()))
+        refusals.append((caught.value.code(), str(caught.value.details())))
     assert refusals[0][0] == refusals[1][0]
     assert 'no runtime for "nobody"' in refusals[0][1]
     assert 'no runtime for "nobody"' in refusals[1][1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Iterator, List, Tuple
 
 import grpc
@@ -25,7 +26,7 @@ def pods(cri: Client, node: Node, primary: Runtime, alternative: Runtime) -> Ite
         if not pod.runtime.containerd.running:
             pod.runtime.containerd.start()
     for pod in pods:
-        eventually(lambda pod=pod: is_there(cri, pod), bool)
+        eventually(partial(is_there, cri, pod), bool)
         remove_pod(cri, pod)
 
 
@@ -75,13 +76,15 @@ def test_the_pod_of_an_alternative_that_restarts_is_in_the_lists_all_the_time(
     with listing(cri) as lists:
         eventually(lambda: lists, bool)
         for end in (of_alternative.runtime.containerd.kill, of_alternative.runtime.containerd.stop):
-            proxy.mark()
+            proxy.begin_log()
             end()
-            eventually(proxy.log, lambda log: "is away: lists have what it had before (pods: 1, containers: 1)" in log)
+            eventually(proxy.log, lambda log: "is away: lists keep what it had (pods: 1, containers: 1)" in log)
             assert not is_there(cri, of_alternative)
             assert greet(cri, of_primary) == b"hello\n"
             of_alternative.runtime.containerd.start()
-            assert "itself again" in eventually(proxy.log, lambda log: "itself again" in log)
+            assert "lists have what it lists now" in eventually(
+                proxy.log, lambda log: "lists have what it lists now" in log
+            )
     assert {tuple(each) for each in lists} == {tuple(wanted)}
     assert greet(cri, of_alternative) == b"hello\n"
 
@@ -92,7 +95,7 @@ def test_calls_for_an_alternative_that_has_crashed_say_that_it_is_not_there(cri:
     with pytest.raises(grpc.RpcError) as caught:
         greet(cri, pod)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "alt.test" in caught.value.details()
+    assert "alt.test" in str(caught.value.details())
 
 
 def test_an_alternative_that_comes_back_is_found_and_so_is_its_pod(cri: Client, pods: Tuple[Pod, Pod]) -> None:
@@ -109,7 +112,7 @@ def test_a_call_that_waits_for_the_primary_to_come_back_does_not_notice(
 ) -> None:
     pod, _ = pods
     pod.runtime.containerd.stop()
-    proxy.mark()
+    proxy.begin_log()
     call = cri.begin("ExecSync", container_id=pod.container, cmd=["echo", "hello"])
     assert "ENTER: /runtime.v1.RuntimeService/ExecSync()" in eventually(proxy.log, lambda log: "ExecSync" in log)
     assert not call.done()

@@ -15,9 +15,9 @@ from .service import eventually
 CONDITION = f"{ALTERNATIVE}/RuntimeReady"
 
 
-def conditions(client: Client) -> Dict[str, Tuple[bool, str]]:
+def conditions(client: Client, verbose: bool = False) -> Dict[str, Tuple[bool, str]]:
     """Whether each condition is met, and the reason."""
-    return {one.type: (one.status, one.reason) for one in client.Status().status.conditions}
+    return {one.type: (one.status, one.reason) for one in client.Status(verbose=verbose).status.conditions}
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha2"])
@@ -43,14 +43,20 @@ def test_says_that_the_alternative_is_not_there_until_it_is(cri: Client, alterna
     assert eventually(lambda: conditions(cri), lambda found: found[CONDITION][0])[CONDITION] == (True, "")
 
 
-def test_says_at_once_that_the_primary_is_not_there(cri: Client, primary: Runtime, alternative: Runtime) -> None:
+def test_waits_for_the_primary_and_tells_a_person_at_once_that_it_is_not_there(
+    cri: Client, primary: Runtime, alternative: Runtime
+) -> None:
     primary.containerd.stop()
     try:
-        found = conditions(cri)
+        kubelets = cri.begin("Status")
+        found = conditions(cri, verbose=True)
         assert found["RuntimeReady"] == found["NetworkReady"] == (False, "RuntimeNotAvailable")
         assert found[CONDITION] == (True, "")
+        assert not kubelets.done()
     finally:
         primary.containerd.start()
+    answered = {one.type: one.reason for one in kubelets.result().status.conditions}
+    assert answered["RuntimeReady"] != "RuntimeNotAvailable"
     assert eventually(lambda: conditions(cri), lambda found: found["RuntimeReady"][0])["RuntimeReady"] == (True, "")
 
 

@@ -16,7 +16,6 @@ from tests.containerd.images import Image
 from tests.containerd.service import eventually
 from tests.node import debs
 from tests.node.layouts import NODEPS, VIRTLET
-from tests.node.roots import root
 
 from .conftest import Boot
 from .kubelet import Kubelet
@@ -32,14 +31,9 @@ _TROUBLE = "skipping pod synchronization"
 
 
 def _runtime_image(node: KubeletNode, folder: Path) -> Image:
-    """The package that brings an interpreter, and the C library that it takes."""
+    """The package, which brings all that it needs."""
     subprocess.run(["dpkg-deb", "--extract", str(debs.built(NODEPS)), str(folder)], check=True)
-    debian = root(LAYOUT.suite, LAYOUT.packages)
-    (listed,) = debian.glob("var/lib/dpkg/info/libc6:*.list")
-    libraries = [path for path in listed.read_text().split() if path.startswith("/lib") and ".so" in path]
-    found = {Path(path).name: debian / path[1:] for path in libraries if not (debian / path[1:]).is_symlink()}
-    more = {path[1:]: found[Path(path).name] for path in libraries}
-    more.update({place: folder / place for place in ("usr/bin/criproxy", "usr/lib/criproxy")})
+    more = {place: folder / place for place in ("usr/bin/criproxy", "usr/lib/criproxy")}
     return Image(node.busybox, ["sh"], ["sh"], more)
 
 

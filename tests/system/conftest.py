@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
+from foreign_servers import ForeignServer, Serve
 from peers import Client, Connect, Proxy, Runtime, StartProxy
 
 
@@ -33,16 +35,70 @@ def runtime(folder: Path) -> Iterator[Callable[..., Runtime]]:
         each.stop()
 
 
+@dataclass
+class Shared:
+    """Two runtimes with a proxy before them, which the ``stateless`` tests of a module use one after the other."""
+
+    folder: Path
+    primary: Runtime
+    other: Runtime
+    proxy: Proxy
+
+    @classmethod
+    def start(cls) -> Shared:
+        """All three, connected."""
+        folder = Path(tempfile.mkdtemp(prefix="criproxy-"))
+        primary = Runtime(str(folder / "primary.sock"), "primary").start()
+        other = Runtime(str(folder / "other.sock"), "other").start()
+        proxy = Proxy(f"{primary.path},alt.test:{other.path}", str(folder / "proxy.sock"), "-v", "5")
+        proxy.wait_for_log("connected to ", 2)
+        return cls(folder, primary, other, proxy)
+
+    def stop(self) -> None:
+        """Ends all three."""
+        self.proxy.stop()
+        self.primary.stop()
+        self.other.stop()
+        shutil.rmtree(self.folder)
+
+    def forget(self) -> None:
+        """Lets the runtimes answer as at first, with no calls so far. Raises AssertionError if the proxy has failed."""
+        lines, failed = list(self.proxy.lines), self.proxy.logged("internal error")
+        self.primary.forget()
+        self.other.forget()
+        self.proxy.forget()
+        assert not failed, "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    """What the module's ``stateless`` tests share."""
+    started = Shared.start()
+    yield started
+    started.stop()
+
+
 @pytest.fixture
-def primary(runtime: Callable[..., Runtime]) -> Runtime:
+def of_the_module(request: pytest.FixtureRequest) -> Iterator[Optional[Shared]]:
+    """The module's runtimes and proxy, if the test is ``stateless``."""
+    if request.node.get_closest_marker("stateless") is None:
+        yield None
+        return
+    found: Shared = request.getfixturevalue("shared")
+    yield found
+    found.forget()
+
+
+@pytest.fixture
+def primary(of_the_module: Optional[Shared], runtime: Callable[..., Runtime]) -> Runtime:
     """The primary runtime, started."""
-    return runtime("primary").start()
+    return of_the_module.primary if of_the_module else runtime("primary").start()
 
 
 @pytest.fixture
-def other(runtime: Callable[..., Runtime]) -> Runtime:
+def other(of_the_module: Optional[Shared], runtime: Callable[..., Runtime]) -> Runtime:
     """The alternative runtime ``alt.test``, started."""
-    return runtime("other").start()
+    return of_the_module.other if of_the_module else runtime("other").start()
 
 
 @pytest.fixture
@@ -68,9 +124,23 @@ def start_proxy(folder: Path) -> Iterator[StartProxy]:
 
 
 @pytest.fixture
-def proxy(start_proxy: StartProxy, primary: Runtime, other: Runtime) -> Proxy:
+def foreign_server(folder: Path) -> Iterator[Callable[[Serve], ForeignServer]]:
+    """Makes foreign servers, which serve at once."""
+    made: List[ForeignServer] = []
+
+    def make(serve: Serve) -> ForeignServer:
+        made.append(ForeignServer(str(folder / f"foreign{len(made)}.sock"), serve))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def proxy(of_the_module: Optional[Shared], start_proxy: StartProxy, primary: Runtime, other: Runtime) -> Proxy:
     """The proxy before ``primary`` and ``other``, both connected."""
-    return start_proxy(primary, {"alt.test": other}, "-v", "5")
+    return of_the_module.proxy if of_the_module else start_proxy(primary, {"alt.test": other}, "-v", "5")
 
 
 @pytest.fixture

@@ -69,16 +69,20 @@ class Runtime:
     path: str
     name: str
     packages: Sequence[str] = ("runtime.v1", "runtime.v1alpha2")
+    services: Sequence[str] = ("RuntimeService", "ImageService")
     answers: Dict[str, Answer] = field(default_factory=dict)
     calls: List[Call] = field(default_factory=list)
     own_calls: List[Call] = field(default_factory=list)
     compression: Any = None
+    options: Sequence[Tuple[str, int]] = ()
+    """gRPC's, of its server."""
     _server: Any = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def start(self) -> Runtime:
         """Serves its socket."""
-        self._server = grpc.server(futures.ThreadPoolExecutor(64), options=NO_LIMIT, compression=self.compression)
+        options = (*NO_LIMIT, *self.options)
+        self._server = grpc.server(futures.ThreadPoolExecutor(64), options=options, compression=self.compression)
         self._server.add_generic_rpc_handlers((_Handlers(self),))
         assert self._server.add_insecure_port(f"unix:{self.path}")
         self._server.start()
@@ -91,6 +95,13 @@ class Runtime:
             self._server = None
         if os.path.exists(self.path):
             os.unlink(self.path)
+
+    def forget(self) -> None:
+        """Answers as at first, and has not been called."""
+        with self._changed:
+            self.answers.clear()
+            self.calls.clear()
+            self.own_calls.clear()
 
     def called(self, method: str, own: bool = False) -> List[Call]:
         """The calls of one method that have arrived, kubelet's or the proxy's own."""
@@ -122,14 +133,14 @@ class Runtime:
         return decided
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg] # takes none at run time
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
+    def service(self, details: Any) -> Any:
         package, _, rest = details.method[1:].rpartition(".")
-        method = rest.partition("/")[2]
-        if package not in self._runtime.packages:
+        service, _, method = rest.partition("/")
+        if package not in self._runtime.packages or service not in self._runtime.services:
             return None
         rpc = schema.load().methods.get(method)
         metadata = {item.key: item.value for item in details.invocation_metadata}
@@ -152,7 +163,8 @@ class _Handlers(grpc.GenericRpcHandler):
 
         def talk(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             self._runtime.note(Call(package, method, None, metadata, context.time_remaining(), b""))
-            return self._runtime.answers[method](requests, context)  # type: ignore[operator,return-value]
+            answered: Iterator[bytes] = self._runtime.answers[method](requests, context)
+            return answered
 
         if rpc is None and method.startswith("Talk"):
             return grpc.stream_stream_rpc_method_handler(talk)
@@ -172,9 +184,10 @@ class Client:
 
     def __init__(self, path: str, package: str = "runtime.v1", **options: Any) -> None:
         self.package = package
-        # A subchannel of its own for each: grpc would share one connection among channels of the same options.
-        options_list = [*NO_LIMIT, ("grpc.use_local_subchannel_pool", 1), *options.items()]
-        self.channel = grpc.insecure_channel(f"unix:{path}", options=options_list)
+        # A subchannel of its own for each: grpc would share one connection among channels of the same options. Of an
+        # option that is given twice grpc takes the first.
+        options_list = [*{**dict(NO_LIMIT), "grpc.use_local_subchannel_pool": 1, **options}.items()]
+        self.channel: Any = grpc.insecure_channel(f"unix:{path}", options=options_list)
 
     def stub(self, method: str, package: Optional[str] = None) -> Any:
         """The callable of a method; its answers are messages, its requests messages or bytes."""
@@ -188,16 +201,16 @@ class Client:
         """A request's message."""
         return message_class(self.package, schema.load().methods[method].request)(**fields)
 
-    def call(self, method: str, timeout: float = PATIENCE, **fields: Any) -> Any:
+    def call(self, method: str, timeout: Any = PATIENCE, **fields: Any) -> Any:
         """Calls a method; of one that streams, gives all messages. ``timeout`` is the deadline, seconds."""
         answer = self.stub(method)(self.request(method, **fields), timeout=timeout)
         return list(answer) if schema.load().methods[method].server_streaming else answer
 
-    def fail(self, method: str, timeout: float = PATIENCE, **fields: Any) -> Tuple[grpc.StatusCode, str]:
+    def fail(self, method: str, timeout: Any = PATIENCE, **fields: Any) -> Tuple[grpc.StatusCode, str]:
         """Calls a method that must fail; gives the status."""
         with pytest.raises(grpc.RpcError) as caught:
             self.call(method, timeout, **fields)
-        return caught.value.code(), caught.value.details()
+        return caught.value.code(), str(caught.value.details())
 
     def close(self) -> None:
         """Hangs up."""
@@ -245,6 +258,11 @@ class Proxy:
         """The lines with this text that there are by now."""
         with self._changed:
             return [line for line in self.lines if text in line]
+
+    def forget(self) -> None:
+        """Has logged nothing."""
+        with self._changed:
+            self.lines.clear()
 
     def signal(self, number: int) -> None:
         """Sends a signal."""

@@ -7,17 +7,17 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
 from criproxy.cri.messages import api
-from criproxy.relay.grpc import PREFIX_SIZE, prefix
+from criproxy.http2.grpc import PREFIX_SIZE, prefix
 from tests.bench import kubelet, report
-from tests.bench.backend import ID, answers
 from tests.bench.client import LatencyClient
 from tests.bench.lab import ROOT, BenchError, Contestant, Lab, check, tool
 from tests.bench.measure import Samples, load
+from tests.bench.runtime import ID, answers
 
 ROWS = ["direct", "socat", "haproxy", "nghttpx", "grpcio", "criproxy, primary", "criproxy, alternative"]
 STATUS = b"/runtime.v1.RuntimeService/ContainerStatus"
@@ -50,7 +50,7 @@ def test_a_quick_run_prints_a_row_for_each_contestant_and_each_aim(tmp_path: Pat
 def test_an_answer_that_is_not_the_runtimes_is_found(lab: Lab) -> None:
     made = answers()
     check(lab.direct, made)
-    other = api()["ContainerStatusResponse"].FromString(made[STATUS][PREFIX_SIZE:])
+    other: Any = api()["ContainerStatusResponse"].FromString(made[STATUS][PREFIX_SIZE:])
     other.status.id = "e" * len(ID)
     body = other.SerializeToString()
     made[STATUS] = prefix(len(body)) + body

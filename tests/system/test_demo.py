@@ -15,7 +15,7 @@ import pytest
 
 from criproxy.demo.messages import MESSAGES
 from criproxy.demo.pods import run_pod
-from criproxy.demo.runtime import Runtime
+from criproxy.demo.runtime import DemoRuntime
 from criproxy.demo.server import serve
 
 WAIT = 60.0
@@ -29,9 +29,9 @@ def directory() -> Iterator[str]:
 
 
 @contextmanager
-def served(path: str, name: str) -> Iterator[Runtime]:
+def served(path: str, name: str) -> Iterator[DemoRuntime]:
     """A runtime as somebody has it, with one pod."""
-    runtime = Runtime(name)
+    runtime = DemoRuntime(name)
     run_pod(
         lambda method, **fields: getattr(runtime, method)(MESSAGES[f"{method}Request"](**fields)),
         "default",
@@ -123,7 +123,7 @@ def test_a_process_that_ends_by_itself_is_told_with_its_last_words(directory: st
     with open(path, "w", encoding="utf-8"):
         shown = demo("--dir", directory)
     assert (shown.returncode, shown.stdout) == (1, "")
-    assert shown.stderr.startswith("criproxy demo: primary has ended with 1:\n")
+    assert shown.stderr.startswith("criproxy demo: primary ended with status 1:\n")
     assert f"criproxy demo-runtime: cannot listen on {path}: " in shown.stderr
     assert not os.path.exists(os.path.join(directory, "criproxy.sock"))
 
@@ -135,7 +135,7 @@ def test_sockets_that_somebody_else_serves_are_left_alone(directory: str, name: 
         shown = demo("--dir", directory)
         assert len(runtime.ListPodSandbox(MESSAGES["ListPodSandboxRequest"]()).items) == 1
     assert (shown.returncode, shown.stdout) == (1, "")
-    assert shown.stderr == f"criproxy demo: {path}: another process serves it; --dir says where else to work\n"
+    assert shown.stderr == f"criproxy demo: {path}: another process serves it; choose another directory with --dir\n"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Peer:
     def raw(self, version: str, method: str) -> List[bytes]:
         """Calls a method that the stubs may not have, with an empty request; gives the messages of its answer."""
         rpc = load().methods[method]
-        make = self.channel.unary_stream if rpc.server_streaming else self.channel.unary_unary
+        make: Any = self.channel.unary_stream if rpc.server_streaming else self.channel.unary_unary
         answer = make(f"/runtime.{version}.{rpc.service}/{method}")(b"", timeout=WAIT)
         return list(answer) if rpc.server_streaming else [answer]
 
@@ -203,6 +203,13 @@ def test_methods_that_it_is_to_be_without_are_not_implemented(start: Callable[..
         assert peer.outcome("v1", "ListImages") is grpc.StatusCode.OK
 
 
+def test_without_a_service_it_has_none_of_its_methods(start: Callable[..., Any]) -> None:
+    with start("--without", "RuntimeService,StreamImages") as peer:
+        for method in ("Version", "ListPodSandbox", "StreamImages"):
+            assert peer.outcome("v1", method) is grpc.StatusCode.UNIMPLEMENTED
+        assert peer.outcome("v1", "ListImages") is grpc.StatusCode.OK
+
+
 @pytest.mark.parametrize("method", sorted(set(load().methods) - NOT_IMPLEMENTED - {"GetContainerEvents"}))
 def test_all_else_is_implemented(shared: Peer, method: str) -> None:
     assert shared.outcome("v1", method) in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
@@ -211,7 +218,8 @@ def test_all_else_is_implemented(shared: Peer, method: str) -> None:
 def test_a_list_comes_as_a_stream_of_messages(shared: Peer) -> None:
     shared.speak("v1")
     ids = {shared.pod() for _ in range(5)}
-    messages = [api()["StreamPodSandboxesResponse"].FromString(body) for body in shared.raw("v1", "StreamPodSandboxes")]
+    response: Any = api()["StreamPodSandboxesResponse"]
+    messages = [response.FromString(body) for body in shared.raw("v1", "StreamPodSandboxes")]
     assert len(messages) > 2
     assert ids <= {pod.id for message in messages for pod in message.pod_sandboxes}
 
@@ -235,7 +243,7 @@ def test_events_reach_every_subscriber(shared: Peer) -> None:
             "CONTAINER_DELETED_EVENT",
         ]
         # Read as we do: cri_api's last release for Python 3.9 does not know the field.
-        ours = [api()["ContainerEventResponse"].FromString(event.SerializeToString()) for event in events]
+        ours: List[Any] = [api()["ContainerEventResponse"].FromString(event.SerializeToString()) for event in events]
         assert {event.pod_sandbox_status.id for event in ours} == {pod_id}
 
 
@@ -266,7 +274,7 @@ def test_pods_can_ask_for_the_handlers_of_the_option(start: Callable[..., Any]) 
     config = {"metadata": {"name": "web", "namespace": "default", "uid": "1"}}
     with start("--handler", "kata", "--handler", "gvisor") as peer:
         # Read as we do: cri_api's last release for Python 3.9 does not know the handlers.
-        status = api()["StatusResponse"].FromString(*peer.raw("v1", "Status"))
+        status: Any = api()["StatusResponse"].FromString(*peer.raw("v1", "Status"))
         assert [one.name for one in status.runtime_handlers] == ["", "kata", "gvisor"]
         assert peer("RunPodSandbox", config=config, runtime_handler="gvisor").pod_sandbox_id
         with fails(grpc.StatusCode.INVALID_ARGUMENT):

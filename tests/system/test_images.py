@@ -10,6 +10,8 @@ import grpc
 import pytest
 from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
+pytestmark = pytest.mark.stateless
+
 GONE, NOT_FOUND, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL
 DIGEST = "sha256:" + "0a" * 32
 OF_DIGEST = {"image": {"image": DIGEST}}
@@ -96,6 +98,11 @@ def three(
 def absent(runtime: MakeRuntime) -> Runtime:
     """A runtime that has not been started."""
     return runtime("absent")
+
+
+def metadata(error: Any) -> List[Any]:
+    """The metadata behind an error."""
+    return list(error.trailing_metadata())
 
 
 def tags(client: Client) -> List[str]:
@@ -283,7 +290,7 @@ class TestRemovalByDigest:
         with pytest.raises(grpc.RpcError) as caught:
             client.call("RemoveImage", **OF_DIGEST)
         assert (caught.value.code(), caught.value.details()) == (NOT_FOUND, "the primary has none")
-        assert ("more", "details") in caught.value.trailing_metadata()
+        assert ("more", "details") in metadata(caught.value)
 
     @pytest.mark.parametrize("of_the_other", [None, failing(NOT_FOUND, "no such image")])
     def test_that_the_primary_alone_refuses_fails_as_it_says(
@@ -294,25 +301,23 @@ class TestRemovalByDigest:
         with pytest.raises(grpc.RpcError) as caught:
             client.call("RemoveImage", **OF_DIGEST)
         assert (caught.value.code(), caught.value.details()) == (INTERNAL, "in use")
-        assert ("more", "details") in caught.value.trailing_metadata()
+        assert ("more", "details") in metadata(caught.value)
 
     @pytest.mark.parametrize("of_the_primary", [None, failing(NOT_FOUND, "no such image")])
-    def test_that_another_refuses_fails_and_names_it(
+    def test_that_another_refuses_fails_as_it_says(
         self, of_the_primary: Any, client: Client, primary: Runtime, other: Runtime
     ) -> None:
         primary.answers["RemoveImage"] = of_the_primary
         other.answers["RemoveImage"] = failing(INTERNAL, "in use")
-        assert client.fail("RemoveImage", **OF_DIGEST) == (INTERNAL, 'runtime "alt.test": in use')
+        assert client.fail("RemoveImage", **OF_DIGEST) == (INTERNAL, "in use")
 
-    def test_that_several_refuse_fails_with_the_first_one_s_code(
+    def test_that_several_refuse_fails_as_the_first_says(
         self, three: Client, primary: Runtime, other: Runtime, third: Runtime
     ) -> None:
         primary.answers["RemoveImage"] = failing(NOT_FOUND, "no such image")
         other.answers["RemoveImage"] = failing(grpc.StatusCode.FAILED_PRECONDITION, "in use")
         third.answers["RemoveImage"] = failing(INTERNAL, "broken")
-        code, text = three.fail("RemoveImage", **OF_DIGEST)
-        assert code is grpc.StatusCode.FAILED_PRECONDITION
-        assert text == 'runtime "a.test": in use\nruntime "b.test": broken'
+        assert three.fail("RemoveImage", **OF_DIGEST) == (grpc.StatusCode.FAILED_PRECONDITION, "in use")
 
     def test_passes_over_a_runtime_that_is_not_there(
         self, primary: Runtime, absent: Runtime, start_proxy: StartProxy, connect: Connect
@@ -370,7 +375,7 @@ class TestRemovalByDigest:
         finally:
             inner.signal(signal.SIGCONT)
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert text == 'runtime "alt.test": it has not answered within the fan-out timeout'
+        assert text == 'criproxy: runtime "alt.test" has not answered within --fan-out-timeout'
 
     def test_that_is_not_wanted_any_more_is_cancelled_at_the_runtimes(
         self, client: Client, primary: Runtime, other: Runtime, waiting: Callable[..., Waiting]
@@ -467,14 +472,14 @@ class TestAListOfImages:
         client = connect(start_proxy(primary, {"alt.test": absent}, connected=1))
         assert [list(image.repo_tags) for image in listed(client, method)] == [["x:1"]]
 
-    def test_that_does_not_parse_fails_if_it_is_the_primary_s_and_is_left_out_if_not(
+    def test_that_does_not_parse_is_kubelet_s_as_it_is_if_it_is_the_primary_s_and_is_left_out_if_not(
         self, method: str, client: Client, primary: Runtime, other: Runtime
     ) -> None:
         rubbish = b"\x0a\x05abc"
         have(other, method, [image("x")])
         primary.answers[method] = (lambda *_: [rubbish]) if method.startswith("Stream") else rubbish
         code, text = client.fail(method)
-        assert (code, "the answer of the primary runtime does not parse" in text) == (INTERNAL, True)
+        assert (code, "criproxy" in text) == (INTERNAL, False)  # the client's own
         other.answers[method] = primary.answers[method]
         have(primary, method, [image("x")])
         assert [list(image.repo_tags) for image in listed(client, method)] == [["x:1"]]
@@ -509,13 +514,12 @@ class TestAStreamOfImages:
         have(other, "StreamImages", [image("x")])
         assert [list(image.repo_tags) for image in listed(client, "StreamImages")] == [["alt.test/x:1"]]
 
-    def test_is_in_messages_that_kubelet_takes(self, client: Client, primary: Runtime, other: Runtime) -> None:
+    def test_is_in_the_messages_of_the_runtimes(self, client: Client, primary: Runtime, other: Runtime) -> None:
         large = [v1.Image(id=f"sha256:{number}", username="u" * MIB, size=1) for number in range(20)]
-        have(primary, "StreamImages", large)
+        have(primary, "StreamImages", large[:10], large[10:])
         have(other, "StreamImages", large[:1])
         messages = client.call("StreamImages")
-        assert len(messages) > 1
-        assert all(message.ByteSize() <= 16 * MIB for message in messages)
+        assert [len(message.images) for message in messages if message.images] == [10, 10]
         images = [image for message in messages for image in message.images]
         assert [image.id for image in images] == [image.id for image in large]
         assert [image.size for image in images] == [2] + [1] * 19

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import grpc
 import pytest
@@ -19,7 +19,7 @@ import yaml
 from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
 
-def run(*arguments: str, **options: object) -> subprocess.CompletedProcess:
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs criproxy to its end."""
     command = [sys.executable, "-m", "criproxy", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
@@ -46,13 +46,26 @@ class TestTheSocket:
         path.write_text("precious")
         result = run("-connect", primary.path, "-listen", str(path))
         assert result.returncode == 1
-        assert f"cannot listen on {path}: a file that is no socket" in result.stderr
+        assert f"cannot listen: {path} is a file, not a socket; remove it or set another path" in result.stderr
         assert path.read_text() == "precious"
+
+    @pytest.mark.parametrize("kind", ["directory", "symbolic link"])
+    def test_that_is_something_else_is_said_to_be_that(self, kind: str, folder: Path, primary: Runtime) -> None:
+        path = folder / "s"
+        if kind == "directory":
+            path.mkdir()
+        else:
+            path.symlink_to(folder / "none")
+        result = run("-connect", primary.path, "-listen", str(path))
+        assert result.returncode == 1
+        assert f"cannot listen: {path} is a {kind}, not a socket" in result.stderr
+        assert os.path.lexists(path)
 
     def test_in_a_directory_that_does_not_exist_is_an_error(self, folder: Path, primary: Runtime) -> None:
         result = run("-connect", primary.path, "-listen", str(folder / "none" / "s"))
         assert result.returncode == 1
-        assert "No such file or directory" in result.stderr
+        path = folder / "none" / "s"
+        assert f"cannot listen on {path}: {path.parent}: No such file or directory" in result.stderr
 
     def test_that_another_has_replaced_is_not_removed(
         self, folder: Path, primary: Runtime, start_proxy: StartProxy
@@ -123,7 +136,24 @@ def test_calls_that_do_not_end_are_cut_off(proxy: Proxy, client: Client, primary
     assert proxy.wait() == 0
     release.set()
     assert isinstance(future.exception(PATIENCE), grpc.RpcError)
-    assert proxy.logged("calls that have not ended in time and are cut off: 1")
+    assert proxy.logged("calls cut off because they did not end in time: 1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_cuts_calls_off_at_once(number: int, proxy: Proxy, client: Client, primary: Runtime) -> None:
+    release = threading.Event()
+    primary.answers["ExecSync"] = lambda *_: release.wait(60) and None
+    future = client.stub("ExecSync").future(client.request("ExecSync", container_id="c"))
+    primary.wait_for("ExecSync")
+    proxy.signal(signal.SIGTERM)
+    proxy.wait_for_log("stopping: no new calls, 1 under way")
+    proxy.signal(number)
+    assert proxy.wait() == 0
+    release.set()
+    assert isinstance(future.exception(PATIENCE), grpc.RpcError)
+    assert proxy.logged("a second signal: stopping at once, calls cut off: 1")
+    assert not proxy.logged("did not end in time")
+    assert not os.path.exists(proxy.path)
 
 
 def test_the_command_line_of_the_go_program_works(primary: Runtime, other: Runtime, folder: Path) -> None:
@@ -218,6 +248,13 @@ class TestTheLog:
         assert shown["config"]["labels"] == {"a": "yes"}
         assert shown["config"]["port_mappings"] == [{"host_port": 80}]
 
+    def test_tells_which_process_a_client_is(self, primary: Runtime, start_proxy: StartProxy, connect: Connect) -> None:
+        proxy = start_proxy(primary, {}, "-v", "6")
+        connect(proxy).call("Status")
+        line = proxy.wait_for_log(f"): made by pid {os.getpid()} (")
+        assert "connection of a client (" in line
+        assert line.endswith(f"), uid {os.getuid()}" + (f", gid {os.getgid()}" if os.getuid() else ""))
+
     def test_keeps_secrets(self, client: Client, proxy: Proxy) -> None:
         secret = "hunter2"
         auth = v1.AuthConfig(username="me", password=secret, auth=secret, identity_token=secret, registry_token=secret)
@@ -227,8 +264,8 @@ class TestTheLog:
         )
         client.call("CreateContainer", pod_sandbox_id="p", config=config)
         proxy.stop()
-        assert proxy.logged("username: me")
-        assert proxy.logged("key: TOKEN")
+        assert proxy.logged('username: "me"')
+        assert proxy.logged('key: "TOKEN"')
         assert not proxy.logged(secret)
 
     def test_cannot_be_forged(self, client: Client, proxy: Proxy, primary: Runtime) -> None:

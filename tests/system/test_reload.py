@@ -112,8 +112,7 @@ def test_a_runtime_that_is_added_is_there(
     primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
     third.answers["ListPodSandbox"] = pods("c")
     assert listed(client) == ["a", "alt.test__b"]
-    client.call("StopContainer", container_id="new.test__c")
-    assert primary.called("StopContainer")[0].request.container_id == "new.test__c"
+    assert client.fail("StopContainer", container_id="new.test__c")[0] is grpc.StatusCode.NOT_FOUND
     assert client.fail("RunPodSandbox", config={"annotations": {"kubernetes.io/target-runtime": "new.test"}})[1]
     held = Held(other, client, "alt.test__x")
     node.write(primary, {"new.test": third, "alt.test": other})
@@ -140,8 +139,12 @@ def test_a_runtime_that_is_removed_ends_what_it_has(
     node.write(primary, {})
     node.reload()
     assert listed(client) == ["a"]
-    client.call("StopContainer", container_id="alt.test__c")
-    assert primary.called("StopContainer")[0].request.container_id == "alt.test__c"
+    assert client.fail("StopContainer", container_id="alt.test__c") == (
+        grpc.StatusCode.NOT_FOUND,
+        'criproxy: an id begins with "alt.test__", and there is no such runtime (configured: none)',
+    )
+    assert not client.call("ListPodSandbox", filter={"id": "alt.test__b"}).items
+    assert not primary.called("StopContainer")
     assert (held.end(), kept.end()) == (7, 7)
     assert not node.proxy.logged("has gone")
     other.stop()
@@ -150,6 +153,79 @@ def test_a_runtime_that_is_removed_ends_what_it_has(
     node.reload()
     assert not node.proxy.logged('runtime "alt.test" is')
     assert len(node.proxy.logged("connected to ")) == 2
+
+
+class TestARuntimeThatStillHasPods:
+    """It is said which: kubelet does not see them any more."""
+
+    def named(self, count: int) -> v1.ListPodSandboxResponse:
+        pods = [v1.PodSandbox(id=f"p{n:02}") for n in range(count)]
+        for pod in pods:
+            pod.metadata.namespace, pod.metadata.name = "default", pod.id
+        pods.append(v1.PodSandbox(id="dead", state=v1.SANDBOX_NOTREADY))
+        return v1.ListPodSandboxResponse(items=pods)
+
+    @pytest.fixture(params=[1, 2, 10, 15])
+    def count(self, request: pytest.FixtureRequest, client: Client, other: Runtime) -> int:
+        """How many pods it has, once they have been listed."""
+        count: int = request.param
+        other.answers["ListPodSandbox"] = self.named(count)
+        assert len(listed(client)) == count + 1
+        return count
+
+    def test_and_is_removed(self, count: int, node: Node, primary: Runtime, other: Runtime) -> None:
+        node.write(primary, {})
+        node.reload()
+        line = node.proxy.wait_for_log("is removed and still has")
+        assert line.startswith("W")
+        names = ", ".join(f"default/p{n:02}" for n in range(min(count, 10)))
+        more = f" and {count - 10} more" if count > 10 else ""
+        assert line.endswith(
+            f'runtime "alt.test" ({other.path}) is removed and still has {count} pod{"s" if count > 1 else ""}:'
+            f" {names}{more}; they run on unseen by kubelet: to delete them configure the runtime as before"
+        )
+
+    @pytest.mark.parametrize("count", [1], indirect=True)
+    def test_and_is_moved(self, count: int, node: Node, primary: Runtime, other: Runtime, third: Runtime) -> None:
+        node.write(primary, {"alt.test": third})
+        node.reload()
+        line = node.proxy.wait_for_log(f'runtime "alt.test" ({other.path}) moves to {third.path} and still has 1 pod:')
+        assert line.endswith(
+            " default/p00; unless they are found there, they run on unseen by kubelet: to delete them configure the"
+            " runtime as before"
+        )
+
+    @pytest.mark.parametrize("count", [1], indirect=True)
+    def test_and_gets_another_path_to_the_same_socket(
+        self, count: int, node: Node, primary: Runtime, other: Runtime, folder: Path
+    ) -> None:
+        link = folder / "link.sock"
+        link.symlink_to(other.path)
+        node.write(primary, {})
+        text = node.file.read_text().replace("CRI_OTHER=", f"CRI_OTHER=alt.test:{link}")
+        node.file.write_text(text)
+        node.reload()
+        node.proxy.wait_for_log("connected to ", 3)
+        assert not node.proxy.logged("still has")
+
+    @pytest.mark.parametrize("count", [1], indirect=True)
+    def test_and_of_which_nothing_is_remembered(
+        self, count: int, node: Node, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        node.write(primary, {"alt.test": other}, "CRIPROXY_ABSENCE_GRACE=0")
+        node.reload()
+        node.write(primary, {})
+        node.reload()
+        client.call("Status")
+        assert not node.proxy.logged("still has")
+
+    def test_of_which_none_is_ready(self, node: Node, client: Client, primary: Runtime, other: Runtime) -> None:
+        other.answers["ListPodSandbox"] = self.named(0)
+        assert listed(client) == ["alt.test__dead"]
+        node.write(primary, {})
+        node.reload()
+        client.call("Status")
+        assert not node.proxy.logged("still has")
 
 
 @pytest.mark.parametrize("name", ["x", "alt.test__x"])
@@ -233,7 +309,7 @@ def test_a_call_that_waits_for_a_primary_that_is_replaced_is_told(
     error = future.exception(PATIENCE)
     assert isinstance(error, grpc.RpcError)
     assert error.code() is GONE
-    assert "is not configured any more" in error.details()
+    assert "is not configured any more" in str(error.details())
     client.call("Status")
     client.close()
     node.stop()
@@ -293,19 +369,21 @@ class TestARuntimeThatIsAway:
 
 class TestEvents:
     def feed(self, runtime: Runtime, *names: str) -> threading.Event:
-        """Makes a runtime's stream begin with these; gives what is set when it is over."""
+        """Makes a runtime's streams begin with these; gives what is set when one is over."""
         over = threading.Event()
 
         def events(_: object, context: grpc.ServicerContext) -> Iterator[v1.ContainerEventResponse]:
-            context.add_callback(over.set)
+            mine = threading.Event()
+            context.add_callback(mine.set)
             for name in names:
                 yield v1.ContainerEventResponse(container_id=name)
-            over.wait(3 * PATIENCE)
+            mine.wait(3 * PATIENCE)
+            over.set()
 
         runtime.answers["GetContainerEvents"] = events
         return over
 
-    def test_of_a_runtime_that_is_added_come_and_of_one_that_is_removed_do_not(
+    def test_end_when_the_runtimes_are_others_and_are_theirs_then(
         self, node: Node, client: Client, primary: Runtime, other: Runtime, third: Runtime
     ) -> None:
         self.feed(primary, "a")
@@ -315,50 +393,32 @@ class TestEvents:
         assert {next(stream).container_id for _ in range(2)} == {"a", "alt.test__b"}
         node.write(primary, {"new.test": third})
         node.reload()
-        assert next(stream).container_id == "new.test__c"
-        assert over.wait(PATIENCE)
-        assert len(primary.called("GetContainerEvents")) == 1
-        assert not node.proxy.logged("is answered without")
-        stream.cancel()
-
-    def test_are_not_looked_for_any_more_in_a_runtime_that_is_removed(
-        self, node: Node, client: Client, primary: Runtime, other: Runtime
-    ) -> None:
-        self.feed(primary, "a")
-        asked, over = threading.Event(), threading.Event()
-
-        def hang(_: object, context: grpc.ServicerContext) -> None:
-            context.add_callback(over.set)
-            asked.set()
-            over.wait(3 * PATIENCE)
-
-        other.answers["GetContainerEvents"] = lambda _, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "none")
-        other.answers["ListPodSandbox"] = hang
-        node.write(primary, {"alt.test": other}, "CRIPROXY_FAN_OUT_TIMEOUT=600")
-        node.reload()
-        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
-        assert next(stream).container_id == "a"
-        assert asked.wait(PATIENCE)
-        node.write(primary, {})
-        node.reload()
-        assert over.wait(PATIENCE)
-        stream.cancel()
-
-    def test_end_when_another_runtime_is_the_primary(
-        self, node: Node, client: Client, primary: Runtime, third: Runtime
-    ) -> None:
-        self.feed(primary, "a")
-        self.feed(third, "c")
-        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
-        assert next(stream).container_id == "a"
-        node.write(third, {})
-        node.reload()
         with pytest.raises(grpc.RpcError) as caught:
             next(stream)
         assert caught.value.code() is GONE
-        assert caught.value.details() == "criproxy: another runtime is the primary one now"
+        assert caught.value.details() == "criproxy: the runtimes or their handlers are others now"
+        assert over.wait(PATIENCE)
+        node.proxy.wait_for_log("connected to ", 3)
         stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
-        assert next(stream).container_id == "c"
+        assert {next(stream).container_id for _ in range(2)} == {"a", "new.test__c"}
+        stream.cancel()
+
+    def test_go_on_when_they_are_the_same(self, node: Node, client: Client, primary: Runtime, other: Runtime) -> None:
+        self.feed(other)
+        more = threading.Event()
+
+        def events(*_: object) -> Iterator[v1.ContainerEventResponse]:
+            for name in ("before", "after"):
+                yield v1.ContainerEventResponse(container_id=name)
+                more.wait(PATIENCE)
+
+        primary.answers["GetContainerEvents"] = events
+        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+        assert next(stream).container_id == "before"
+        node.write(primary, {"alt.test": other}, "CRIPROXY_FAN_OUT_TIMEOUT=0.2", "CRIPROXY_DIGESTS=primary")
+        node.reload()
+        more.set()
+        assert next(stream).container_id == "after"
         stream.cancel()
 
 
@@ -391,33 +451,42 @@ class TestOtherSettings:
         ]
 
     def test_that_are_the_same_are_not_news(self, node: Node) -> None:
-        assert node.reload().endswith("reloaded: nothing is new")
+        assert node.reload().endswith("reloaded: nothing has changed")
 
     def test_the_socket_takes_a_restart(self, node: Node, client: Client, primary: Runtime, folder: Path) -> None:
         node.write(primary, {}, f"CRIPROXY_LISTEN={folder}/new.sock")
         assert node.reload().endswith(f"reloaded: connect {primary.path}")
-        node.proxy.wait_for_log(f"listen: {folder}/new.sock takes a restart; until then it is {node.proxy.path}")
+        node.proxy.wait_for_log(f"listen: {folder}/new.sock needs a restart; until then it is {node.proxy.path}")
         client.call("Status")
         assert not (folder / "new.sock").exists()
 
-    def test_warnings_are_told_when_they_are_new(self, node: Node, primary: Runtime, other: Runtime) -> None:
-        node.write(primary, {"alt.test": other}, "GOGC=50")
+    def test_warnings_are_told_at_each_reload(self, node: Node, primary: Runtime, other: Runtime) -> None:
+        node.write(primary, {"alt.test": other}, "CRI_OTHERS=")
         node.reload()
         node.reload()
-        assert len(node.proxy.logged(f"{node.file}, line 4: 'GOGC' means nothing to criproxy")) == 1
+        said = f"{node.file}, line 4: unknown environment variable CRI_OTHERS: did you mean CRI_OTHER?"
+        assert [line[0] for line in node.proxy.logged(said)] == ["W", "W"]
+
+    def test_a_file_that_has_gone_is_a_warning_of_what_is_in_force(self, node: Node) -> None:
+        node.file.unlink()
+        node.proxy.signal(signal.SIGHUP)
+        line = node.proxy.wait_for_log(f"{node.file} does not exist: ")
+        assert line.startswith("W")
+        assert line.endswith("does not exist: the primary runtime is /var/run/dockershim.sock")
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         (
-            "CRI_PRIMARY=/a.sock\nCRI_OTHER=/b.sock\n",
-            "line 1: CRI_PRIMARY and {0}, line 2: CRI_OTHER: connect: there are",
+            "CRI_PRIMARY=/a.sock\nCRI_OTHER=virtlet.cloud\n",
+            "{0}, line 2: CRI_OTHER: 'virtlet.cloud' has no ':PATH'",
         ),
         ("CRIPROXY_OPTS='-nonsense'\n", "line 1: CRIPROXY_OPTS: unknown option: '-nonsense'"),
         ("CRIPROXY_OPTS=--help\n", "line 1: CRIPROXY_OPTS: --help can only stand on the command line"),
-        ("CRIPROXY_CONFIG=/nonexistent\n", "Unable to open config file: /nonexistent"),
-        ("CRI_PRIMARY={1}\n", "listen: '{1}' is the socket of a runtime, too"),
+        ("CRIPROXY_CONFIG=/nonexistent\n", "/nonexistent: No such file or directory"),
+        ("#" * 70_000, "{0}: the file has more than 65536 bytes; shorten it, or name another"),
+        ("CRI_PRIMARY={1}\n", "listen: '{1}' is the socket of the primary runtime"),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_old_stays(
@@ -426,9 +495,10 @@ def test_what_cannot_be_is_refused_and_the_old_stays(
     primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
     node.file.write_text(text.format(node.file, node.proxy.path))
     node.proxy.signal(signal.SIGHUP)
-    line = node.proxy.wait_for_log("the configuration is refused, the one before stays: ")
+    line = node.proxy.wait_for_log("reload refused, the configuration in force stays: ")
     assert line.startswith("E")
     assert named.format(node.file, node.proxy.path) in line
+    assert not node.proxy.logged("] reloaded: ")
     assert listed(client) == ["a", "alt.test__b"]
     node.write(primary, {})
     node.reload()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any, Dict
 
 import grpc
 import pytest
 from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, message_class, v1
 
 from criproxy.cri import schema
+
+pytestmark = pytest.mark.stateless
 
 METHODS = schema.load().methods
 OF_A_POD = [m for m, rpc in METHODS.items() if "pod_sandbox_id" in schema.load().messages[rpc.request]]
@@ -58,7 +61,7 @@ def config_for(target: str, **fields: object) -> v1.PodSandboxConfig:
     return v1.PodSandboxConfig(annotations={"kubernetes.io/target-runtime": target} if target else {}, **fields)
 
 
-def container_config(method: str) -> dict:
+def container_config(method: str) -> Dict[str, Any]:
     return {"config": {"image": {"image": "alt.test/busybox"}}} if method == "CreateContainer" else {}
 
 
@@ -79,10 +82,20 @@ class TestACallWithAnId:
         self, method: str, client: Client, primary: Runtime, other: Runtime
     ) -> None:
         fields = {"config": {"image": {"image": "busybox"}}} if method == "CreateContainer" else {}
-        request = client.request(method, **{self.field(method): "other__x1"}, **fields)
+        request = client.request(method, **{self.field(method): "other_x1"}, **fields)
         client.stub(method)(request, timeout=20)
         (call,) = primary.called(method)
         assert call.raw == request.SerializeToString()
+        assert not other.called(method)
+
+    def test_with_the_prefix_of_no_runtime_reaches_nobody(
+        self, method: str, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
+        assert client.fail(method, **{self.field(method): "removed.test__x1"}) == (
+            grpc.StatusCode.NOT_FOUND,
+            'criproxy: an id begins with "removed.test__", and there is no such runtime (configured: alt.test)',
+        )
+        assert not primary.called(method)
         assert not other.called(method)
 
 
@@ -94,10 +107,35 @@ def test_a_pod_goes_where_its_annotation_says(client: Client, primary: Runtime, 
     assert len(other.called("RunPodSandbox")) == 1
 
 
-def test_an_unknown_runtime_is_refused_by_name(client: Client, primary: Runtime) -> None:
-    code, text = client.fail("RunPodSandbox", config=config_for("x"))
-    assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, 'criproxy: unknown runtime: "x"')
+def test_of_an_annotation_that_stands_twice_the_last_counts(client: Client, primary: Runtime, other: Runtime) -> None:
+    """As protobuf reads a map, and so the runtime too."""
+    other.answers["RunPodSandbox"] = v1.RunPodSandboxResponse(pod_sandbox_id="p")
+    requests = [client.request("RunPodSandbox", config=config_for(target)) for target in ("nobody", "alt.test")]
+    body = b"".join(request.SerializeToString() for request in requests)
+    assert client.stub("RunPodSandbox")(body, timeout=20).pod_sandbox_id == "alt.test__p"
     assert not primary.called("RunPodSandbox")
+
+
+def test_an_unknown_runtime_is_refused_by_name(client: Client, primary: Runtime) -> None:
+    metadata = {"namespace": "default", "name": "vm"}
+    config = {"metadata": metadata, "annotations": {"kubernetes.io/target-runtime": "x"}}
+    for method in ("RunPodSandbox", "RestorePod"):
+        assert client.fail(method, config=config) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            'criproxy: unknown runtime: "x" of pod default/vm (configured: alt.test)',
+        )
+    assert client.fail("RunPodSandbox", config=config_for("x"))[1] == (
+        'criproxy: unknown runtime: "x" (configured: alt.test)'
+    )
+    assert not primary.called("RunPodSandbox")
+
+
+def test_an_unknown_runtime_is_refused_where_no_other_is_configured(
+    primary: Runtime, start_proxy: StartProxy, connect: Connect
+) -> None:
+    code, text = connect(start_proxy(primary, {})).fail("RunPodSandbox", config=config_for("x" * 10_000))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert text == f'criproxy: unknown runtime: "{"x" * 253}" (configured: none)'
 
 
 def test_restored_pods_and_their_containers_get_the_prefix(client: Client, other: Runtime) -> None:
@@ -130,14 +168,19 @@ class TestCreateContainer:
         assert got.config.linux.security_context.namespace_options.target_id == "t"
 
     @pytest.mark.parametrize(
-        ("pod", "image"), [("alt.test__p", "busybox"), ("p", "alt.test/busybox"), ("alt.test__p", "alt.tes/busybox")]
+        ("pod", "image", "why"),
+        [
+            ("alt.test__p", "busybox", 'it is of the primary runtime, and its pod of runtime "alt.test"'),
+            ("p", "alt.test/busybox", 'it is of runtime "alt.test", and its pod of the primary runtime'),
+            ("alt.test__p", "alt.tes/busybox", 'it is of the primary runtime, and its pod of runtime "alt.test"'),
+        ],
     )
     def test_with_another_runtimes_image_is_refused(
-        self, pod: str, image: str, client: Client, primary: Runtime, other: Runtime
+        self, pod: str, image: str, why: str, client: Client, primary: Runtime, other: Runtime
     ) -> None:
         code, text = client.fail("CreateContainer", pod_sandbox_id=pod, config={"image": {"image": image}})
         assert code is grpc.StatusCode.INVALID_ARGUMENT
-        assert text == f'criproxy: image "{image}" is for a wrong runtime'
+        assert text == f'criproxy: image "{image}" is for a wrong runtime: {why}'
         assert not primary.called("CreateContainer")
         assert not other.called("CreateContainer")
 
@@ -157,9 +200,9 @@ class TestCreateContainer:
         client = connect(start_proxy(primary, {"alt.test": other, "gamma.test": gamma}))
         image = {"image": "sha256:0a", "user_specified_image": said}
         code, text = client.fail("CreateContainer", pod_sandbox_id=pod, config={"image": image})
-        assert (code, text) == (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            'criproxy: image "alt.test/busybox:1" is for a wrong runtime',
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert text.startswith(
+            'criproxy: image "alt.test/busybox:1" is for a wrong runtime: it is of runtime "alt.test"'
         )
         assert not any(each.called("CreateContainer") for each in (primary, other, gamma))
 
@@ -221,12 +264,12 @@ class TestImages:
 
 
 class TestAnswers:
-    def test_of_a_container_name_its_image_but_not_its_reference(self, client: Client, other: Runtime) -> None:
-        container = v1.Container(id="c", pod_sandbox_id="p", image=v1.ImageSpec(image="busybox"), image_ref="busybox@1")
+    def test_of_a_container_name_its_image_and_its_reference(self, client: Client, other: Runtime) -> None:
+        container = v1.Container(id="c", pod_sandbox_id="p", image=v1.ImageSpec(image="busybox"), image_ref="0a1b")
         other.answers["ListContainers"] = v1.ListContainersResponse(containers=[container])
         (got,) = client.call("ListContainers").containers
         assert (got.id, got.pod_sandbox_id, got.image.image) == ("alt.test__c", "alt.test__p", "alt.test/busybox")
-        assert got.image_ref == "busybox@1"
+        assert got.image_ref == "alt.test/0a1b"
 
     def test_of_a_pods_status_prefix_its_containers_ids(self, client: Client, other: Runtime) -> None:
         other.answers["PodSandboxStatus"] = v1.PodSandboxStatusResponse(
@@ -351,7 +394,9 @@ class TestUpdateRuntimeConfig:
             (call,) = runtime.called("UpdateRuntimeConfig")
             assert call.request.runtime_config.network_config.pod_cidr == "10.0.0.0/24"
 
-    def test_joins_errors_in_the_order_of_the_runtimes(self, client: Client, primary: Runtime, other: Runtime) -> None:
+    def test_ends_as_the_first_that_fails_in_the_order_of_the_runtimes(
+        self, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
         other_has_answered = threading.Event()
 
         def refuse(request: object, context: grpc.ServicerContext) -> None:
@@ -366,7 +411,7 @@ class TestUpdateRuntimeConfig:
         primary.answers["UpdateRuntimeConfig"] = refuse_later
         code, text = client.fail("UpdateRuntimeConfig", **POD_CIDR)
         assert code is grpc.StatusCode.FAILED_PRECONDITION
-        assert text == 'the primary runtime: primary is busy\nruntime "alt.test": other is busy'
+        assert text == "primary is busy"
 
 
 @pytest.mark.parametrize("method", ["Exec", "Attach", "PortForward"])
@@ -391,6 +436,8 @@ class TestAStreamingUrl:
             assert url.startswith("http://")
             assert url.endswith(":11250/cri/exec/T")
 
-    def test_that_is_a_path_gets_the_operators_url(self, method: str, start_proxy, connect, primary: Runtime) -> None:
+    def test_that_is_a_path_gets_the_operators_url(
+        self, method: str, start_proxy: StartProxy, connect: Connect, primary: Runtime
+    ) -> None:
         client = connect(start_proxy(primary, {}, "-streamUrl", "http://10.1.1.1:88"))
         assert self.url(client, primary, method, "/cri/exec/T", "") == "http://10.1.1.1:88/cri/exec/T"

@@ -79,6 +79,9 @@ def test_a_handler_and_an_annotation_that_differ_are_refused_by_name(
         'criproxy: the annotation kubernetes.io/target-runtime asks for the runtime "alt.test", and the runtime handler'
         ' "fc" for "kata"'
     )
+    config = {"metadata": {"namespace": "default", "name": "vm"}, "annotations": {TARGET: "alt.test"}}
+    text = client.fail("RunPodSandbox", config=config, runtime_handler="fc")[1]
+    assert "target-runtime of pod default/vm asks for" in text
     assert not any(runtime.called("RunPodSandbox") for runtime in (primary, other, kata))
 
 
@@ -156,3 +159,17 @@ def test_a_reload_changes_the_names_of_handlers(
     assert primary.called("RunPodSandbox")[0].request.runtime_handler == "vm"
     run(client, "machine")
     assert other.called("RunPodSandbox")
+
+
+def test_with_the_go_program_s_compatibility_handlers_are_left_alone(
+    start_proxy: StartProxy, connect: Connect, primary: Runtime, kata: Runtime
+) -> None:
+    for runtime in (primary, kata):
+        runtime.answers["RunPodSandbox"] = v1.RunPodSandboxResponse(pod_sandbox_id="p")
+    client = connect(start_proxy(primary, {"kata": kata}, "--compatibility", "go"))
+    assert run(client, "kata") == "p"
+    assert primary.called("RunPodSandbox")[0].request.runtime_handler == "kata"
+    assert run(client, "kata", target="kata") == "kata__p"
+    assert kata.called("RunPodSandbox")[0].request.runtime_handler == "kata"
+    kata.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[{"id": "p"}])
+    assert [item.runtime_handler for item in client.call("ListPodSandbox").items] == [""]

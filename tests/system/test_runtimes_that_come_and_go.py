@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import grpc
 import pytest
@@ -47,7 +48,7 @@ class TestWhileAnAlternativeRuntimeIsNotThere:
             ("ListPodSandbox", {"filter": {"id": "alt.test__p"}}),
         ],
     )
-    def test_calls_for_it_fail_at_once_and_name_it(self, method: str, fields: dict, client: Client) -> None:
+    def test_calls_for_it_fail_at_once_and_name_it(self, method: str, fields: Dict[str, Any], client: Client) -> None:
         code, text = client.fail(method, **fields)
         assert code is GONE
         assert 'runtime "alt.test"' in text
@@ -84,7 +85,7 @@ class TestWhileAnAlternativeRuntimeIsNotThere:
 
 
 class TestAnAlternativeRuntimeThatGoesAway:
-    """Without a grace. With one: test_calm.py."""
+    """Without a grace. With one: test_absence_grace.py."""
 
     @pytest.fixture
     def proxy(self, start_proxy: StartProxy, primary: Runtime, other: Runtime) -> Proxy:
@@ -94,10 +95,10 @@ class TestAnAlternativeRuntimeThatGoesAway:
         primary.answers["ListPodSandbox"], other.answers["ListPodSandbox"] = pods("a"), pods("b")
         assert listed(client) == ["a", "alt.test__b"]
         other.stop()
-        proxy.wait_for_log(f'runtime "alt.test" ({other.path}) has gone')
+        assert proxy.wait_for_log(f'runtime "alt.test" ({other.path}) has gone').startswith("W")
         assert listed(client) == ["a"]
         other.start()
-        proxy.wait_for_log('connected to runtime "alt.test"', 2)
+        assert re.search(r"; it is back after \d+(\.\d)? s$", proxy.wait_for_log('connected to runtime "alt.test"', 2))
         assert listed(client) == ["a", "alt.test__b"]
 
     def test_that_fails_a_list_is_left_out_of_it(self, client: Client, primary: Runtime, other: Runtime) -> None:
@@ -124,7 +125,7 @@ def test_a_runtime_that_dies_ends_its_calls_at_once(
     release.set()
     assert isinstance(error, grpc.RpcError)
     assert error.code() is GONE
-    assert "has gone during the call" in error.details()
+    assert "has gone during the call" in str(error.details())
 
 
 class TestThePrimaryRuntime:
@@ -189,10 +190,39 @@ class TestThePrimaryRuntime:
     def test_restarts_unnoticed(self, client: Client, proxy: Proxy, primary: Runtime) -> None:
         client.call("RuntimeConfig")
         primary.stop()
-        proxy.wait_for_log(f"the primary runtime ({primary.path}) has gone")
+        assert "it is back" not in proxy.wait_for_log("connected to the primary runtime")
+        assert proxy.wait_for_log(f"the primary runtime ({primary.path}) has gone").startswith("E")
         future = client.stub("RuntimeConfig").future(client.request("RuntimeConfig"), timeout=PATIENCE)
         primary.start()
         future.result(PATIENCE)
+        assert re.search(r"; it is back after \d+(\.\d)? s$", proxy.wait_for_log("connected to the primary runtime", 2))
+
+
+class TestARuntimeThatEndsItsConnectionsAgainAndAgain:
+    """A gRPC server with a maximum age of its connections (GOAWAY)."""
+
+    MOVES = 8
+    AGE = (("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 5000))
+
+    @pytest.fixture(params=["", "alt.test__"])
+    def prefix(self, request: pytest.FixtureRequest) -> str:
+        """What the ids of the runtime that does it begin with."""
+        prefix: str = request.param
+        return prefix
+
+    @pytest.fixture
+    def proxy(self, prefix: str, runtime: MakeRuntime, start_proxy: StartProxy) -> Proxy:
+        first = runtime("first", options=() if prefix else self.AGE, answers={"ListPodSandbox": pods("a")}).start()
+        second = runtime("second", options=self.AGE if prefix else (), answers={"ListPodSandbox": pods("b")}).start()
+        return start_proxy(first, {"alt.test": second}, "-v", "6", "--absence-grace", "0")
+
+    def test_fails_no_call_and_is_in_each_list(self, prefix: str, client: Client, proxy: Proxy) -> None:
+        while len(proxy.logged("UP -> MOVING")) < self.MOVES:
+            client.call("ContainerStatus", container_id=f"{prefix}c")
+            assert listed(client) == ["a", "alt.test__b"]
+        assert not proxy.logged("has gone")
+        assert not proxy.logged("answered without")
+        assert len(proxy.logged("connected to ")) == 2
 
 
 class Hanging:
@@ -292,7 +322,7 @@ class TestAHungAlternativeRuntime:
             assert listed(client) == ["a"]
         finally:
             inner.signal(signal.SIGCONT)
-        outer.wait_for_log("answers again")
+        assert re.search(r"answers again, after \d+(\.\d)? s$", outer.wait_for_log("answers again"))
         assert listed(client) == ["a", "alt.test__a"]
 
 
@@ -303,14 +333,21 @@ class TestContainerEvents:
         waiting: List[str] = []
 
         def events(request: object, context: grpc.ServicerContext) -> Iterator[v1.ContainerEventResponse]:
-            context.add_callback(lambda: say(""))
+            over = threading.Event()
+
+            def end() -> None:
+                with ready:
+                    over.set()
+                    ready.notify_all()
+
+            context.add_callback(end)
             context.send_initial_metadata(())
             while True:
                 with ready:
-                    assert ready.wait_for(lambda: waiting, PATIENCE)
+                    assert ready.wait_for(lambda: waiting or over.is_set(), PATIENCE)
+                    if over.is_set():
+                        return
                     name = waiting.pop(0)
-                if not name:
-                    return
                 status = v1.PodSandboxStatus(id="p")
                 yield v1.ContainerEventResponse(
                     container_id=name, pod_sandbox_status=status, containers_statuses=[v1.ContainerStatus(id=name)]
@@ -324,7 +361,7 @@ class TestContainerEvents:
         runtime.answers["GetContainerEvents"] = events
         return say
 
-    def seen(self, stream: Iterator[v1.ContainerEventResponse]) -> tuple:
+    def seen(self, stream: Iterator[v1.ContainerEventResponse]) -> Tuple[str, str, str]:
         event = next(stream)
         return event.container_id, event.pod_sandbox_status.id, event.containers_statuses[0].id
 
@@ -339,22 +376,51 @@ class TestContainerEvents:
         assert self.seen(stream) == ("c", "p", "c")
         stream.cancel()
 
-    def test_of_a_runtime_that_comes_back_come_back(
+    def begun(self, client: Client) -> Any:
+        return client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+
+    def end_of(self, stream: Any) -> str:
+        """What is said at the end, by which kubelet learns that it has to list."""
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stream)
+        assert caught.value.code() is GONE
+        return str(caught.value.details())
+
+    def test_end_when_a_runtime_is_lost_and_when_it_is_back(
         self, client: Client, proxy: Proxy, primary: Runtime, other: Runtime
     ) -> None:
-        say, say_other = self.feed(primary), self.feed(other)
-        stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"), timeout=60)
+        say, _ = self.feed(primary), self.feed(other)
+        stream = self.begun(client)
         other.wait_for("GetContainerEvents")
         other.stop()
-        proxy.wait_for_log("GetContainerEvents is answered without")
+        assert 'runtime "alt.test"' in self.end_of(stream)
+        stream = self.begun(client)
+        primary.wait_for("GetContainerEvents", 2)
+        say("a")
+        assert self.seen(stream) == ("a", "p", "a")
         say_other = self.feed(other)
         other.start()
+        assert self.end_of(stream).startswith('criproxy: runtime "alt.test" has come')
+        stream = self.begun(client)
         other.wait_for("GetContainerEvents", 2)
         say_other("b")
         assert self.seen(stream) == ("alt.test__b", "alt.test__p", "alt.test__b")
-        say("a")
-        assert self.seen(stream) == ("a", "p", "a")
         stream.cancel()
+
+    def test_of_a_primary_that_is_away_fail_at_once(
+        self, start_proxy: StartProxy, connect: Connect, primary: Runtime, other: Runtime
+    ) -> None:
+        self.feed(primary)
+        self.feed(other)
+        proxy = start_proxy(primary, {"alt.test": other}, "--connection-timeout", "600")
+        client = connect(proxy)
+        stream = self.begun(client)
+        primary.wait_for("GetContainerEvents")
+        primary.stop()
+        self.end_of(stream)
+        proxy.wait_for_log(f"the primary runtime ({primary.path}) has gone")
+        code, text = client.fail("GetContainerEvents")
+        assert (code, "the primary runtime" in text) == (GONE, True)
 
     def test_are_unimplemented_where_the_primary_has_none(
         self, client: Client, primary: Runtime, other: Runtime

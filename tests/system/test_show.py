@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any, Iterator, List
 
 import pytest
+from peers import MakeRuntime, StartProxy, v1
 from peers import Runtime as Peer
-from peers import StartProxy
 
 from criproxy import __version__
 from criproxy.demo.messages import MESSAGES, CriError
-from criproxy.demo.runtime import Runtime
+from criproxy.demo.runtime import DemoRuntime
 from criproxy.demo.server import serve
 
 WAIT = 30.0
 SHOW = [sys.executable, "-m", "criproxy", "show"]
 
 
-class Alternative(Runtime):
+class Alternative(DemoRuntime):
     """A runtime whose answers look as those of an alternative runtime do behind the proxy."""
 
     def ListPodSandbox(self, request: Any) -> Any:
@@ -52,7 +52,7 @@ class Alternative(Runtime):
         return answer
 
 
-def fill(runtime: Runtime, name: str = "web", namespace: str = "default") -> None:
+def fill(runtime: DemoRuntime, name: str = "web", namespace: str = "default") -> None:
     """A pod and a running container."""
     runtime.PullImage(MESSAGES["PullImageRequest"](image={"image": "nginx:1.27"}))
     config = {"metadata": {"name": name, "namespace": namespace, "uid": "1"}}
@@ -70,7 +70,7 @@ def path() -> Iterator[str]:
 
 
 @contextmanager
-def served(runtime: Runtime, path: str, *versions: str) -> Iterator[None]:
+def served(runtime: DemoRuntime, path: str, *versions: str) -> Iterator[None]:
     server = serve(runtime, path, versions or ("v1", "v1alpha2"))
     try:
         yield
@@ -89,7 +89,7 @@ def tables(text: str) -> List[List[List[str]]]:
 
 
 def test_it_shows_the_pods_containers_and_images_of_a_runtime(path: str) -> None:
-    runtime = Runtime("demo")
+    runtime = DemoRuntime("demo")
     fill(runtime)
     with served(runtime, path):
         shown = show("--socket", path)
@@ -148,7 +148,7 @@ def test_an_image_is_shown_with_all_runtimes_whose_names_it_bears(
 
 
 def test_on_criproxys_socket_it_shows_the_runtimes_first(start_proxy: StartProxy, folder: Path) -> None:
-    with served(Runtime("demo"), str(folder / "demo.sock")):
+    with served(DemoRuntime("demo"), str(folder / "demo.sock")):
         behind = Peer(str(folder / "demo.sock"), "demo")
         absent = Peer(str(folder / "absent.sock"), "absent")
         proxy = start_proxy(behind, {"alt.test": absent}, connected=1)
@@ -163,10 +163,32 @@ def test_on_criproxys_socket_it_shows_the_runtimes_first(start_proxy: StartProxy
     assert pods[0][0] == "RUNTIME"
 
 
+def test_an_image_service_of_its_own_is_shown_below_the_primary_runtime(
+    start_proxy: StartProxy, primary: Peer, other: Peer, runtime: MakeRuntime
+) -> None:
+    images = runtime("images", services=("ImageService",))
+    proxy = start_proxy(primary, {"alt.test": other}, "--image-service", images.path, "--connection-timeout", "0.1")
+    shown = show("--socket", proxy.path)
+    (_, first, second, third), pods, containers = tables(shown.stdout)
+    assert second == ["(images)", images.path, "not there: there is no such socket", "-", "-", "0"]
+    assert (first[0], third[0]) == ("(primary)", "alt.test")
+    # The images are not to be had, and all else is.
+    assert (pods[0][1], containers[0][1]) == ("ID", "ID")
+    assert shown.returncode == 1
+    assert f": the image service ({images.path}) is not available: there is no such socket" in shown.stderr
+    images.start()
+    proxy.wait_for_log("connected to the image service")
+    shown = show("--socket", proxy.path)
+    assert shown.returncode == 0
+    second = tables(shown.stdout)[0][2]
+    assert re.fullmatch(r"[\d-]+T[\d:]+Z", second.pop(4))
+    assert second == ["(images)", images.path, "connected", "v1, v1alpha2", "0"]
+
+
 def test_without_its_primary_runtime_criproxy_shows_the_runtimes_nevertheless(
     start_proxy: StartProxy, folder: Path
 ) -> None:
-    with served(Runtime("demo"), str(folder / "demo.sock")):
+    with served(DemoRuntime("demo"), str(folder / "demo.sock")):
         absent, behind = (Peer(str(folder / f"{name}.sock"), name) for name in ("absent", "demo"))
         proxy = start_proxy(absent, {"alt.test": behind}, "--connection-timeout", "0.1", connected=1)
         shown = show("--socket", proxy.path)
@@ -174,7 +196,56 @@ def test_without_its_primary_runtime_criproxy_shows_the_runtimes_nevertheless(
     ((_, first, second),) = tables(f"\n\n{shown.stdout}")
     assert (first[0], first[2]) == ("(primary)", "not there: there is no such socket")
     assert (second[0], second[2]) == ("alt.test", f"demo {__version__}")
-    assert "criproxy: the primary runtime" in shown.stderr
+    assert f"{proxy.path}: the primary runtime" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("image_id", "short"),
+    [
+        ("sha256:0123456789abcdef", "0123456789abc"),
+        ("virtlet.cloud/0123456789abcdef", "virtlet.cloud/0123456789abc"),
+        ("virtlet.cloud/cirros:0.5", "virtlet.cloud/cirros:0.5"),
+        ("cirros:0.5", "cirros:0.5"),
+    ],
+)
+def test_an_id_is_cut_behind_what_says_whose_it_is(image_id: str, short: str, path: str) -> None:
+    class Named(DemoRuntime):
+        def ListImages(self, request: Any) -> Any:
+            return MESSAGES["ListImagesResponse"](images=[{"id": image_id, "repo_tags": ["cirros:0.5"]}])
+
+    with served(Named("demo"), path):
+        _, _, images = tables(show("--socket", path).stdout)
+    assert images[1][1] == short
+
+
+def test_on_criproxys_socket_an_image_is_known_by_its_runtime_without_a_pod(
+    start_proxy: StartProxy, primary: Peer, other: Peer
+) -> None:
+    other.answers["ListImages"] = v1.ListImagesResponse(images=[{"id": "0a" * 16, "repo_tags": ["cirros:0.5"]}])
+    shown = show("--socket", start_proxy(primary, {"virtlet.cloud": other}).path)
+    (row,) = tables(shown.stdout)[3][1:]
+    assert (row[0], row[2]) == ("virtlet.cloud", "cirros:0.5")
+    assert row[1].endswith("0a0a0a0a0a0a0")
+
+
+def test_what_is_remembered_of_a_runtime_that_is_away_does_not_look_live(
+    start_proxy: StartProxy, primary: Peer, other: Peer
+) -> None:
+    for peer in (primary, other):
+        peer.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[{"id": "p"}])
+        peer.answers["ListContainers"] = v1.ListContainersResponse(containers=[{"id": "c", "state": 1}])
+    proxy = start_proxy(primary, {"alt.test": other})
+
+    def states() -> List[List[str]]:
+        _, pods, containers, _ = (
+            part.splitlines()[2:] for part in show("--socket", proxy.path).stdout.split("\n\n")[1:]
+        )
+        return [re.findall(r"Ready|Running|\(remembered\)", row) for row in (*pods, *containers)]
+
+    assert states() == [["Ready"], ["Ready"], ["Running"], ["Running"]]
+    other.stop()
+    proxy.wait_for_log("is not there")
+    assert states() == [["Ready"], ["Ready", "(remembered)"], ["Running"], ["Running", "(remembered)"]]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +253,7 @@ def test_without_its_primary_runtime_criproxy_shows_the_runtimes_nevertheless(
     ["", "{", "[]", "1", '{"runtimes": 1}', '{"runtimes": [1]}', '{"runtimes": [{"id": ""}]}', '{"runtimes": []}'],
 )
 def test_what_is_not_criproxys_has_no_runtimes_to_show(own_info: str, path: str) -> None:
-    class Other(Runtime):
+    class Other(DemoRuntime):
         def Status(self, request: Any) -> Any:
             return MESSAGES["StatusResponse"](info={"criproxy": own_info})
 
@@ -193,7 +264,7 @@ def test_what_is_not_criproxys_has_no_runtimes_to_show(own_info: str, path: str)
 
 
 def test_a_runtime_that_fails_status_is_shown_nevertheless(path: str) -> None:
-    class Failing(Runtime):
+    class Failing(DemoRuntime):
         def Status(self, request: Any) -> Any:
             raise CriError("INTERNAL", "broken")
 
@@ -204,7 +275,7 @@ def test_a_runtime_that_fails_status_is_shown_nevertheless(path: str) -> None:
 
 
 def test_the_columns_are_aligned_and_the_rows_counted(path: str) -> None:
-    runtime = Runtime("demo")
+    runtime = DemoRuntime("demo")
     fill(runtime, "a")
     fill(runtime, "a-longer-name", "another-namespace")
     with served(runtime, path):
@@ -215,14 +286,14 @@ def test_the_columns_are_aligned_and_the_rows_counted(path: str) -> None:
 
 
 def test_a_runtime_with_nothing_in_it_has_empty_tables(path: str) -> None:
-    with served(Runtime("demo"), path):
+    with served(DemoRuntime("demo"), path):
         text = show("--socket", path).stdout
     assert [line for line in text.split("\n") if line.endswith("(0)")] == ["PODS (0)", "CONTAINERS (0)", "IMAGES (0)"]
     assert [len(rows) for rows in tables(text)] == [1, 1, 1]
 
 
 def test_names_are_cut_and_cannot_steer_the_terminal(path: str) -> None:
-    runtime = Runtime("demo")
+    runtime = DemoRuntime("demo")
     fill(runtime, "x" * 100, "\x1b[31m\n")
     with served(runtime, path):
         text = show("--socket", path).stdout
@@ -230,7 +301,7 @@ def test_names_are_cut_and_cannot_steer_the_terminal(path: str) -> None:
 
 
 def test_a_runtime_of_the_older_version_is_asked_in_that(path: str) -> None:
-    runtime = Runtime("demo")
+    runtime = DemoRuntime("demo")
     fill(runtime)
     with served(runtime, path, "v1alpha2"):
         shown = show("--socket", path)
@@ -240,11 +311,11 @@ def test_a_runtime_of_the_older_version_is_asked_in_that(path: str) -> None:
 
 
 def test_the_socket_may_be_written_as_an_endpoint(path: str) -> None:
-    with served(Runtime("demo"), path):
+    with served(DemoRuntime("demo"), path):
         assert show("--socket", f"unix://{path}").returncode == 0
 
 
-def complaint(shown: subprocess.CompletedProcess[str]) -> str:
+def error_of(shown: subprocess.CompletedProcess[str]) -> str:
     """The one line of a failure."""
     assert (shown.returncode, shown.stdout) == (1, "")
     (line,) = shown.stderr.splitlines()
@@ -252,32 +323,48 @@ def complaint(shown: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_socket_that_is_not_there_is_told_in_one_line(path: str) -> None:
-    assert complaint(show("--socket", path)) == f"criproxy show: {path}: No such file or directory"
+    assert error_of(show("--socket", path)) == f"criproxy show: {path}: No such file or directory"
 
 
 def test_a_socket_that_nobody_serves_is_told_in_one_line(path: str) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as dead:
         dead.bind(path)
-    assert complaint(show("--socket", path)) == f"criproxy show: {path}: Connection refused"
+    assert error_of(show("--socket", path)) == f"criproxy show: {path}: Connection refused"
 
 
 def test_a_socket_path_that_is_too_long_is_told_in_one_line() -> None:
-    assert "too long" in complaint(show("--socket", "/" + "x" * 200))
+    assert "too long" in error_of(show("--socket", "/" + "x" * 200))
 
 
 def test_a_failed_call_is_told_in_one_line_with_its_status(path: str) -> None:
-    class Failing(Runtime):
+    class Failing(DemoRuntime):
         def ListImages(self, request: Any) -> Any:
             return super().ImageStatus(request)
 
     with served(Failing("demo"), path):
-        line = complaint(show("--socket", path))
-    assert re.match(rf"criproxy show: {re.escape(path)}: ListImages: [A-Z_]+: .", line)
+        shown = show("--socket", path)
+    assert shown.returncode == 1
+    assert re.fullmatch(rf"criproxy show: {re.escape(path)}: ListImages: [A-Z_]+: .*\n", shown.stderr)
+
+
+def test_what_can_be_had_is_shown_where_another_call_fails(path: str) -> None:
+    class Failing(DemoRuntime):
+        def ListImages(self, request: Any) -> Any:
+            raise CriError("INTERNAL", "broken")
+
+    runtime = Failing("demo")
+    fill(runtime)
+    with served(runtime, path):
+        shown = show("--socket", path)
+    assert shown.returncode == 1
+    assert "PODS (1)" in shown.stdout
+    assert "CONTAINERS (1)" in shown.stdout
+    assert "IMAGES" not in shown.stdout
 
 
 def test_somebody_who_does_not_speak_the_cri_is_told_in_one_line(path: str) -> None:
-    with served(Runtime("demo"), path, "v0"):
-        assert complaint(show("--socket", path)).endswith("it speaks no version of the CRI that is known here")
+    with served(DemoRuntime("demo"), path, "v0"):
+        assert error_of(show("--socket", path)).endswith(": it speaks no known version of the CRI (v1, v1alpha2)")
 
 
 @pytest.mark.parametrize("options", [["--colour"], ["--once", "--watch"], ["somewhere"]])
@@ -294,7 +381,7 @@ def test_watch_shows_it_until_ctrl_c_and_waits_for_somebody_to_answer(path: str)
     try:
         assert watching.stdout is not None
         assert watching.stdout.readline() == f"criproxy show: {path}: No such file or directory\n"
-        with served(Runtime("demo"), path):
+        with served(DemoRuntime("demo"), path):
             assert any(line == "IMAGES (0)\n" for line in iter(watching.stdout.readline, ""))
             watching.send_signal(signal.SIGINT)
             watching.stdout.read()

@@ -155,7 +155,7 @@ class TestOfAnAlternativeRuntime:
         got = conditions(asked(client, deadline))
         assert got[:-1] == FINE
         assert got[-1][:3] == ("alt.test/RuntimeReady", False, "RuntimeDoesNotAnswer")
-        assert "within the fan-out timeout" in got[-1][3]
+        assert "within --fan-out-timeout" in got[-1][3]
 
     def test_that_is_stopped_it_is_said_until_it_goes_on(
         self, primary: Runtime, other: Runtime, start_proxy: StartProxy, connect: Connect
@@ -166,7 +166,7 @@ class TestOfAnAlternativeRuntime:
         inner.signal(signal.SIGSTOP)
         try:
             assert conditions(asked(client))[-1][:3] == ("alt.test/RuntimeReady", False, "RuntimeDoesNotAnswer")
-            proxy.wait_for_log("does not answer; it counts as not there")
+            assert proxy.wait_for_log("does not answer; it counts as not there").startswith("W")
             got = conditions(asked(client))[-1]
             assert got[:3] == ("alt.test/RuntimeReady", False, "RuntimeNotAvailable")
             assert got[3].endswith("is not available: it does not answer")
@@ -177,10 +177,8 @@ class TestOfAnAlternativeRuntime:
 
 
 class TestOfAPrimaryRuntime:
-    """The tests have no connection timeout that they could wait for."""
-
     @pytest.mark.parametrize("package", PACKAGES)
-    def test_that_is_not_there_it_is_said_at_once_until_it_comes(
+    def test_that_is_not_there_kubelets_call_fails_and_a_person_is_told_at_once(
         self,
         package: str,
         absent: Callable[[str], Runtime],
@@ -189,10 +187,11 @@ class TestOfAPrimaryRuntime:
         connect: Connect,
     ) -> None:
         late = absent("late")
-        proxy = start_proxy(late, {"alt.test": other}, "--connection-timeout", "600", connected=1)
+        proxy = start_proxy(late, {"alt.test": other}, "--connection-timeout", "0.2", connected=1)
         client = connect(proxy, package)
         why = f"criproxy: the primary runtime ({late.path}) is not available: there is no such socket"
-        assert conditions(asked(client)) == [
+        assert client.fail("Status") == (grpc.StatusCode.UNAVAILABLE, why)
+        assert conditions(asked(client, verbose=True)) == [
             ("RuntimeReady", False, "RuntimeNotAvailable", why),
             ("NetworkReady", False, "RuntimeNotAvailable", why),
             ("alt.test/RuntimeReady", True, "Fine", "very"),
@@ -219,22 +218,22 @@ class TestOfAPrimaryRuntime:
         options = ("--connection-timeout", "600", "--fan-out-timeout", "600")
         client = connect(start_proxy(inner.as_runtime(), {"alt.test": other}, *options))
         hold(primary)
-        future = begun(client)
-        primary.wait_for("Status")
+        kubelets = begun(client)
+        persons = client.stub("Status").future(client.request("Status", verbose=True), timeout=600)
+        primary.wait_for("Status", 2)
         inner.signal(signal.SIGKILL)
-        got = conditions(future.result(PATIENCE))
+        error: Any = kubelets.exception(PATIENCE)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        got = conditions(persons.result(PATIENCE))
         assert [one[:3] for one in got] == [
             ("RuntimeReady", False, "RuntimeNotAvailable"),
             ("NetworkReady", False, "RuntimeNotAvailable"),
             ("alt.test/RuntimeReady", True, "Fine"),
         ]
         assert "the primary runtime" in got[0][3]
-        assert "is not available" in got[0][3]
+        assert "has gone during the call" in got[0][3]
 
-    def test_that_is_restarted_nothing_is_said(
-        self, primary: Runtime, start_proxy: StartProxy, connect: Connect
-    ) -> None:
-        """Kubelet would take the node for not ready."""
+    def test_that_is_restarted_is_waited_for(self, primary: Runtime, start_proxy: StartProxy, connect: Connect) -> None:
         proxy = start_proxy(primary, {}, "--connection-timeout", "600")
         client = connect(proxy)
         primary.stop()
@@ -248,16 +247,19 @@ class TestOfAPrimaryRuntime:
         self, others: int, primary: Runtime, other: Runtime, start_proxy: StartProxy, connect: Connect
     ) -> None:
         inner = start_proxy(primary, {}, name="inner")
-        options = ("--connection-timeout", "600", "--fan-out-timeout", "0.3")
+        options = ("--connection-timeout", "0.2", "--fan-out-timeout", "0.3")
         proxy = start_proxy(inner.as_runtime(), {"alt.test": other} if others else {}, *options)
         client = connect(proxy)
         inner.signal(signal.SIGSTOP)
         try:
             for _ in range(2):  # the first finds out, the second knows
-                got = conditions(asked(client))
+                code, text = client.fail("Status")
+                assert (code, text.rpartition(": ")[2]) == (grpc.StatusCode.UNAVAILABLE, "it does not answer")
+                got = conditions(asked(client, verbose=True))
                 assert got[0][:3] == ("RuntimeReady", False, "RuntimeNotAvailable")
                 assert got[0][3].endswith("is not available: it does not answer")
                 assert len(got) == 2 + others
+            assert proxy.wait_for_log("does not answer; it counts as not there").startswith("E")
         finally:
             inner.signal(signal.SIGCONT)
         proxy.wait_for_log("answers again")
@@ -303,8 +305,9 @@ class TestOfAPrimaryRuntime:
         client = connect(start_proxy(primary, {"alt.test": other} if others else {}))
         with pytest.raises(grpc.RpcError) as caught:
             client.call("Status")
-        assert (caught.value.code(), caught.value.details()) == (code, "server is not initialized yet")
-        assert ("detail", "1") in caught.value.trailing_metadata()
+        error: Any = caught.value
+        assert (error.code(), error.details()) == (code, "server is not initialized yet")
+        assert ("detail", "1") in error.trailing_metadata()
 
     def test_alone_the_answer_is_its_own(self, primary: Runtime, start_proxy: StartProxy, connect: Connect) -> None:
         # Fields out of order, one of them unknown.
@@ -330,7 +333,7 @@ def test_a_request_that_does_not_parse_is_refused(client: Client, primary: Runti
     with pytest.raises(grpc.RpcError) as caught:
         client.stub("Status")(b"\x08", timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details().startswith("criproxy: StatusRequest: ")
+    assert str(caught.value.details()).startswith("criproxy: the request is not a StatusRequest: ")
     assert not primary.called("Status")
 
 

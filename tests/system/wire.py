@@ -194,7 +194,8 @@ class WireRuntime:
 
             def on_event(event: Any) -> None:
                 if isinstance(event, h2.events.RequestReceived):
-                    paths[event.stream_id] = dict(event.headers)[":path"]
+                    headers: Any = dict(event.headers)
+                    paths[event.stream_id] = headers[":path"]
                     self._on_head(peer, event)
                 elif isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
                     peer.grant(0, event.flow_controlled_length)

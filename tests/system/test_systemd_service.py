@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import grpc
 import pytest
@@ -42,7 +42,7 @@ def start(folder: Path) -> Iterator[Start]:
     def start_one(connect: str, *options: str, fds: Any = (), listen: str = "", **variables: str) -> Proxy:
         numbers = [fd.fileno() for fd in fds]
         launcher = ("-c", HANDED_OVER, str(len(numbers)), *map(str, numbers)) if numbers else ("-m", "criproxy")
-        how = {"launcher": launcher, "pass_fds": numbers, "env": {**os.environ, **variables}}
+        how: Dict[str, Any] = {"launcher": launcher, "pass_fds": numbers, "env": {**os.environ, **variables}}
         made.append(Proxy(connect, listen or str(folder / "proxy.sock"), *options, **how))
         return made[-1]
 
@@ -135,25 +135,40 @@ class TestASocketThatIsHandedOver:
         self, held: socket.socket, start: Start, primary: Runtime, folder: Path
     ) -> None:
         proxy = start(primary.path, fds=[held], listen=str(folder / "other"))
-        proxy.wait_for_log(f"listen: {folder}/other is not looked at: systemd has handed over {folder}/proxy.sock")
+        proxy.wait_for_log(f"listen: {folder}/other is ignored: systemd passed {folder}/proxy.sock")
         proxy.wait_for_log(f"serves {folder}/proxy.sock")
         assert not (folder / "other").exists()
+
+    def test_of_another_group_than_is_configured_gets_a_warning(
+        self, held: socket.socket, start: Start, primary: Runtime
+    ) -> None:
+        gid = os.stat(held.getsockname()).st_gid
+        proxy = start(primary.path, f"--socket-group={gid}", fds=[held])
+        proxy.wait_for_log("connected to the primary runtime")
+        assert not proxy.logged("socket-group")
+        proxy.stop()
+        proxy = start(primary.path, f"--socket-group={gid + 1}", fds=[held])
+        warning = proxy.wait_for_log(f"socket-group: {gid + 1} has no effect")
+        assert f"{held.getsockname()} belongs to the group {gid}; restart criproxy" in warning
+        assert "run: criproxy node apply" in warning
 
     def test_cannot_be_a_runtimes(self, held: socket.socket, start: Start, folder: Path) -> None:
         proxy = start(str(folder / "proxy.sock"), fds=[held], listen=str(folder / "other"))
         assert proxy.wait() == 1
-        assert "is the socket of a runtime, too" in proxy.lines[-1]
+        assert "is the socket of the primary runtime; criproxy needs one of its own" in proxy.lines[-1]
 
     @pytest.mark.parametrize(
         ("kinds", "said"),
         [
-            ([(socket.AF_INET, socket.SOCK_STREAM)], "is no unix stream socket that listens"),
-            ([(socket.AF_UNIX, socket.SOCK_DGRAM)], "is no unix stream socket that listens"),
-            ([(socket.AF_UNIX, socket.SOCK_STREAM)], "is no unix stream socket that listens"),
-            ([(socket.AF_UNIX, socket.SOCK_STREAM)] * 2, "has handed over 2 sockets, and there is a use for one"),
+            ([(socket.AF_INET, socket.SOCK_STREAM)], "is not a listening unix stream socket"),
+            ([(socket.AF_UNIX, socket.SOCK_DGRAM)], "is not a listening unix stream socket"),
+            ([(socket.AF_UNIX, socket.SOCK_STREAM)], "is not a listening unix stream socket"),
+            ([(socket.AF_UNIX, socket.SOCK_STREAM)] * 2, "systemd passed 2 sockets; exactly one is expected"),
         ],
     )
-    def test_of_another_kind_is_refused(self, kinds: list, said: str, start: Start, primary: Runtime) -> None:
+    def test_of_another_kind_is_refused(
+        self, kinds: List[Tuple[int, int]], said: str, start: Start, primary: Runtime
+    ) -> None:
         made = [socket.socket(*kind) for kind in kinds]
         proxy = start(primary.path, fds=made)
         assert proxy.wait() == 1
@@ -165,7 +180,7 @@ class TestASocketThatIsHandedOver:
         with open(folder / "file", "w") as file:
             proxy = start(primary.path, fds=[file])
             assert proxy.wait() == 1
-        assert "what systemd has handed over is no socket" in proxy.lines[-1]
+        assert "systemd passed something that is not a socket" in proxy.lines[-1]
 
 
 def _one_pod(request: object, context: grpc.ServicerContext) -> bytes:
@@ -241,6 +256,21 @@ class TestWhatSystemdIsTold:
             f"STATUS=primary {primary.path}: primary 1 (v1, v1alpha2); alt.test {other.path}: other 1 (v1, v1alpha2)"
         )
 
+    def test_an_image_service_of_its_own_is_named_after_the_primary_runtime_and_not_waited_for(
+        self, start: Start, notified: Notified, primary: Runtime, other: Runtime, runtime: MakeRuntime
+    ) -> None:
+        images, release = runtime("images", services=("ImageService",)), threading.Event()
+        images.answers["ImageStatus"] = lambda *_: release.wait(PATIENCE) and None
+        images.start()
+        runtimes = f"{primary.path},alt.test:{other.path}"
+        start(runtimes, "--image-service", images.path, NOTIFY_SOCKET=notified.path)
+        notified.wait_for("READY=1")
+        release.set()
+        notified.wait_for(
+            f"STATUS=primary {primary.path}: primary 1 (v1, v1alpha2);"
+            f" image service {images.path}: connected (v1, v1alpha2); alt.test {other.path}: other 1 (v1, v1alpha2)"
+        )
+
     def test_an_abstract_socket_will_do(self, start: Start, primary: Runtime, folder: Path) -> None:
         notified = Notified(f"\0{folder}/notify")
         start(primary.path, NOTIFY_SOCKET=f"@{folder}/notify")
@@ -292,7 +322,7 @@ class TestWhatSystemdIsTold:
         notified.wait_for(begin + "other 1 (v1, v1alpha2)")
         other.stop()
         notified.wait_for(begin + "not there: ")
-        assert len(set(notified.seen)) == len(notified.seen)
+        assert all(before != after for before, after in zip(notified.seen, notified.seen[1:]))
 
     def test_a_runtime_that_does_not_answer_is_not_there(
         self, start: Start, notified: Notified, primary: Runtime, connect: Connect, folder: Path

@@ -59,7 +59,9 @@ def client(start: StartInJournal, journald: Journald) -> Iterator[Client]:
     made.close()
 
 
-def test_says_what_runs_and_of_runtimes_which(start: StartInJournal, journald: Journald, other: Runtime) -> None:
+def test_says_what_runs_and_of_runtimes_which(
+    start: StartInJournal, journald: Journald, primary: Runtime, other: Runtime
+) -> None:
     proxy = start()
     assert journald.record()["MESSAGE"][0].startswith("criproxy ")
     found = {record["CRI_RUNTIME"][0] for record in (journald.record(), journald.record())}
@@ -68,6 +70,9 @@ def test_says_what_runs_and_of_runtimes_which(start: StartInJournal, journald: J
     gone = journald.record()
     assert gone["MESSAGE"][0].startswith(f'runtime "alt.test" ({other.path}) has gone')
     assert (gone["CRI_RUNTIME"], gone["PRIORITY"]) == (["alt.test"], ["4"])
+    primary.stop()
+    gone = journald.wait_for_message(f"the primary runtime ({primary.path}) has gone")
+    assert (gone["CRI_RUNTIME"], gone["PRIORITY"]) == (["primary"], ["3"])
     assert proxy.stop() == 0
     assert journald.wait_for_message("stopped")["SYSLOG_IDENTIFIER"] == ["criproxy"]
     assert proxy.lines == []
@@ -78,9 +83,9 @@ def test_an_absence_is_found_by_its_runtime(client: Client, journald: Journald, 
     other.stop()
     journald.wait_for_message("has gone")
     client.call("ListPodSandbox")
-    away = journald.wait_for_message("is away: lists have what it had before")
+    away = journald.wait_for_message("is away: lists keep what it had")
     other.start()
-    back = journald.wait_for_message("itself again")
+    back = journald.wait_for_message("lists have what it lists now")
     assert (away["CRI_RUNTIME"], away["PRIORITY"]) == (["alt.test"], ["4"])
     assert (back["CRI_RUNTIME"], back["PRIORITY"]) == (["alt.test"], ["6"])
 
@@ -88,7 +93,7 @@ def test_an_absence_is_found_by_its_runtime(client: Client, journald: Journald, 
 def test_a_call_to_one_runtime_has_its_fields_in_kubelets_names(client: Client, journald: Journald) -> None:
     client.call("StopContainer", container_id="alt.test__c")
     enter, leave = journald.record(), journald.record()
-    assert enter["MESSAGE"] == ["ENTER: /runtime.v1.RuntimeService/StopContainer():\ncontainer_id: alt.test__c"]
+    assert enter["MESSAGE"] == ['ENTER: /runtime.v1.RuntimeService/StopContainer():\ncontainer_id: "alt.test__c"']
     assert leave["MESSAGE"] == ["LEAVE: /runtime.v1.RuntimeService/StopContainer():\n{}"]
     for record in (enter, leave):
         assert record["CRI_METHOD"] == ["StopContainer"]

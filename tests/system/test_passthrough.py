@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Tuple, Union
 
 import grpc
 import pytest
 from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
+pytestmark = pytest.mark.stateless
+
 NEW_FIELD = b"\xfa\x3f\x07unheard"  # field 1023, a string
 
 
-def aborting(code: grpc.StatusCode, text: str, trailers: tuple = ()) -> Callable[..., None]:
+Trailers = Tuple[Tuple[str, Union[str, bytes]], ...]
+
+
+def aborting(code: grpc.StatusCode, text: str, trailers: Trailers = ()) -> Callable[..., None]:
     """An answer that is an error."""
 
     def answer(request: object, context: grpc.ServicerContext) -> None:
@@ -119,13 +124,21 @@ def waiting(runtime: Runtime, method: str) -> threading.Event:
     return cancelled
 
 
-def test_strings_that_are_no_utf8_pass(client: Client, other: Runtime) -> None:
-    container = b"\x0a\x02c1" + b"\x1a\x04\x0a\x02\xff\xfe"  # metadata.name is \xff\xfe
-    other.answers["ListContainers"] = b"\x0a" + bytes((len(container),)) + container
-    call = client.channel.unary_unary("/runtime.v1.RuntimeService/ListContainers")
-    answer = call(b"", timeout=PATIENCE)
-    assert b"\x0a\x0calt.test__c1" in answer
-    assert b"\x0a\x02\xff\xfe" in answer
+def test_strings_that_are_no_utf8_pass_where_they_are_no_other_runtime_s(
+    client: Client, primary: Runtime, other: Runtime
+) -> None:
+    def ask(method: str, request: bytes) -> bytes:
+        answer: bytes = client.channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(request, timeout=PATIENCE)
+        return answer
+
+    bad = b"\x0a\x02\xff\xfe"  # metadata.name
+    listed = b"\x0a\x0a\x0a\x02c1\x1a\x04" + bad
+    primary.answers["ListContainers"], other.answers["ListContainers"] = listed, listed.replace(b"c1", b"c2")
+    assert ask("ListContainers", b"") == listed
+    other.answers["ContainerStatus"] = b"\x0a\x0a\x0a\x02c2\x12\x04" + bad
+    answer = ask("ContainerStatus", b"\x0a\x0calt.test__c2")
+    assert b"\x0a\x0calt.test__c2" in answer
+    assert bad in answer
 
 
 class TestWhatNobodyKnowsYet:
@@ -133,6 +146,7 @@ class TestWhatNobodyKnowsYet:
         primary.answers["Teleport"] = b"\xff\x00there"
         call = client.channel.unary_unary("/runtime.v9.BeamService/Teleport")
         primary.packages = (*primary.packages, "runtime.v9")
+        primary.services = (*primary.services, "BeamService")
         assert call(b"\x00\xffhere", timeout=PATIENCE) == b"\xff\x00there"
         assert primary.called("Teleport")[0].raw == b"\x00\xffhere"
         assert not other.called("Teleport")

@@ -1,6 +1,6 @@
 """A CRI runtime that costs as little as it can: every answer is made before the first call.
 
-    python -m tests.bench.backend SOCKET
+    python -m tests.bench.runtime SOCKET
 
 It stands on criproxy's own ``http2`` and ``transport``: what makes these faster makes direct calls faster, too.
 
@@ -18,8 +18,8 @@ from typing import Any, Dict, List, Tuple
 
 from criproxy.cri.messages import api
 from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived
+from criproxy.http2.grpc import OK_TRAILERS, PREFIX_SIZE, RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import encode
-from criproxy.relay.grpc import OK_TRAILERS, PREFIX_SIZE, RESPONSE_HEADERS, prefix
 from criproxy.relay.loop import Loop
 from criproxy.relay.transport import Transport
 
@@ -30,10 +30,10 @@ CHANGING: bytes = api()["ListContainersRequest"](filter={"label_selector": {"ben
 _IMAGE = "docker.io/library/busybox:1"
 _IMAGE_ID = "sha256:" + "0" * 64
 _POD = "d" * 64
-_MARK = b"number-00000000"
+_REVISION = b"revision-00000000"
 """Stands in the first container's annotations once, and is counted up in lists that change."""
 _HEAD = 4096
-"""So many bytes of a list are made anew when it changes; the mark is among them."""
+"""So many bytes of a list are made anew when it changes; the revision is among them."""
 _PACKAGES = ("runtime.v1", "runtime.v1alpha2")
 _UNIMPLEMENTED = RESPONSE_HEADERS + encode(((b"grpc-status", b"12"),))
 
@@ -75,7 +75,7 @@ def containers() -> Any:
         found.created_at = 1_700_000_000_000_000_000
         found.labels.update(_labels("bench"))
         if not number:
-            found.annotations["mark"] = _MARK.decode()
+            found.annotations["revision"] = _REVISION.decode()
         found.annotations["filler"] = "x" * (1_000 - found.ByteSize() - 18)
     return answer
 
@@ -104,13 +104,13 @@ class _Changing:
 
     def __init__(self, whole: bytes) -> None:
         self._head, self._rest = whole[:_HEAD], whole[_HEAD:]
-        assert self._head.count(_MARK) == 1
+        assert self._head.count(_REVISION) == 1
         self._number = 0
 
     def pieces(self) -> Tuple[bytes, bytes]:
         """The next list."""
         self._number += 1
-        return self._head.replace(_MARK, b"number-%08d" % (self._number % 100_000_000)), self._rest
+        return self._head.replace(_REVISION, b"revision-%08d" % (self._number % 100_000_000)), self._rest
 
 
 class _Peer:

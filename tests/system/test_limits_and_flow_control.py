@@ -67,14 +67,31 @@ class TestMessages:
         assert small.call("ContainerStatus", container_id=name).status.id == name
 
 
-def test_a_list_of_all_runtimes_is_one_message_and_limited_as_one(
+@pytest.mark.parametrize("name", ["c", "alt.test__c"])
+def test_a_long_error_reaches_kubelet_and_leaves_other_calls_alone(
+    name: str, proxy: Proxy, connect: Connect, primary: Runtime, other: Runtime
+) -> None:
+    text = "exec: 脚本" + "本" * 100_000  # 9 bytes a letter on the wire
+    told = threading.Event()
+    runtime_of = other if "__" in name else primary
+    runtime_of.answers["StopContainer"] = lambda request, context: context.abort(grpc.StatusCode.UNKNOWN, text)
+    runtime_of.answers["ContainerStatus"] = lambda request, _: told.wait(PATIENCE) and status(1)
+    client = connect(proxy, **{"grpc.max_metadata_size": 2**24, "grpc.absolute_max_metadata_size": 2**24})
+    stub = client.stub("ContainerStatus")
+    under_way = stub.future(client.request("ContainerStatus", container_id=name), timeout=PATIENCE)
+    runtime_of.wait_for("ContainerStatus")
+    assert client.fail("StopContainer", container_id=name) == (grpc.StatusCode.UNKNOWN, text)
+    told.set()
+    assert under_way.result().status.message == "m"
+
+
+def test_a_list_of_all_runtimes_has_the_primary_s_part_and_what_fits_beside_it(
     small: Client, primary: Runtime, other: Runtime
 ) -> None:
-    for runtime in (primary, other):
-        pod = v1.PodSandbox(id="p", runtime_handler="h" * 60_000)
-        runtime.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[pod])
-    code, _ = small.fail("ListPodSandbox")
-    assert code is TOO_LARGE
+    for runtime, size in ((primary, 60_000), (other, 30_000)):
+        pod = v1.PodSandbox(id="p", runtime_handler="h" * size)
+        runtime.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[pod, pod] if runtime is other else [pod])
+    assert [pod.id for pod in small.call("ListPodSandbox").items] == ["p", "alt.test__p"]
 
 
 def test_a_runtime_with_too_large_a_list_is_left_out_of_it(small: Client, primary: Runtime, other: Runtime) -> None:

@@ -1,0 +1,108 @@
+"""How the modules know each other: imports run one way, and each room has what belongs into it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Dict, Iterator, List, Set
+
+import pytest
+
+import criproxy
+
+ROOT = Path(criproxy.__file__).parent
+FILES = {
+    ".".join(("criproxy", *path.relative_to(ROOT).with_suffix("").parts)).replace(".__init__", ""): path
+    for path in ROOT.rglob("*.py")
+}
+LONGEST = 500
+"""Lines of a file."""
+READS_A_FILE = "criproxy.cri.schema"
+"""It has the CRI's definition from a file that is part of the package."""
+IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "subprocess"}
+ORDER = (
+    ("proxy",),
+    ("account", "clients"),
+    ("dispatch", "downstream", "listener"),
+    ("events", "images", "lists", "single", "status"),
+    ("memory",),
+    ("scatter",),
+    ("response",),
+    ("exchange",),
+    ("translation",),
+    ("complaint", "outcome", "request"),
+    ("context", "runtime"),
+    ("facts", "probe"),
+    ("routing", "upstream"),
+    ("pods", "transport"),
+    ("loop", "peer"),
+)
+"""The relay's modules from top to bottom; each imports only from those below it."""
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules of criproxy, and the others, that a module imports anywhere in it, for type checking too."""
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: a relative import"
+            source = node.module or ""
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                yield inner if inner in FILES else source
+
+
+IMPORTS: Dict[str, Set[str]] = {module: set(imported(module)) for module in FILES}
+
+
+def circle_from(module: str, path: List[str], done: Set[str]) -> List[str]:
+    """A way from a module back to one that is on the path to it; empty if there is none."""
+    if module in path:
+        return path[path.index(module) :]
+    if module in done:
+        return []
+    for other in sorted(IMPORTS.get(module, ())):
+        found = circle_from(other, [*path, module], done)
+        if found:
+            return found
+    done.add(module)
+    return []
+
+
+def test_no_modules_know_each_other_in_a_circle() -> None:
+    done: Set[str] = set()
+    assert [found for module in sorted(FILES) for found in (circle_from(module, [], done),) if found] == []
+
+
+@pytest.mark.parametrize("package", ["cri", "http2"])
+def test_knowledge_of_the_protocols_does_no_io_and_knows_nothing_of_what_uses_it(package: str) -> None:
+    own = f"criproxy.{package}"
+    for module in FILES:
+        if module == own or module.startswith(f"{own}."):
+            others = {name for name in IMPORTS[module] if name.startswith("criproxy") and not name.startswith(own)}
+            assert not others, f"{module} knows {others}"
+            assert module == READS_A_FILE or not IMPORTS[module] & IO, f"{module} does input and output"
+
+
+def test_the_proxy_is_known_to_the_daemon_alone() -> None:
+    assert [module for module in FILES if "criproxy.relay.proxy" in IMPORTS[module]] == ["criproxy.daemon"]
+
+
+def test_the_relays_imports_run_one_way() -> None:
+    rank = {f"criproxy.relay.{name}": level for level, names in enumerate(ORDER) for name in names}
+    assert set(rank) == {module for module in FILES if module.startswith("criproxy.relay.")}
+    for module, level in rank.items():
+        for other in IMPORTS[module]:
+            assert other not in rank or rank[other] > level, f"{module} imports {other}"
+
+
+def test_strategies_are_known_to_the_dispatcher_and_to_who_puts_all_together() -> None:
+    strategies = {f"criproxy.relay.{name}" for name in ("events", "images", "lists", "single", "status")}
+    knowing = {module for module in FILES if IMPORTS[module] & strategies}
+    assert knowing == {"criproxy.relay.dispatch", "criproxy.relay.proxy"}
+
+
+def test_no_file_is_longer_than_can_be_read_at_once() -> None:
+    long = [module for module, path in FILES.items() if len(path.read_text(encoding="utf-8").splitlines()) > LONGEST]
+    assert long == []
