@@ -6,6 +6,8 @@ import pytest
 from scene import PRIMARY, Node, message
 
 from criproxy.http2.connection import GoAwayReceived
+from criproxy.http2.errors import ErrorCode
+from criproxy.http2.grpc import prefix, request_head
 from criproxy.relay.downstream import _HEARING_TIME as HEARING_TIME
 from criproxy.relay.downstream import TRANSITIONS, Drain
 from criproxy.report.log import STATES
@@ -17,6 +19,13 @@ STATUS = message("ContainerStatusResponse", status={"id": "c"})
 def state_of(node: Node) -> Drain:
     """The state of the connection now."""
     return node.downstream.state
+
+
+def ask(node: Node, stream_id: int, body: bytes) -> None:
+    """Has kubelet call on a stream, as soon as it says something."""
+    head = request_head("/runtime.v1.RuntimeService/ContainerStatus").wire
+    node.kubelet.connection.send_headers(stream_id, head)
+    node.kubelet.connection.send_data(stream_id, prefix(len(body)) + body, True)
 
 
 def drained(node: Node) -> Drain:
@@ -94,6 +103,29 @@ def test_what_was_under_way_is_cancelled_when_the_connection_is_lost() -> None:
     node.call("ContainerStatus", container_id="c")
     node.kubelet.close()
     assert node.resets(PRIMARY) == node.asked(PRIMARY, "ContainerStatus")
+
+
+def test_a_call_that_is_reset_in_the_piece_it_comes_in_reaches_no_runtime() -> None:
+    node = Node((PRIMARY,))
+    body = message("ContainerStatusRequest", container_id="c")
+    reset, kept, under_way = [node.kubelet.connection.open_stream() for _ in range(3)]
+    for stream in (reset, kept):
+        ask(node, stream, body)
+    node.kubelet.connection.reset(reset, ErrorCode.CANCEL)
+    node.kubelet.say()
+    assert len(node.asked(PRIMARY, "ContainerStatus")) == 1
+    node.give(PRIMARY, "ContainerStatus", STATUS)
+    assert node.answer(kept).bodies == [STATUS]
+    # One that a runtime has been asked already is cancelled there, whatever comes in the same piece.
+    ask(node, under_way, body)
+    node.kubelet.say()
+    node.kubelet.connection.reset(under_way, ErrorCode.CANCEL)
+    for stream in (node.kubelet.connection.open_stream(), node.kubelet.connection.open_stream()):
+        ask(node, stream, body)
+    node.kubelet.say()
+    asked = node.asked(PRIMARY, "ContainerStatus")
+    assert len(asked) == 4
+    assert node.resets(PRIMARY) == [asked[1]]
 
 
 def test_each_change_of_state_is_logged_at_the_highest_verbosity() -> None:
