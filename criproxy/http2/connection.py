@@ -75,9 +75,9 @@ CONNECTION_WINDOW = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes. It is given back when half of it
 is used: so large that this never makes a peer wait, and not a frame for each piece of data."""
 
-_FRAMES_OF_A_STEP = 16
-"""How many frames take as long as a step of reading a large field block (fields.STEP) does."""
-
+_FRAMES_OF_A_STEP, _BYTES_OF_A_FRAME = 16, 1024
+"""How many frames take as long as a step of reading a large field block (fields.STEP), and how many bytes of a block
+that is read in one go, which may be Huffman code, as long as a frame."""
 
 # An enumeration's members are slow to get in the middle of a call.
 _PREFACE, _SETTINGS, _FRAMES, _BLOCK = Phase
@@ -291,12 +291,14 @@ class Connection:
                     credit += len(payload)
                     self._on_data(flags, stream_id, payload, events)
                 elif kind == frames.HEADERS:
+                    most -= size // _BYTES_OF_A_FRAME
                     self._on_headers(flags, stream_id, bytes(data[begin:stop]), events)
                     if self._unread is not None:
                         most = self._read_on(most, events)
                 elif kind in ControlFrames.handlers:
                     ControlFrames.handlers[kind](self._control, flags, stream_id, bytes(data[begin:stop]), events)
                 elif kind == frames.CONTINUATION:
+                    most -= size // _BYTES_OF_A_FRAME
                     self._on_continuation(flags, stream_id, bytes(data[begin:stop]), events)
                     if self._unread is not None:
                         most = self._read_on(most, events)

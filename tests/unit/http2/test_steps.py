@@ -162,3 +162,12 @@ def test_no_step_is_long_however_the_code_is_cut_into_strings() -> None:
     wire = (b"\0" + huffman_string(b"x") + huffman_string(b"v" * 1_000)) * 100
     count, _ = stepped(wire)
     assert count >= (len(wire) - STEP) // (STEP + 1_000) - 1
+
+
+def test_blocks_that_are_read_in_one_go_take_more_of_a_turn() -> None:
+    """They are, as long as the peer may have a table, which every block may change."""
+    connection = Connection(False)
+    connection.receive(PREFACE + settings() + headers(1, REQUEST) + frame(HEADERS, 5, 1, block(b"")))
+    late = frame(HEADERS, 5, 1, block(b"a" * 20_000))
+    turns = turns_of(connection, late * 12)
+    assert len(turns) == 3
