@@ -85,6 +85,7 @@ class Incremental:
     """
 
     __slots__ = ("_change", "_complain", "_last", "_lists", "_message", "_tags")
+    long = 1024
 
     def __init__(self, message: str, change: Optional[Transform], complain: Complain) -> None:
         self._message = message

@@ -15,6 +15,9 @@ Steps = Work[bytes]
 class InSteps(Protocol):
     """A `criproxy.cri.messages.Transform` that can be done in steps."""
 
+    long: int
+    """A message of so many bytes takes less than one: the entries of a list may have two bytes each."""
+
     def steps(self, body: bytes) -> Steps:
         """The same as to call it."""
 

@@ -27,8 +27,8 @@ LARGEST_MESSAGE = 16 * 2**20
 """The largest message that kubelet's CRI client takes (maxMsgSize), bytes."""
 MOST_FIELDS = 65_536
 """The most fields of one entry, at all levels: a pod with the metrics of a hundred containers has fewer."""
-_LARGEST_PLAIN = 64 * 1024
-"""The most bytes that protobuf reads at once: of two-byte fields these are five milliseconds."""
+AT_ONCE = 64 * 1024
+"""The most bytes of a peer's that protobuf reads unseen: of two-byte fields these are five milliseconds."""
 _FIELDS_AT_ONCE = 256
 """So many fields are looked at, in about half a millisecond, between two steps."""
 _BEFORE_A_NAME = 16
@@ -90,7 +90,7 @@ def entries_of(message: str) -> Dict[int, str]:
 
 def is_plain(message: str, body: bytes) -> bool:
     """Whether a response of several runtimes certainly holds. If not, `fault_of` says whether it does."""
-    if len(body) > _LARGEST_PLAIN:
+    if len(body) > AT_ONCE:
         return False
     try:
         parsed = _strict()[message].FromString(body)
@@ -136,12 +136,37 @@ def fault_of(message: str, body: bytes) -> Work[str]:
     return ""
 
 
-def check(message: str, body: bytes) -> None:
-    """Raises DecodeError if a response of several runtimes does not hold."""
-    if not is_plain(message, body):
-        fault = finish(fault_of(message, body))
+def check(message: str, body: bytes, unseen: int = AT_ONCE) -> Work[None]:
+    """Looks at a message of more than ``unseen`` bytes before it is parsed. Raises DecodeError if it does not hold."""
+    if len(body) > unseen and not is_plain(message, body):
+        fault = yield from fault_of(message, body)
         if fault:
             raise DecodeError(fault)
+
+
+class Checked:
+    """Makes the answer to a call for one runtime what kubelet may see of it, if it holds.
+
+    ``message`` is its name; ``change`` renames what holds (None: nothing has to be); ``unseen``: up to so many bytes it
+    is not looked at, since it is nobody else's.
+    """
+
+    __slots__ = ("_change", "_message", "_unseen")
+    long = AT_ONCE
+
+    def __init__(self, message: str, change: Optional[Transform], unseen: int = AT_ONCE) -> None:
+        self._message = message
+        self._change = change
+        self._unseen = unseen
+
+    def __call__(self, body: bytes) -> bytes:
+        """The changed message, at once. Raises DecodeError if it does not hold."""
+        return finish(self.steps(body))
+
+    def steps(self, body: bytes) -> Steps:
+        """The changed message, in steps. Raises DecodeError if it does not hold."""
+        yield from check(self._message, body, self._unseen)
+        return body if self._change is None else self._change(body)
 
 
 class Verified:
@@ -151,6 +176,7 @@ class Verified:
     """
 
     __slots__ = ("_change", "_complain", "_message")
+    long = 1024
 
     def __init__(self, message: str, change: Optional[Transform], complain: Complain) -> None:
         self._message = message

@@ -7,6 +7,7 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 
 from criproxy.cri.identity import Names
 from criproxy.cri.methods import METHODS, Method, To
+from criproxy.cri.verify import AT_ONCE
 from criproxy.http2.grpc import PREFIX_SIZE, Code, Compressed, Message, Reader, RpcError, held_by, is_one_message
 from criproxy.http2.headers import Block
 from criproxy.relay import facts
@@ -159,7 +160,7 @@ class _Incoming:
         try:
             # All of a small request is in one frame, as a rule: nothing to collect then.
             limit = dispatcher._context.config.max_message_size
-            if end and self._reader is None and len(data) - PREFIX_SIZE <= limit and is_one_message(data):
+            if end and self._reader is None and len(data) <= min(limit, AT_ONCE) and is_one_message(data):
                 self._request.body = data[PREFIX_SIZE:]
             elif not self._collect(data, size, end, limit):
                 return
@@ -185,8 +186,8 @@ class _Incoming:
             return False
         if self._message is None or not self._reader.idle:
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {path} takes one message; the request has none")
-        if isinstance(self._message, Compressed):
-            self._work = self._dispatcher._context.clock.work(self._decompress(self._message))
+        if isinstance(self._message, Compressed) or len(self._message) > AT_ONCE:
+            self._work = self._dispatcher._context.clock.work(self._prepare(self._message))
             return False
         self._request.body = self._message
         return True
@@ -196,9 +197,14 @@ class _Incoming:
         collected = 0 if self._reader is None else self._reader.held
         return Held(collected + held_by(self._message))
 
-    def _decompress(self, message: Compressed) -> Iterator[None]:
+    def _prepare(self, message: Message) -> Iterator[None]:
+        """What takes long with a large request before its call begins."""
+        row = self._request.plan.method
+        assert row is not None  # a call of a method without a row is passed through
         try:
-            self._request.body = yield from message.steps()
+            body = (yield from message.steps()) if isinstance(message, Compressed) else message
+            yield from self._dispatcher._context.router.check(row, body)
+            self._request.body = body
             self._dispatcher.begin(self._downstream, self._stream_id, self._request)
         except RpcError as error:
             self._fail(error, True)

@@ -72,8 +72,6 @@ class ExchangeState(IntEnum):
 
 # An enumeration's members are slow to get in the middle of a call.
 _WAITING, _OPEN, _HEADERS, _ENDED = ExchangeState
-_LONG = 1024
-"""A message of more bytes is changed in steps, if it can be: the entries of a list may have two bytes."""
 _IDLE = Meter(0)
 """Stands for the flow of a response whose messages have each come in one frame."""
 _GOOD_HEAD = object()
@@ -380,7 +378,7 @@ class Exchange:
             self._behind = deque()
             self._worked_on = message
             self._work = self._context.clock.work(self._worked(message))
-        elif translation.steps is not None and len(message) > _LONG:
+        elif translation.in_steps is not None and len(message) > translation.in_steps.long:
             self._change(message)
         else:
             self._sink.on_message(self, message if translation.response is None else translation.response(message))
@@ -398,8 +396,8 @@ class Exchange:
         try:
             body = (yield from message.steps()) if isinstance(message, Compressed) else message
             translation = self._translation
-            if translation.steps is not None:
-                body = yield from translation.steps(body)
+            if translation.in_steps is not None:
+                body = yield from translation.in_steps.steps(body)
             elif translation.response is not None:
                 body = translation.response(body)
             behind, self._behind, self._work, self._worked_on = self._behind, None, None, None

@@ -18,7 +18,8 @@ from criproxy.cri.merge import MergeOf, merge_of
 from criproxy.cri.messages import Transform, cut, pairs
 from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
-from criproxy.cri.verify import Complain, Verified
+from criproxy.cri.steps import Work
+from criproxy.cri.verify import Checked, Complain, Verified, check
 from criproxy.cri.versions import ApiVersion, conversion, path_of, split_path
 from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
@@ -183,9 +184,7 @@ class Router:
         try:
             request = reading.view.FromString(body)
         except DecodeError as error:
-            raise RpcError(
-                Code.INVALID_ARGUMENT, f"criproxy: the request is not a {row.rpc.request}: {error}"
-            ) from error
+            raise _unreadable(row, error) from error
         if len(body) > LONGEST_ID:
             reading.check_ids(request)
         try:
@@ -198,6 +197,14 @@ class Router:
             return self._route_to_one(row, reading, request, body)
         except UnknownRuntime as unknown:
             raise self._not_found(unknown.runtime) from unknown
+
+    def check(self, row: Method, body: bytes) -> Work[None]:
+        """Looks at a large request before `route` reads it, in steps. Raises RpcError for one that takes too long."""
+        if not self._readings[row.name].unread:
+            try:
+                yield from check(row.rpc.request, body)
+            except DecodeError as error:
+                raise _unreadable(row, error) from error
 
     def _route_to_one(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         names, selected = self._target(row, reading, request)
@@ -382,6 +389,10 @@ class Router:
             return made
         if names.runtime and row.to is To.EVENTS:
             return Verified(row.rpc.response, change, complain)
+        if names.runtime and row.digest is To.FIRST_HOLDER:
+            return Checked(row.rpc.response, change, 0)
+        if names.runtime and (change is not None or row.to is _STATUS):
+            return Checked(row.rpc.response, change)
         return change
 
     def _renaming(self, row: Method, names: Names, asked: ApiVersion) -> Optional[Transform]:
@@ -438,6 +449,10 @@ def _of_pod(row: Method, request: Any) -> str:
 
 def _named(names: Names) -> str:
     return f'runtime "{names.runtime}"' if names.runtime else "the primary runtime"
+
+
+def _unreadable(row: Method, error: DecodeError) -> RpcError:
+    return _refused(f"the request is not a {row.rpc.request}: {error}")
 
 
 def _checked(value: bytes) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from criproxy.cri.messages import Transform
-from criproxy.cri.steps import InSteps, Steps
+from criproxy.cri.steps import InSteps
 from criproxy.cri.versions import ApiVersion
 from criproxy.http2.headers import taken_by
 from criproxy.relay.complaint import Complaint
@@ -23,8 +23,8 @@ class Translation(NamedTuple):
     """What makes the request's message one of that version; None if nothing has to."""
     response: Optional[Transform]
     """What makes a message of the runtime's kubelet's; None if nothing has to."""
-    steps: Optional[Callable[[bytes], Steps]] = None
-    """The same in steps, where a message may take long."""
+    in_steps: Optional[InSteps] = None
+    """The same where a message may take long."""
 
 
 def translation_of(upstream: Upstream, plan: Plan, router: Router, runtime: Runtime) -> Translation:
@@ -43,7 +43,7 @@ def _translation(upstream: Upstream, plan: Plan, router: Router, runtime: Runtim
         return Translation(plan.wire(spoken), None, None)
     request = router.request_conversion(row, asked, spoken)
     response = router.answer(row, runtime.names, asked, spoken, Complaint(runtime, row.name))
-    return Translation(plan.wire(spoken), request, response, response.steps if isinstance(response, InSteps) else None)
+    return Translation(plan.wire(spoken), request, response, response if isinstance(response, InSteps) else None)
 
 
 def _version_for(upstream: Upstream, asked: Optional[ApiVersion]) -> Optional[ApiVersion]:

@@ -103,21 +103,26 @@ _BAD_ENTRIES = (
 )
 
 
+def _flowing(asked: Asked, body: bytes) -> bytes:
+    """Answers with a large message beside everything else, as the windows let it."""
+    said = wire.message(body)
+
+    def go() -> None:
+        asked.line.send(wire.begun(asked.stream))
+        asked.line.flow(asked.stream, said)
+        asked.line.send(wire.ended(asked.stream))
+
+    wire.beside(go)
+    return b""
+
+
 def _in_lists(body: Callable[[Asked, int], bytes], filtered: bool = True) -> Answer:
     """Lists are what ``body`` makes of the call, ``filtered`` ones or those of all alone; all else is right."""
 
     def answer(asked: Asked, number: int) -> Optional[bytes]:
         if asked.method not in LISTINGS or (asked.body and not filtered):
             return None
-        said = wire.message(body(asked, number))
-
-        def go() -> None:
-            asked.line.send(wire.begun(asked.stream))
-            asked.line.flow(asked.stream, said)
-            asked.line.send(wire.ended(asked.stream))
-
-        wire.beside(go)
-        return b""
+        return _flowing(asked, body(asked, number))
 
     return answer
 
@@ -344,6 +349,12 @@ _NO_WINDOW = ((frames.SETTINGS_INITIAL_WINDOW_SIZE, 0),)
 _NO_STREAMS = ((frames.SETTINGS_MAX_CONCURRENT_STREAMS, 0),)
 
 _EMPTY_ENTRIES = b"\x0a\x00" * 4_000_000
+_EMPTY_MOUNTS = b"\x0a" + _sized(b"\x72\x00" * 4_000_000)  # of a ContainerStatus
+
+
+def _empty_mounts(asked: Asked, number: int) -> Optional[bytes]:
+    return _flowing(asked, _EMPTY_MOUNTS) if asked.method == "ContainerStatus" else None
+
 
 ATTACKS: Dict[str, Attack] = {
     "bad entries": Attack("entries that nobody can parse in each list", _in_lists(_bad_entry)),
@@ -352,6 +363,7 @@ ATTACKS: Dict[str, Attack] = {
         _in_lists(lambda asked, number: _EMPTY_ENTRIES, False),
         beside="unfiltered lists",
     ),
+    "empty mounts": Attack("4 million mounts of two bytes in a status", _empty_mounts, every=0.5),
     "large list": Attack("a list of 63 MiB", _in_lists(_large_list), every=1.0),
     "large id": Attack("an id of 1 MiB in a list", _in_lists(_large_id), every=0.2),
     "one id": Attack("each entry five times", _in_lists(_same_id)),

@@ -8,6 +8,7 @@ import gzip
 import pytest
 from scene import ALT, INTERNAL, PRIMARY, UNAVAILABLE, Node, message
 
+from criproxy.cri.messages import api
 from criproxy.http2.connection import DataReceived
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, prefix, request_head
@@ -36,6 +37,50 @@ def test_names_are_the_runtimes_own_there_and_kubelets_here() -> None:
     stream = node.call("ContainerStatus", container_id="alt.test__c")
     node.give(ALT, "ContainerStatus", STATUS)
     assert node.answer(stream).bodies == [message("ContainerStatusResponse", status={"id": "alt.test__c"})]
+
+
+MANY_MOUNTS = message("ContainerStatusResponse", status={"mounts": [{}] * 70_000})
+MANY_ENVS = message("CreateContainerRequest", pod_sandbox_id="alt.test__p", config={"envs": [{}] * 70_000})
+
+
+def test_a_response_of_too_many_fields_is_refused_before_it_is_parsed() -> None:
+    node = Node(max_message_size=1 << 20)
+    stream = node.call("ContainerStatus", container_id="alt.test__c")
+    node.give(ALT, "ContainerStatus", MANY_MOUNTS)
+    answer = node.answer(stream)
+    assert (answer.bodies, answer.code) == ([], INTERNAL)
+    assert answer.text == 'criproxy: the answer of runtime "alt.test" does not parse: it has more than 65536 fields'
+
+
+def test_a_large_response_is_renamed_like_any_other() -> None:
+    node = Node(max_message_size=1 << 20)
+    stream = node.call("ContainerStatus", container_id="alt.test__c")
+    info = {"text": "x" * 65_536}
+    node.give(ALT, "ContainerStatus", message("ContainerStatusResponse", status={"id": "c"}, info=info))
+    expected = message("ContainerStatusResponse", status={"id": "alt.test__c"}, info=info)
+    while node.answer(stream).code is None:
+        node.kubelet.say()
+    assert node.answer(stream).bodies == [expected]
+
+
+def test_a_request_of_too_many_fields_is_refused_before_it_is_parsed() -> None:
+    node = Node(max_message_size=1 << 20)
+    request = api()["CreateContainerRequest"].FromString(MANY_ENVS)
+    stream = node.call("CreateContainer", **{field.name: value for field, value in request.ListFields()})
+    answer = node.answer(stream)
+    assert answer.code == Code.INVALID_ARGUMENT
+    assert answer.text == "criproxy: the request is not a CreateContainerRequest: it has more than 65536 fields"
+    assert not node.asked(ALT, "CreateContainer")
+
+
+def test_a_large_request_goes_to_its_runtime_like_any_other() -> None:
+    node = Node(max_message_size=1 << 20)
+    envs = [{"key": f"K{number}", "value": b"v" * 200} for number in range(600)]
+    stream = node.call(
+        "CreateContainer", pod_sandbox_id="alt.test__p", config={"image": {"image": "alt.test/i"}, "envs": envs}
+    )
+    node.give(ALT, "CreateContainer", message("CreateContainerResponse", container_id="c"))
+    assert node.answer(stream).bodies == [message("CreateContainerResponse", container_id="alt.test__c")]
 
 
 def test_a_failure_is_told_in_the_runtimes_words() -> None:
