@@ -13,13 +13,13 @@ import zlib
 from contextlib import suppress
 from functools import partial
 from itertools import count, islice
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from criproxy.cri.messages import api
 from criproxy.http2 import frames
 from criproxy.http2.fields import encode
 from tests.torture import wire
-from tests.torture.answers import ID
+from tests.torture.answers import ALTERNATIVE, ID
 from tests.torture.huffman import huffman
 from tests.torture.tally import Tally
 from tests.torture.wire import dial, head, pace, streams
@@ -33,6 +33,8 @@ class Attack(NamedTuple):
 
     what: str
     work: Work
+    busy: Tuple[str, ...] = ()
+    """The runtimes for which it is that many calls to answer; how long others' calls to these take tells nothing."""
 
 
 def _message(name: str, **fields: Any) -> bytes:
@@ -41,8 +43,10 @@ def _message(name: str, **fields: Any) -> bytes:
 
 
 _STATUS = _message("ContainerStatusRequest", container_id="c")
-_WRITES = _message("ExecSyncRequest", container_id="c", cmd=["writes"])
-_WRITES_MUCH = _message("ExecSyncRequest", container_id="c", cmd=["writes", str(15 << 20)])
+_CONTAINER = f"{ID}__c"
+_WRITES = _message("ExecSyncRequest", container_id=_CONTAINER, cmd=["writes"])
+_WRITES_MUCH = _message("ExecSyncRequest", container_id=_CONTAINER, cmd=["writes", str(15 << 20)])
+_LISTED = _message("ListContainersRequest", filter={"id": _CONTAINER})
 
 
 def _flood(make: Callable[[int], bytes], begin: bytes = b"") -> Work:
@@ -110,7 +114,8 @@ def _uid(number: int) -> bytes:
     return wire.message(_message("RunPodSandboxRequest", config={"metadata": {"uid": uid}}))
 
 
-_ENVS = b"\x32\x00" * 4_000_000
+_ENTRIES = tuple(tag + b"\x00" for tag in (b"\x32", b"\x3a"))
+"""Of a container's configuration, without anything in it: an environment variable, a mount."""
 _CREATE = _message("CreateContainerRequest", pod_sandbox_id=f"{ID}__p")
 
 
@@ -122,7 +127,9 @@ def _varint(value: int) -> bytes:
     return bytes((*out, value))
 
 
-_EMPTY_ENTRIES = wire.message(_CREATE + b"\x12" + _varint(len(_ENVS)) + _ENVS)
+_EMPTY_ENTRIES = tuple(
+    wire.message(_CREATE + b"\x12" + _varint(len(entry) * 4_000_000) + entry * 4_000_000) for entry in _ENTRIES
+)
 
 
 def _gzip(body: bytes) -> bytes:
@@ -130,7 +137,7 @@ def _gzip(body: bytes) -> bytes:
     return make.compress(body) + make.flush()
 
 
-_LARGE = wire.message(_message("ExecSyncRequest", container_id=f"{ID}__c", cmd=["c", "1", "x" * (4 << 20)]))
+_LARGE = wire.message(_message("ExecSyncRequest", container_id=_CONTAINER, cmd=["c", "1", "x" * (4 << 20)]))
 _BOMB = wire.message(_gzip(b"\0" * (63 << 20)), True)
 _GZIP = (b"grpc-encoding", b"gzip")
 
@@ -306,14 +313,19 @@ ATTACKS: Dict[str, Attack] = {
     "gzip bombs": Attack("63 KiB that become 63 MiB", _large(b"ContainerStatus", lambda number: _BOMB, 0.05, _GZIP)),
     "uids": Attack("pods with uids of 20 MiB", _large(b"RunPodSandbox", _uid, 0.2)),
     "empty entries": Attack(
-        "4 million entries of two bytes in a request", _large(b"CreateContainer", lambda number: _EMPTY_ENTRIES, 0.5)
+        "4 million entries of two bytes in a request",
+        _large(b"CreateContainer", lambda number: _EMPTY_ENTRIES[number % 2], 0.5),
     ),
-    "unread answers": Attack("900 answers of 20 kB that nobody reads", _unread(b"ExecSync", _WRITES, 2**30)),
-    "large unread answers": Attack("60 answers of 15 MiB that nobody reads", _unread(b"ExecSync", _WRITES_MUCH, 0, 60)),
+    "unread answers": Attack(
+        "900 answers of 20 kB that nobody reads", _unread(b"ExecSync", _WRITES, 2**30), (ALTERNATIVE,)
+    ),
+    "large unread answers": Attack(
+        "60 answers of 15 MiB that nobody reads", _unread(b"ExecSync", _WRITES_MUCH, 0, 60), (ALTERNATIVE,)
+    ),
     "large requests": Attack(
         "requests of 4 MiB for the alternative runtime", _large(b"ExecSync", lambda number: _LARGE, 0.1)
     ),
-    "no window": Attack("900 lists for which no window opens", _unread(b"ListContainers", b"", 0)),
+    "no window": Attack("900 lists for which no window opens", _unread(b"ListContainers", _LISTED, 0), (ALTERNATIVE,)),
     "windows of 1": Attack("300 answers in windows of one byte", _windows_of_1),
     "held requests": Attack("900 requests of 1 MiB that do not end", _held),
     "slow heads": Attack("50 heads that do not end, a field each 0.2 s", _slow_heads),

@@ -24,6 +24,8 @@ class Row(NamedTuple):
     """Lets it go on for so many seconds; gives how often it has taken place."""
     timed: bool = True
     """Whether calls to others must be as quick as ever."""
+    busy: Tuple[str, ...] = ()
+    """Whose calls may be slow, but may not fail: it is these runtimes themselves that have much to do."""
 
     @property
     def title(self) -> str:
@@ -83,7 +85,10 @@ def _by_fault(fault: faults.Fault) -> Callable[[Scene, float], int]:
 
 
 ROWS: Tuple[Row, ...] = (
-    *(Row("client", name, attack.what, (), _by_client(name)) for name, attack in client.ATTACKS.items()),
+    *(
+        Row("client", name, attack.what, (), _by_client(name), busy=attack.busy)
+        for name, attack in client.ATTACKS.items()
+    ),
     *(
         Row("runtime", name, attack.what, (ALTERNATIVE,), _by_runtime(name, attack.beside))
         for name, attack in runtime.ATTACKS.items()

@@ -92,7 +92,8 @@ def _times(row: Row, records: Sequence[Record]) -> List[float]:
     """How long the calls of those have taken whom the row must not disturb."""
     if not row.timed or PROXY in row.suffers:
         return []
-    owners = () if not row.suffers else (*row.suffers, BOTH)
+    not_timed = (*row.suffers, *row.busy)
+    owners = (*not_timed, BOTH) if not_timed else ()
     return [one.end - one.begin for one in records if one.outcome == OK and one.owner not in owners]
 
 
