@@ -753,6 +753,8 @@ class TestAClientThatHangsUp:
         # The runtime has room again for all that it takes at once.
         for _ in range(3):
             client.ask("ContainerStatus", CONTAINER)
+        # A later call is answered, so the proxy has read the four before the signal reaches it.
+        assert client.status_of(client.ask("RuntimeConfig")) == 0
         proxy.signal(signal.SIGTERM)
         proxy.wait_for_log("stopping: no new calls, 4 under way")
         client.close()
