@@ -101,18 +101,36 @@ def test_a_runtime_class_is_enough_for_an_image_that_the_primary_does_not_have(
     assert image not in cluster.images_of(PRIMARY)
 
 
-def test_the_node_stays_ready_and_pods_stay_as_they_are_without_the_alternative_runtime(cluster: Cluster) -> None:
-    def ready() -> str:
-        return cluster.kubectl(
-            "get", "node", "node", '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-        )
+def ready(cluster: Cluster, field: str = "status") -> str:
+    """A field of the node's condition Ready."""
+    path = f'{{.status.conditions[?(@.type=="Ready")].{field}}}'
+    return cluster.kubectl("get", "node", "node", f"--output=jsonpath={path}")
 
+
+def test_the_node_stays_ready_while_the_primary_runtime_crashes_and_is_back_in_five_seconds(cluster: Cluster) -> None:
+    """The time after which containerd's own unit starts it again. kubelet tells the API server each second."""
+    assert cluster.run("systemctl", "show", "--property=RestartUSec", "--value", "containerd").strip() == "5s"
+    since = ready(cluster, "lastTransitionTime")
+    before = {name: Pod.of(cluster.status(name)) for name in NAMES.values()}
+
+    def restarts() -> str:
+        return cluster.run("systemctl", "show", "--property=NRestarts", "containerd")
+
+    first = restarts()
+    cluster.run("systemctl", "kill", "--signal=KILL", "containerd")
+    assert eventually(restarts, lambda said: said != first) != first
+    Kubelet(cluster).await_looks(5)
+    assert (ready(cluster), ready(cluster, "lastTransitionTime")) == ("True", since)
+    assert {name: Pod.of(cluster.status(name)) for name in NAMES.values()} == before
+
+
+def test_the_node_stays_ready_and_pods_stay_as_they_are_without_the_alternative_runtime(cluster: Cluster) -> None:
     before = {name: Pod.of(cluster.status(name)) for name in NAMES.values()}
     cluster.run("systemctl", "stop", "containerd-b")
     try:
         for _ in range(5):
             Kubelet(cluster).await_looks(2)
-            assert ready() == "True"
+            assert ready(cluster) == "True"
         assert Pod.of(cluster.status(NAMES[PRIMARY])) == before[NAMES[PRIMARY]]
     finally:
         cluster.run("systemctl", "start", "containerd-b")
