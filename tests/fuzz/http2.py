@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
@@ -31,7 +32,7 @@ from criproxy.http2.connection import (
     StreamReset,
 )
 from criproxy.http2.errors import ConnectionFault, ErrorCode
-from criproxy.http2.headers import BlockDecoder, decode, encode, spelling
+from criproxy.http2.headers import UNREADABLE, BlockDecoder, decode, encode, spelling
 from tests.fuzz.target import Target, cut, options_of
 
 _VOLATILE = spelling(b"grpc-timeout")
@@ -206,13 +207,13 @@ def _blocks(data: bytes) -> List[bytes]:
 
 
 def _read_blocks(data: bytes) -> None:
-    options, rest = options_of(data)
+    options, blocks = options_of(data)
     volatile = _VOLATILE if options & 1 else None
     ours, theirs = BlockDecoder(volatile), Decoder(_LARGEST)
     if options & 2:
         ours.settle()
         theirs.header_table_size = theirs.max_allowed_table_size = 0
-    for wire in _blocks(rest):
+    for wire in _blocks(blocks):
         expected = _decoded(theirs, wire)
         try:
             block = ours.decode(wire)
@@ -223,10 +224,20 @@ def _read_blocks(data: bytes) -> None:
         assert expected is not None, "read, and hpack refuses it"
         if block is None:
             return
-        assert tuple(map(tuple, block.fields)) == expected
+        lengths = [value for name, value in expected if name == b"content-length"]
+        rest = tuple(field for field in expected if field[0] != b"content-length")
+        assert block.length == _length(lengths)
+        assert tuple(map(tuple, block.fields)) == rest
         # Written anew, it means the same to everybody, without a table.
         assert decode(block.wire) == tuple(block.fields)
-        assert _decoded(Decoder(_LARGEST), block.wire) == expected
+        assert _decoded(Decoder(_LARGEST), block.wire) == rest
+
+
+def _length(said: List[bytes]) -> Optional[int]:
+    """What a block's content-length says: one number (RFC 9110, section 8.6)."""
+    if not said:
+        return None
+    return int(said[0]) if re.fullmatch(rb"[0-9]{1,19}", said[0]) and len(said) == 1 else UNREADABLE
 
 
 def _work_blocks(data: bytes) -> None:
