@@ -152,7 +152,8 @@ def _tree(data: bytes) -> Tree:
 def _read_unit(data: bytes) -> None:
     text = options_of(data)[1].decode("utf-8", "surrogateescape")
     for setting in syntax.read(text):
-        again = f"[{setting.section}]\n{setting.key}={setting.value}\n"
+        # A blank behind a backslash keeps the line from going on.
+        again = f"[{setting.section}]\n{setting.key}={setting.value} \n"
         assert list(syntax.settings(again)) == [setting[:3]], "a setting does not mean itself"
         with suppress(SyntaxProblem):
             commands = syntax.commands(setting.value)
