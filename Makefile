@@ -100,10 +100,15 @@ deps: ## install what `make deb` needs (root)
 	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf \
 	  python3-all python3-pip python3-setuptools python3-stdeb qemu-user-static
 
-# A folder is younger than what has been removed from it.
-PACKAGED = $(shell find criproxy debian etc lib -not -name '*.pyc' -not -name __pycache__) setup.py README.md LICENSE .ci/deb
+PACKAGED = $(shell find criproxy debian etc lib -not -type d -not -name '*.pyc') setup.py README.md LICENSE .ci/deb
 
-build/deb/ready: $(PACKAGED)
+.PHONY: always
+# It is younger than what has been added or removed. (So is a folder, but that is younger than byte code in it, too.)
+build/packaged: always
+	@mkdir -p build
+	@printf '%s\n' $(sort $(PACKAGED)) | cmp -s - $@ || printf '%s\n' $(sort $(PACKAGED)) > $@
+
+build/deb/ready: build/packaged $(PACKAGED)
 	$(MAKE) deps
 	.ci/deb
 	touch $@
