@@ -199,8 +199,8 @@ class Router:
             raise self._not_found(unknown.runtime) from unknown
 
     def check(self, row: Method, body: bytes) -> Work[None]:
-        """Looks at a large request before `route` reads it, in steps. Raises RpcError for one that takes too long."""
-        if not self._readings[row.name].unread:
+        """Looks at a large request before anybody reads it, in steps. Raises RpcError for one that takes too long."""
+        if row.to is not _PRIMARY:
             try:
                 yield from check(row.rpc.request, body)
             except DecodeError as error:

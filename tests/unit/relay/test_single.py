@@ -73,6 +73,13 @@ def test_a_request_of_too_many_fields_is_refused_before_it_is_parsed() -> None:
     assert not node.asked(ALT, "CreateContainer")
 
 
+def test_so_is_one_that_names_nothing_but_is_looked_into() -> None:
+    node = Node(max_message_size=1 << 20)
+    stream = node.call_path("/runtime.v1.RuntimeService/Status", b"\x98\x06\x00" * 70_000)
+    assert node.answer(stream).code == Code.INVALID_ARGUMENT
+    assert not node.asked(PRIMARY, "Status")
+
+
 def test_a_large_request_goes_to_its_runtime_like_any_other() -> None:
     node = Node(max_message_size=1 << 20)
     envs = [{"key": f"K{number}", "value": b"v" * 200} for number in range(600)]
