@@ -161,7 +161,9 @@ class Checked:
 
     def __call__(self, body: bytes) -> bytes:
         """The changed message, at once. Raises DecodeError if it does not hold."""
-        return finish(self.steps(body))
+        if len(body) > self._unseen:
+            return finish(self.steps(body))
+        return body if self._change is None else self._change(body)
 
     def steps(self, body: bytes) -> Steps:
         """The changed message, in steps. Raises DecodeError if it does not hold."""

@@ -160,7 +160,8 @@ class _Incoming:
         try:
             # All of a small request is in one frame, as a rule: nothing to collect then.
             limit = dispatcher._context.config.max_message_size
-            if end and self._reader is None and len(data) <= min(limit, AT_ONCE) and is_one_message(data):
+            whole = end and self._reader is None and is_one_message(data)
+            if whole and len(data) <= AT_ONCE and len(data) - PREFIX_SIZE <= limit:
                 self._request.body = data[PREFIX_SIZE:]
             elif not self._collect(data, size, end, limit):
                 return
