@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 import grpc
 
@@ -72,6 +73,31 @@ class Contestant:
         message: Any = api()["ContainerStatusRequest"](container_id=_outer_id(self.runtime, ID))
         body: bytes = message.SerializeToString()
         return body
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A command that is measured, too.
+
+    In it ``{listen}`` is the socket that it is to serve, ``{connect}`` both runtimes as criproxy's option has them, and
+    ``{primary}`` the socket of the first alone, for one that knows no other.
+    """
+
+    name: str
+    command: str
+
+    @classmethod
+    def of(cls, text: str) -> Rival:
+        """NAME=COMMAND. Raises ValueError."""
+        name, _, command = text.partition("=")
+        if not name or "{listen}" not in command or ("{connect}" in command) == ("{primary}" in command):
+            raise ValueError(f"{text!r} is not NAME=COMMAND with {{listen}} and either {{connect}} or {{primary}}")
+        return cls(name, command)
+
+    @property
+    def merges(self) -> bool:
+        """Whether it serves both runtimes."""
+        return "{connect}" in self.command
 
 
 def _outer_id(runtime: str, name: str) -> str:
@@ -146,10 +172,14 @@ class Lab:
 
     def criproxy(self, name: str) -> subprocess.Popen[bytes]:
         """Starts a proxy of both runtimes."""
-        connect = f"{self.direct.path},{RUNTIME}:{self.other.path}"
-        return self.start(name, sys.executable, "-m", "criproxy", "-connect", connect, "-listen", self.path(name))
+        command = (sys.executable, "-m", "criproxy", "-connect", self._connect, "-listen", self.path(name))
+        return self.start(name, *command)
 
-    def contestants(self) -> List[Contestant]:
+    @property
+    def _connect(self) -> str:
+        return f"{self.direct.path},{RUNTIME}:{self.other.path}"
+
+    def contestants(self, rivals: Sequence[Rival] = ()) -> List[Contestant]:
         """Starts them all; those that are not installed are without a path."""
         proxy, haproxy = self.path("criproxy"), self.path("haproxy.cfg")
         Path(haproxy).write_text(_HAPROXY.format(listen=self.path("haproxy"), connect=self.direct.path))
@@ -171,7 +201,17 @@ class Lab:
         wait_for_both(proxy)
         primary = Contestant("criproxy, primary", proxy, merges=True)
         alternative = Contestant("criproxy, alternative", proxy, RUNTIME, merges=True)
-        return [*found, primary, alternative]
+        return [*found, *(each for rival in rivals for each in self._against(rival)), primary, alternative]
+
+    def _against(self, rival: Rival) -> List[Contestant]:
+        path = self.path(rival.name)
+        places = {"listen": path, "primary": self.direct.path, "connect": self._connect}
+        self.start(rival.name, *(word.format(**places) for word in shlex.split(rival.command)))
+        if not rival.merges:
+            return [Contestant(rival.name, path)]
+        wait_for_both(path)
+        alternative = Contestant(f"{rival.name}, alternative", path, RUNTIME, merges=True)
+        return [Contestant(f"{rival.name}, primary", path, merges=True), alternative]
 
     def _python(self, name: str, module: str, *arguments: str) -> str:
         self.start(name, sys.executable, "-m", module, *arguments)

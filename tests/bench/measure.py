@@ -26,7 +26,7 @@ from typing import DefaultDict, Dict, List, Mapping, Optional, Sequence, Tuple
 from criproxy.http2.grpc import prefix
 from tests.bench import kubelet
 from tests.bench.client import LatencyClient
-from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Sizes, check, stop, tool, wait_for_both
+from tests.bench.lab import METHOD, RUNTIME, BenchError, Contestant, Lab, Rival, Sizes, check, stop, tool, wait_for_both
 from tests.bench.runtime import CHANGING, answers
 
 CONCURRENCY = 32
@@ -94,14 +94,14 @@ class Start:
     """Until the first call has been answered, by which time it has found the primary runtime."""
 
 
-def rounds(compiled: Path, effort: Effort) -> Tuple[List[Contestant], Dict[str, Samples]]:
+def rounds(compiled: Path, effort: Effort, rivals: Sequence[Rival] = ()) -> Tuple[List[Contestant], Dict[str, Samples]]:
     """The contestants, and their samples by name, those of the second runtime among them."""
     made = answers()
     samples: DefaultDict[str, Samples] = defaultdict(Samples)
     for number in range(effort.rounds):
         with ExitStack() as stack:
             lab = Lab(stack, compiled)
-            contestants = lab.contestants()
+            contestants = lab.contestants(rivals)
             everyone = [*contestants, lab.other]
             sizes = {found.name: check(found, made) for found in everyone if found.path}
             # To and fro, so that nobody is always the one that follows the hardest work.

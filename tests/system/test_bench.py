@@ -31,12 +31,14 @@ def _lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def test_a_quick_run_prints_a_row_for_each_contestant_and_each_aim(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file)]
+    again = f"--against=again={sys.executable} -m criproxy -connect {{connect}} -listen {{listen}}"
+    simple = f"--against=simple={sys.executable} -m tests.bench.grpcio_relay {{listen}} {{primary}}"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file), again, simple]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
 
     lines = done.stdout.splitlines()
-    for row in ROWS:
+    for row in (*ROWS, "again, primary", "again, alternative", "simple"):
         (found,) = [line for line in lines if line.startswith(f"{row}  ")]
         installed = row not in ("socat", "haproxy", "nghttpx") or tool(row) is not None
         assert ("not installed" in found) is not installed
@@ -45,6 +47,14 @@ def test_a_quick_run_prints_a_row_for_each_contestant_and_each_aim(tmp_path: Pat
         assert any(line.startswith(aim["name"]) for line in lines)
     assert {"accepts", "answers"} == set(figures["starts"][0])
     assert figures["samples"]["criproxy, alternative"]["p50"]
+
+
+@pytest.mark.parametrize("text", ["x", "=x {listen} {primary}", "n=x {listen}", "n=x {listen} {connect} {primary}"])
+def test_a_command_that_cannot_be_measured_is_refused(text: str) -> None:
+    command = [sys.executable, "-m", "tests.bench", "--against", text]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert "is not NAME=COMMAND with {listen} and either {connect} or {primary}" in done.stderr
 
 
 def test_an_answer_that_is_not_the_runtimes_is_found(lab: Lab) -> None:
