@@ -6,6 +6,7 @@ import re
 import sys
 import zlib
 from enum import IntEnum
+from io import BytesIO
 from typing import Generator, List, Optional, Union
 
 from criproxy.http2.headers import Block, Head, block_of, encode, with_value
@@ -30,6 +31,8 @@ PIECE = 256 * 1024
 """bytes that are decompressed, or put together of small ones, at once"""
 _SMALL = 4096
 """Data of at most so many bytes is put together with what follows."""
+_LARGE = 8 * 2**20
+"""A message of which more bytes have come is large."""
 _INFLATED = 2**20
 _INFLATION = 128
 """A message may decompress to so many bytes, and to so many more for each that it has. DEFLATE reaches 1032 for one,
@@ -360,13 +363,19 @@ def plain(message: Message) -> bytes:
 
 
 class Reader:
-    """Collects the messages in a flow of data. ``limit``: the largest one's size, bytes."""
+    """Collects the messages in a flow of data. ``limit``: the largest one's size, bytes.
 
-    __slots__ = ("_have", "_limit", "_parts", "encoding")
+    What has come of a message is joined when all is there; of one that is larger than `_LARGE` as it comes, since to
+    join 64 MiB takes 50 ms.
+    """
+
+    __slots__ = ("_have", "_large", "_limit", "_parts", "encoding")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parts: List[Union[bytes, bytearray]] = []
+        self._large: Optional[BytesIO] = None
+        """A large message but for its prefix, which is ``_parts`` then. (To take all of it out is no copy.)"""
         self._have = 0
         self.encoding = b"identity"
         """``grpc-encoding`` of the flow, for messages that say they are compressed."""
@@ -386,10 +395,14 @@ class Reader:
 
         Raises RpcError (RESOURCE_EXHAUSTED) as soon as a message says that it is larger than the limit.
         """
+        if self._large is not None:
+            return self._feed_large(self._large, data)
         if self._parts:
             self._keep(data)
             # The first part is kept so long that it has the whole prefix; joining waits for the whole message.
             if len(self._parts[0]) >= PREFIX_SIZE and self._have < self._end_of(self._parts[0], 0):
+                if self._have > _LARGE:
+                    self._begin_large()
                 return []
             parts, self._parts = self._parts, []
             size, self._have = self._have, 0
@@ -410,6 +423,26 @@ class Reader:
         if at < size:
             self._keep(data[at:])
         return messages
+
+    def _begin_large(self) -> None:
+        first, *others = self._parts
+        self._parts = [first[:PREFIX_SIZE]]
+        self._large = BytesIO()
+        self._large.write(memoryview(first)[PREFIX_SIZE:])
+        self._large.writelines(others)
+
+    def _feed_large(self, large: BytesIO, data: bytes) -> List[Message]:
+        prefix = self._parts[0]
+        missing = self._end_of(prefix, 0) - self._have
+        if len(data) < missing:
+            large.write(data)
+            self._have += len(data)
+            return []
+        large.write(memoryview(data)[:missing])
+        self._large, self._parts, self._have = None, [], 0
+        body = large.getvalue()
+        message = self._compressed(prefix[0], body) if prefix[0] else body
+        return [message, *self.feed(data[missing:])]
 
     def _keep(self, data: bytes) -> None:
         """Puts a piece behind the others. Small ones are put together: an object of Python's is 40 bytes, and more."""

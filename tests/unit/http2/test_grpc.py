@@ -8,12 +8,14 @@ import re
 import tracemalloc
 import zlib
 from typing import Any, List, Tuple
+from unittest.mock import patch
 
 import pytest
 from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from criproxy.http2 import grpc
 from criproxy.http2.fields import NeverIndexed
 from criproxy.http2.grpc import (
     PIECE,
@@ -57,8 +59,9 @@ def test_data_cut_anywhere_gives_the_same_messages(messages: List[Tuple[bytes, b
     cuts = sorted(choice.draw(st.lists(st.integers(0, len(wire)), max_size=12)))
     reading = reader(b"gzip")
     got: List[bytes] = []
-    for begin, end in zip([0, *cuts], [*cuts, len(wire)]):
-        got += read(reading, wire[begin:end])
+    with patch.object(grpc, "_LARGE", choice.draw(st.sampled_from((8, 20, grpc._LARGE)))):
+        for begin, end in zip([0, *cuts], [*cuts, len(wire)]):
+            got += read(reading, wire[begin:end])
     assert got == [body for body, _ in messages]
     assert reading.idle
 
