@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import deque
-from typing import Any, Callable, Deque, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Set, Tuple
+from collections import OrderedDict
+from itertools import islice
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Protocol, Set, Tuple
 
 from criproxy.cri.identity import Names
 from criproxy.cri.versions import ApiVersion
@@ -41,6 +42,8 @@ MOST_UNREAD = 16 * 2**20
 """With more than this waiting for a runtime, a large request is refused, bytes: it may have stopped reading."""
 LARGE_REQUEST = 16 * 1024
 """Larger requests than this are large, bytes. Kubelet's are not: what others send does not make its calls fail."""
+_TOLD_AT_ONCE = 32
+"""So many streams hear in one step that their connection is gone: three milliseconds, for calls that fail by it."""
 _PING = b"criproxy"
 _LONGEST_PARTING = 200
 """bytes of what a runtime says when it ends a connection: the reason is one line of the log."""
@@ -118,7 +121,9 @@ class Upstream:
         self.translations: Cache[Any, Any] = Cache(_TRANSLATIONS)
         """What those who open streams keep with the connection (exchange.py). Empty again when the names change."""
         self._sinks: Dict[int, StreamSink] = {}
-        self._waiting: Deque[Tuple[StreamSink, bytes, Optional[bytes]]] = deque()
+        self._waiting: OrderedDict[StreamSink, Tuple[bytes, Optional[bytes]]] = OrderedDict()
+        self._lost: Dict[StreamSink, None] = {}
+        """Those that have not been told yet that the connection is gone."""
         self._pinged: Optional[Timer] = None
         """Runs from a PING on; there until the PING is answered."""
         self._on_silence: Set[Callable[[], None]] = set()
@@ -145,7 +150,7 @@ class Upstream:
     def _open(self, sink: StreamSink, wire: bytes, data: Optional[bytes]) -> None:
         connection = self.connection
         if not connection.can_open:
-            self._waiting.append((sink, wire, data))
+            self._waiting[sink] = (wire, data)
             return
         sink.stream_id = stream_id = connection.open_stream()
         if connection.used_up:
@@ -168,7 +173,8 @@ class Upstream:
             if self.connection.going_away:
                 self._close_if_done()
         else:
-            self._waiting = deque(entry for entry in self._waiting if entry[0] is not sink)
+            self._waiting.pop(sink, None)
+            self._lost.pop(sink, None)
 
     def consumed(self, stream_id: int, size: int) -> None:
         """So much of a response's data has been passed on, bytes."""
@@ -183,7 +189,7 @@ class Upstream:
     @property
     def unread(self) -> int:
         """The memory that is taken by requests that the runtime has not read, bytes."""
-        return self.transport.unread + sum(len(data) for _, _, data in self._waiting if data is not None)
+        return self.transport.unread + sum(len(data) for _, data in self._waiting.values() if data is not None)
 
     def check_liveness(self, on_silence: Optional[Callable[[], None]] = None) -> None:
         """Sends a PING. The runtime counts as silent if that is not answered in time, until it is: slow is not hung.
@@ -277,10 +283,11 @@ class Upstream:
 
     def _open_waiting(self) -> None:
         while self._waiting and self.connection.can_open:
-            self._open(*self._waiting.popleft())
+            sink, request = self._waiting.popitem(last=False)
+            self._open(sink, *request)
         if self._waiting and self.connection.going_away:
-            waiting, self._waiting = self._waiting, deque()
-            for sink, _, _ in waiting:
+            waiting, self._waiting = self._waiting, OrderedDict()
+            for sink in waiting:
                 sink.on_reset(ErrorCode.REFUSED_STREAM)
 
     def _on_closed(self, reason: str) -> None:
@@ -288,8 +295,16 @@ class Upstream:
             self._pinged.cancel()
         # The runtime first: a call that tries again must not find this connection.
         self.runtime.on_closed(self, reason)
-        sinks = list(self._sinks.values()) + [sink for sink, _, _ in self._waiting]
+        self._lost = dict.fromkeys((*self._sinks.values(), *self._waiting))
         self._sinks.clear()
         self._waiting.clear()
-        for sink in sinks:
-            sink.on_lost(reason or "it closed the connection")
+        self.loop.begin(self._lose(reason or "it closed the connection"))
+
+    def _lose(self, reason: str) -> Iterator[None]:
+        """Tells all who were on the connection, some in a step: a runtime may have had a thousand calls."""
+        while self._lost:
+            for sink in list(islice(self._lost, _TOLD_AT_ONCE)):
+                if sink in self._lost:  # Who was told before may have cancelled it.
+                    del self._lost[sink]
+                    sink.on_lost(reason)
+            yield

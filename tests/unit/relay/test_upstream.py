@@ -179,6 +179,19 @@ def test_a_connection_that_is_lost_ends_every_stream_and_the_owner_hears_first()
     assert not scene.loop.watched - {scene.peer.transport.fd}
 
 
+def test_of_many_streams_that_lose_their_connection_others_need_not_wait_for_all() -> None:
+    scene = Scene(max_streams=30)
+    sinks = [scene.open() for _ in range(80)]
+    scene.loop.crowded = True
+    scene.peer.close()
+    assert [sink.ends for sink in sinks] == [1] * 32 + [0] * 48
+    for given_up in sinks[40:50]:
+        scene.upstream.cancel(given_up)
+    scene.loop.crowded = False
+    scene.loop.settle()
+    assert [sink.ends for sink in sinks] == [1] * 40 + [0] * 10 + [1] * 30
+
+
 def test_goaway_refuses_what_waits_lets_what_is_open_end_and_then_closes() -> None:
     scene = Scene(max_streams=1)
     first, second = scene.open(), scene.open()
