@@ -12,8 +12,9 @@ what is wrong.
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from functools import cache
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -29,6 +30,8 @@ MOST_FIELDS = 65_536
 """The most fields of one entry, at all levels: a pod with the metrics of a hundred containers has fewer."""
 AT_ONCE = 64 * 1024
 """The most bytes of a peer's that protobuf reads unseen: of two-byte fields these are five milliseconds."""
+LONGEST_ID = 4096
+"""bytes of an id or of a pod's uid: no runtime gives a longer one, and kubelet's uids have 36."""
 _FIELDS_AT_ONCE = 256
 """So many fields are looked at, in about half a millisecond, between two steps."""
 _BEFORE_A_NAME = 16
@@ -100,8 +103,11 @@ def is_plain(message: str, body: bytes) -> bool:
     return parsed.SerializeToString() == body
 
 
-def fault_of(message: str, body: bytes) -> Work[str]:
-    """What kubelet cannot parse in a message, or no more than it should have to; nothing if it holds."""
+def fault_of(message: str, body: bytes, ids: FrozenSet[str] = frozenset()) -> Work[str]:
+    """What kubelet cannot parse in a message, or no more than it should have to; nothing if it holds.
+
+    ``ids``: the dotted paths of fields that may have no more than `LONGEST_ID` bytes.
+    """
     left = MOST_FIELDS
     above = [("", message, 0, len(body))]
     path = ""
@@ -127,8 +133,12 @@ def fault_of(message: str, body: bytes) -> Work[str]:
                     above.append((path, message, at, end))
                     path, message, at, end = f"{path}{field.name}.", field.message, begin, at
                     fields = _fields_of(message)
-                elif field.text:
+                elif field.text and at - begin <= LONGEST_ID:
                     body[begin:at].decode()
+                elif field.text:
+                    if f"{path}{field.name}" in ids:
+                        return too_long(at - begin)
+                    yield from _check_text(body, begin, at)
     except Malformed as error:
         return f"{path[:-1] or message}: {error}"
     except UnicodeDecodeError:
@@ -136,10 +146,27 @@ def fault_of(message: str, body: bytes) -> Work[str]:
     return ""
 
 
-def check(message: str, body: bytes, unseen: int = AT_ONCE) -> Work[None]:
-    """Looks at a message of more than ``unseen`` bytes before it is parsed. Raises DecodeError if it does not hold."""
+def too_long(size: int) -> str:
+    """What is wrong with an id of so many bytes."""
+    return f"an id of {size} bytes; no runtime gives one of more than {LONGEST_ID}"
+
+
+def _check_text(body: bytes, at: int, end: int) -> Work[None]:
+    """Raises UnicodeDecodeError for a long text that is not UTF-8."""
+    decoder = getincrementaldecoder("utf-8")()
+    for begin in range(at, end, AT_ONCE):
+        stop = min(begin + AT_ONCE, end)
+        decoder.decode(body[begin:stop], stop == end)
+        yield
+
+
+def check(message: str, body: bytes, unseen: int = AT_ONCE, ids: FrozenSet[str] = frozenset()) -> Work[None]:
+    """Looks at a message of more than ``unseen`` bytes before it is parsed. Raises DecodeError if it does not hold.
+
+    ``ids``: see `fault_of`.
+    """
     if len(body) > unseen and not is_plain(message, body):
-        fault = yield from fault_of(message, body)
+        fault = yield from fault_of(message, body, ids)
         if fault:
             raise DecodeError(fault)
 

@@ -19,7 +19,7 @@ from criproxy.cri.messages import Transform, cut, pairs
 from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.steps import Work
-from criproxy.cri.verify import Checked, Complain, Verified, check
+from criproxy.cri.verify import AT_ONCE, LONGEST_ID, Checked, Complain, Verified, check, too_long
 from criproxy.cri.versions import ApiVersion, conversion, path_of, split_path
 from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
@@ -43,8 +43,6 @@ _PRIMARY, _STATUS, _ALL, _SELECTED, _OWNER, _IMAGE = (
     To.OWNER,
     To.IMAGE,
 )
-LONGEST_ID = 4096
-"""bytes of an id or of a pod's uid: no runtime gives a longer one, and kubelet's uids have 36."""
 
 
 class Plan:
@@ -114,6 +112,7 @@ class _Reading:
     __slots__ = (
         "check_ids",
         "filters",
+        "ids",
         "narrow",
         "owner_field",
         "requires",
@@ -138,6 +137,7 @@ class _Reading:
         self.walkers: Dict[Tuple[Names, bool], Walk] = {}
         uids = [row.starts, *(path for path, selector in row.selectors if selector is RuntimeSelector.POD_UID)]
         named = (*row.request_fields, *ids(*filter(None, uids)))
+        self.ids = frozenset(field.path for field in named if field.kind is FieldKind.ID)
         self.check_ids: Walk = walk(row.rpc.request, named, {FieldKind.ID: _checked})
 
 
@@ -202,7 +202,7 @@ class Router:
         """Looks at a large request before anybody reads it, in steps. Raises RpcError for one that takes too long."""
         if row.to is not _PRIMARY:
             try:
-                yield from check(row.rpc.request, body)
+                yield from check(row.rpc.request, body, AT_ONCE, self._readings[row.name].ids)
             except DecodeError as error:
                 raise _unreadable(row, error) from error
 
@@ -457,7 +457,7 @@ def _unreadable(row: Method, error: DecodeError) -> RpcError:
 
 def _checked(value: bytes) -> bytes:
     if len(value) > LONGEST_ID:
-        raise _refused(f"an id of {len(value)} bytes; no runtime gives one of more than {LONGEST_ID}")
+        raise _refused(too_long(len(value)))
     return value
 
 

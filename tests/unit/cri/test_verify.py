@@ -169,6 +169,21 @@ def test_a_large_message_is_looked_at_in_steps() -> None:
     assert len(list(fault_of(LIST, body))) == 2 * 20_000 // verify._FIELDS_AT_ONCE
 
 
+def test_a_long_text_is_looked_at_in_pieces() -> None:
+    for text in ("é" * 100_000, "x" + "é" * 100_000):  # one of them has a letter across the border of two pieces
+        steps = fault_of(LIST, entry((1, BYTES, text.encode())))
+        assert len(list(steps)) == 1 + 200_000 // verify.AT_ONCE
+        cut = text.encode()[:-1]
+        assert finish(fault_of(LIST, entry((1, BYTES, cut)))) == "containers.id is not UTF-8"
+
+
+def test_a_long_id_is_found_before_anybody_parses_it() -> None:
+    wanted = frozenset(("containers.id",))
+    fault = "an id of 4097 bytes; no runtime gives one of more than 4096"
+    assert finish(fault_of(LIST, entry((1, BYTES, b"i" * 4_097)), wanted)) == fault
+    assert finish(fault_of(LIST, entry((1, BYTES, b"i" * 4_096), (2, BYTES, b"p" * 5_000)), wanted)) == ""
+
+
 @pytest.mark.parametrize(
     ("name", "body", "expected"),
     [

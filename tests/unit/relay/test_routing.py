@@ -13,10 +13,11 @@ from criproxy.cri.identity import Names, RuntimeHandler, Runtimes
 from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS, FieldKind, Method, To
 from criproxy.cri.rewrite import MOST_ELEMENTS
+from criproxy.cri.verify import LONGEST_ID
 from criproxy.cri.versions import ApiVersion
 from criproxy.http2.grpc import Code, RpcError, request_head
 from criproxy.relay.pods import Pods
-from criproxy.relay.routing import LONGEST_ID, Route, Router, Rules, plan_of
+from criproxy.relay.routing import Route, Router, Rules, plan_of
 
 IDS = ("alt.test", "third")
 HANDLERS = (
