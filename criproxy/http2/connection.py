@@ -75,7 +75,7 @@ CONNECTION_WINDOW = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes. It is given back when half of it
 is used: so large that this never makes a peer wait, and not a frame for each piece of data."""
 
-_FRAMES_OF_A_STEP, _BYTES_OF_A_FRAME = 16, 1024
+_FRAMES_OF_A_STEP, _BYTES_OF_A_FRAME = 16, 256
 """How many frames take as long as a step of reading a large field block (fields.STEP), and how many bytes of a block
 that is read in one go, which may be Huffman code, as long as a frame."""
 
@@ -265,7 +265,7 @@ class Connection:
         credit = 0
         if self.has_more:
             self.has_more = False
-            most = self._read_on(most, events)
+            most = self._read_on(most, 0, events)
         while end - at >= frames.HEADER_SIZE:
             if most <= 0:
                 self.has_more = True
@@ -291,17 +291,15 @@ class Connection:
                     credit += len(payload)
                     self._on_data(flags, stream_id, payload, events)
                 elif kind == frames.HEADERS:
-                    most -= size // _BYTES_OF_A_FRAME
                     self._on_headers(flags, stream_id, bytes(data[begin:stop]), events)
-                    if self._unread is not None:
-                        most = self._read_on(most, events)
+                    if size > LARGE_BLOCK or self._unread is not None:
+                        most = self._read_on(most, size, events)
                 elif kind in ControlFrames.handlers:
                     ControlFrames.handlers[kind](self._control, flags, stream_id, bytes(data[begin:stop]), events)
                 elif kind == frames.CONTINUATION:
-                    most -= size // _BYTES_OF_A_FRAME
                     self._on_continuation(flags, stream_id, bytes(data[begin:stop]), events)
-                    if self._unread is not None:
-                        most = self._read_on(most, events)
+                    if size > LARGE_BLOCK or self._unread is not None:
+                        most = self._read_on(most, size, events)
                 else:  # of an unknown type, to be ignored (section 4.1)
                     self._limits.count_control_frame()
             except StreamFault as fault:
@@ -445,9 +443,11 @@ class Connection:
                 del self._streams[stream_id]
         events.append(HeadersReceived(stream_id, block, end_stream))
 
-    def _read_on(self, most: int, events: List[Event]) -> int:
+    def _read_on(self, most: int, size: int, events: List[Event]) -> int:
         """Reads on in a large block, of which a step counts as many frames; says how many of ``most`` are left."""
         unread = self._unread
+        if not self._decoder.settled:  # Then all ``size`` bytes of the frame that has just come have been read at once.
+            most -= size // _BYTES_OF_A_FRAME
         if unread is None:
             return most
         while unread.stream_id in self._streams:
