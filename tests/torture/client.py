@@ -19,7 +19,7 @@ from criproxy.cri.messages import api
 from criproxy.http2 import frames
 from criproxy.http2.fields import encode
 from tests.torture import wire
-from tests.torture.answers import ALTERNATIVE, ID
+from tests.torture.answers import ID, PRIMARY
 from tests.torture.huffman import huffman
 from tests.torture.tally import Tally
 from tests.torture.wire import dial, head, pace, streams
@@ -43,10 +43,9 @@ def _message(name: str, **fields: Any) -> bytes:
 
 
 _STATUS = _message("ContainerStatusRequest", container_id="c")
-_CONTAINER = f"{ID}__c"
-_WRITES = _message("ExecSyncRequest", container_id=_CONTAINER, cmd=["writes"])
-_WRITES_MUCH = _message("ExecSyncRequest", container_id=_CONTAINER, cmd=["writes", str(15 << 20)])
-_LISTED = _message("ListContainersRequest", filter={"id": _CONTAINER})
+_WRITES = _message("ExecSyncRequest", container_id="c", cmd=["writes"])
+_WRITES_MUCH = _message("ExecSyncRequest", container_id="c", cmd=["writes", str(15 << 20)])
+_LISTED = _message("ListContainersRequest", filter={"id": "c"})
 
 
 def _flood(make: Callable[[int], bytes], begin: bytes = b"") -> Work:
@@ -137,7 +136,7 @@ def _gzip(body: bytes) -> bytes:
     return make.compress(body) + make.flush()
 
 
-_LARGE = wire.message(_message("ExecSyncRequest", container_id=_CONTAINER, cmd=["c", "1", "x" * (4 << 20)]))
+_LARGE = wire.message(_message("ExecSyncRequest", container_id=f"{ID}__c", cmd=["c", "1", "x" * (4 << 20)]))
 _BOMB = wire.message(_gzip(b"\0" * (63 << 20)), True)
 _GZIP = (b"grpc-encoding", b"gzip")
 
@@ -317,15 +316,15 @@ ATTACKS: Dict[str, Attack] = {
         _large(b"CreateContainer", lambda number: _EMPTY_ENTRIES[number % 2], 0.5),
     ),
     "unread answers": Attack(
-        "900 answers of 20 kB that nobody reads", _unread(b"ExecSync", _WRITES, 2**30), (ALTERNATIVE,)
+        "900 answers of 20 kB that nobody reads", _unread(b"ExecSync", _WRITES, 2**30), (PRIMARY,)
     ),
     "large unread answers": Attack(
-        "60 answers of 15 MiB that nobody reads", _unread(b"ExecSync", _WRITES_MUCH, 0, 60), (ALTERNATIVE,)
+        "60 answers of 15 MiB that nobody reads", _unread(b"ExecSync", _WRITES_MUCH, 0, 60), (PRIMARY,)
     ),
     "large requests": Attack(
         "requests of 4 MiB for the alternative runtime", _large(b"ExecSync", lambda number: _LARGE, 0.1)
     ),
-    "no window": Attack("900 lists for which no window opens", _unread(b"ListContainers", _LISTED, 0), (ALTERNATIVE,)),
+    "no window": Attack("900 lists for which no window opens", _unread(b"ListContainers", _LISTED, 0), (PRIMARY,)),
     "windows of 1": Attack("300 answers in windows of one byte", _windows_of_1),
     "held requests": Attack("900 requests of 1 MiB that do not end", _held),
     "slow heads": Attack("50 heads that do not end, a field each 0.2 s", _slow_heads),
