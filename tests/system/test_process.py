@@ -109,21 +109,25 @@ class TestOnASignal:
         assert [future.result(PATIENCE).exit_code for future in futures] == [7, 7]
         assert proxy.wait() == 0
 
-    def test_endless_streams_end(self, number: int, proxy: Proxy, client: Client, primary: Runtime) -> None:
-        over = threading.Event()
-
+    def test_endless_streams_end(
+        self, number: int, proxy: Proxy, client: Client, primary: Runtime, other: Runtime
+    ) -> None:
         def events(request: object, context: grpc.ServicerContext) -> Iterator[object]:
+            over = threading.Event()
             context.add_callback(over.set)
             over.wait(PATIENCE)
             return iter(())
 
-        primary.answers["GetContainerEvents"] = events
+        for runtime in (primary, other):
+            runtime.answers["GetContainerEvents"] = events
         stream = client.stub("GetContainerEvents")(client.request("GetContainerEvents"))
-        primary.wait_for("GetContainerEvents")
+        for runtime in (primary, other):
+            runtime.wait_for("GetContainerEvents")
         proxy.signal(number)
         with pytest.raises(grpc.RpcError) as caught:
             next(stream)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        said = (caught.value.code(), caught.value.details())
+        assert said == (grpc.StatusCode.UNAVAILABLE, "criproxy: it is being stopped")
         assert proxy.wait() == 0
 
 
