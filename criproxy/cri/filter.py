@@ -5,7 +5,7 @@ The bytes of an entry do not change.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -128,6 +128,6 @@ def _name(metadata: Any) -> str:
     return "/".join(part[:LONGEST_NAME].decode("utf-8", "replace") for part in parts)
 
 
-def _entries(body: bytes) -> List[bytes]:
-    found: List[bytes] = _LIST.FromString(body).entry
+def _entries(body: bytes) -> Sequence[bytes]:
+    found: Sequence[bytes] = _LIST.FromString(body).entry
     return found

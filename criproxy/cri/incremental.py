@@ -17,12 +17,12 @@ begins at a field, too.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import ClassVar, List, NamedTuple, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.messages import Transform
-from criproxy.cri.steps import Steps, Work, finish
+from criproxy.cri.steps import InSteps, Steps, Work, finish
 from criproxy.cri.verify import (
     LARGEST_MESSAGE,
     LENGTH,
@@ -77,7 +77,7 @@ class _Made(NamedTuple):
 _NOTHING = _Made()
 
 
-class Incremental:
+class Incremental(InSteps):
     """Makes one list after another what kubelet may see of them.
 
     ``message`` is the response's; ``change`` renames what holds, one part of a list at a time (None: nothing has to be
@@ -85,7 +85,7 @@ class Incremental:
     """
 
     __slots__ = ("_change", "_complain", "_last", "_lists", "_message", "_tags")
-    long = 1024
+    long: ClassVar[int] = 1024
 
     def __init__(self, message: str, change: Optional[Transform], complain: Complain) -> None:
         self._message = message

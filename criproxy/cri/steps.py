@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Callable, Generator, Protocol, TypeVar, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Callable, ClassVar, Generator, TypeVar
 
 Made = TypeVar("Made")
 Work = Generator[None, None, Made]
@@ -11,15 +12,20 @@ Steps = Work[bytes]
 """Does in steps what a `criproxy.cri.messages.Transform` does in one go."""
 
 
-@runtime_checkable
-class InSteps(Protocol):
+class InSteps(ABC):
     """A `criproxy.cri.messages.Transform` that can be done in steps."""
 
-    long: int
+    __slots__ = ()
+    long: ClassVar[int]
     """A message of so many bytes takes less than one: the entries of a list may have two bytes each."""
 
+    @abstractmethod
+    def __call__(self, body: bytes) -> bytes:
+        """All at once."""
+
+    @abstractmethod
     def steps(self, body: bytes) -> Steps:
-        """The same as to call it."""
+        """The same in steps."""
 
 
 def finish(work: Work[Made]) -> Made:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from functools import cache
-from typing import Callable, Dict, FrozenSet, NamedTuple, Optional, Tuple
+from typing import Callable, ClassVar, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -22,7 +22,7 @@ from criproxy.cri.identity import LONGEST_NAME
 from criproxy.cri.messages import ENTRY, Classes, Transform, strict
 from criproxy.cri.methods import METHODS, To
 from criproxy.cri.schema import load
-from criproxy.cri.steps import Steps, Work, finish
+from criproxy.cri.steps import InSteps, Steps, Work, finish
 
 LARGEST_MESSAGE = 16 * 2**20
 """The largest message that kubelet's CRI client takes (maxMsgSize), bytes."""
@@ -171,7 +171,7 @@ def check(message: str, body: bytes, unseen: int = AT_ONCE, ids: FrozenSet[str] 
             raise DecodeError(fault)
 
 
-class Checked:
+class Checked(InSteps):
     """Makes the answer to a call for one runtime what kubelet may see of it, if it holds.
 
     ``message`` is its name; ``change`` renames what holds (None: nothing has to be); ``unseen``: up to so many bytes it
@@ -179,7 +179,7 @@ class Checked:
     """
 
     __slots__ = ("_change", "_message", "_unseen")
-    long = AT_ONCE
+    long: ClassVar[int] = AT_ONCE
 
     def __init__(self, message: str, change: Optional[Transform], unseen: int = AT_ONCE) -> None:
         self._message = message
@@ -198,14 +198,14 @@ class Checked:
         return body if self._change is None else self._change(body)
 
 
-class Verified:
+class Verified(InSteps):
     """Makes messages that are no lists what kubelet may see of them: nothing of one that does not hold.
 
     ``message`` is their name; ``change`` renames what holds (None: nothing has to be).
     """
 
     __slots__ = ("_change", "_complain", "_message")
-    long = 1024
+    long: ClassVar[int] = 1024
 
     def __init__(self, message: str, change: Optional[Transform], complain: Complain) -> None:
         self._message = message

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Dict, TypeVar
+from typing import Callable, Dict, Generic, Hashable, Optional, TypeVar
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 ENTRY = 256
 """What an entry takes beside what it holds, bytes: its places in two tables, and the objects' heads."""
 
 
-class Cache(OrderedDict[K, V]):
+class Cache(Generic[K, V]):
     """A table of at most ``limit`` bytes: what was kept first goes first.
 
     A value that is larger than an eighth of that is not kept: it would push everything else out.
     """
 
+    __slots__ = ("_sizes", "_values", "get", "limit", "size")
+
     def __init__(self, limit: int) -> None:
-        super().__init__()
         self.limit = limit
         self.size = 0
         """bytes"""
+        self._values: OrderedDict[K, V] = OrderedDict()
         self._sizes: Dict[K, int] = {}
+        self.get: Callable[[K], Optional[V]] = self._values.get
+        """What is kept for a key, or None. The table's own method: one of Python's would take as long again."""
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def keep(self, key: K, value: V, size: int) -> None:
         """Keeps a value that takes so many bytes, as the last one."""
@@ -31,8 +38,8 @@ class Cache(OrderedDict[K, V]):
         if size > self.limit // 8:
             return
         while self.size + size > self.limit:
-            self.drop(next(iter(self)))
-        self[key] = value
+            self.drop(next(iter(self._values)))
+        self._values[key] = value
         self._sizes[key] = size
         self.size += size
 
@@ -40,10 +47,10 @@ class Cache(OrderedDict[K, V]):
         """Keeps it no longer, if it is kept."""
         if key in self._sizes:
             self.size -= self._sizes.pop(key)
-            del self[key]
+            del self._values[key]
 
     def clear(self) -> None:
         """Keeps nothing."""
-        super().clear()
+        self._values.clear()
         self._sizes.clear()
         self.size = 0

@@ -29,7 +29,7 @@ from typing import Callable, List, Optional, Pattern
 
 from criproxy.http2 import frames, settings
 from criproxy.http2.assembly import BlockAssembly, UnreadBlock
-from criproxy.http2.control import ControlFrames
+from criproxy.http2.control import HANDLERS, ControlFrames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from criproxy.http2.events import (
     DataReceived,
@@ -294,8 +294,8 @@ class Connection:
                     self._on_headers(flags, stream_id, bytes(data[begin:stop]), events)
                     if size > LARGE_BLOCK or self._unread is not None:
                         most = self._read_on(most, size, events)
-                elif kind in ControlFrames.handlers:
-                    ControlFrames.handlers[kind](self._control, flags, stream_id, bytes(data[begin:stop]), events)
+                elif kind in HANDLERS:
+                    HANDLERS[kind](self._control, flags, stream_id, bytes(data[begin:stop]), events)
                 elif kind == frames.CONTINUATION:
                     self._on_continuation(flags, stream_id, bytes(data[begin:stop]), events)
                     if size > LARGE_BLOCK or self._unread is not None:

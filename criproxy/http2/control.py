@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar, Dict, List
+from typing import Callable, Dict, List
 
 from criproxy.http2 import frames, settings
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -15,7 +15,7 @@ from criproxy.http2.streams import Shutdown, Streams
 
 
 class ControlFrames:
-    """``handlers``: the method that takes a frame, by the frame's type.
+    """A method for each type of frame (`HANDLERS`).
 
     Each takes the flags, the stream, the payload and the list that events go to. It raises ConnectionFault or
     StreamFault.
@@ -117,13 +117,15 @@ class ControlFrames:
         if not useful or increment < TINY_INCREMENT:
             self._limits.count_control_frame()
 
-    # In the class: methods bound to the object would be references in a circle, and keep it after its end.
-    handlers: ClassVar[Dict[int, Callable[[ControlFrames, int, int, bytes, List[Event]], None]]] = {
-        frames.PRIORITY: _on_priority,
-        frames.RST_STREAM: _on_rst_stream,
-        frames.SETTINGS: _on_settings,
-        frames.PUSH_PROMISE: _on_push_promise,
-        frames.PING: _on_ping,
-        frames.GOAWAY: _on_goaway,
-        frames.WINDOW_UPDATE: _on_window_update,
-    }
+
+# Methods bound to an object of it would be references in a circle, and keep it after its end.
+HANDLERS: Dict[int, Callable[[ControlFrames, int, int, bytes, List[Event]], None]] = {
+    frames.PRIORITY: ControlFrames._on_priority,
+    frames.RST_STREAM: ControlFrames._on_rst_stream,
+    frames.SETTINGS: ControlFrames._on_settings,
+    frames.PUSH_PROMISE: ControlFrames._on_push_promise,
+    frames.PING: ControlFrames._on_ping,
+    frames.GOAWAY: ControlFrames._on_goaway,
+    frames.WINDOW_UPDATE: ControlFrames._on_window_update,
+}
+"""The method that takes a frame, by the frame's type."""

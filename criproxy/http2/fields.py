@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
-from typing import Dict, Generator, Iterable, List, NamedTuple, Optional, Pattern, Tuple
+from typing import Dict, Generator, Iterable, List, NamedTuple, Optional, Pattern, Tuple, Union
 
 from hpack.exceptions import HPACKError
 from hpack.hpack import encode_integer
@@ -19,7 +18,15 @@ from hpack.huffman_table import (
 )
 from hpack.table import HeaderTable
 
-Field = Tuple[bytes, bytes]
+
+class NeverIndexed(NamedTuple):
+    """A field that no table may ever hold (RFC 7541, section 7.1.3), however often it is passed on. Equals its pair."""
+
+    name: bytes
+    value: bytes
+
+
+Field = Union[Tuple[bytes, bytes], NeverIndexed]
 """A field's name and value."""
 
 MAX_LIST_SIZE = 16 * 2**20
@@ -48,17 +55,6 @@ _STATIC_INDEX: Dict[Field, int] = {field: index for index, field in reversed(lis
 _STATIC_NAMES: Dict[bytes, int] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
 
 
-class NeverIndexed(NamedTuple):
-    """A field that no table may ever hold (RFC 7541, section 7.1.3), however often it is passed on. Equals its pair."""
-
-    name: bytes
-    value: bytes
-
-
-class Coded(bytes):
-    """A name or a value that is still in Huffman code."""
-
-
 class TooLarge(Exception):
     """A list of fields beyond MAX_LIST_SIZE or MAX_FIELDS. A table that was handed in is in step with the peer's."""
 
@@ -67,11 +63,10 @@ MALFORMED = (HPACKError, IndexError, ValueError)
 """What `decode` raises for bytes that are no field block."""
 
 
-def decode(wire: bytes, table: Optional[HeaderTable] = None, until: int = sys.maxsize) -> Tuple[Field, ...]:
+def decode(wire: bytes, table: Optional[HeaderTable] = None) -> Tuple[Field, ...]:
     """Reads a field block. ``table``: the peer's dynamic table; without one, a block may use the static table alone.
 
-    What ends behind ``until`` bytes is left in its Huffman code (`Coded`), for which there must be no table. Raises
-    `TooLarge`, and one of `MALFORMED` for bytes that are no field block.
+    Raises `TooLarge`, and one of `MALFORMED` for bytes that are no field block.
     """
     fields: List[Field] = []
     size = at = 0
@@ -91,8 +86,8 @@ def decode(wire: bytes, table: Optional[HeaderTable] = None, until: int = sys.ma
             if index:
                 name = _entry(index, table)[0]
             else:
-                name, at = _string(wire, at, until)
-            value, at = _string(wire, at, until)
+                name, at = _string(wire, at)
+            value, at = _string(wire, at)
             field = (name, value) if first & 0xF0 != 0x10 else NeverIndexed(name, value)
             if first & 0x40 and table is not None:
                 table.add(name, value)
@@ -110,22 +105,38 @@ def decode(wire: bytes, table: Optional[HeaderTable] = None, until: int = sys.ma
 
 def decode_in_steps(wire: bytes) -> Generator[None, None, Tuple[Field, ...]]:
     """Reads a block that uses no dynamic table as `decode` does, in steps of at most STEP bytes of Huffman code."""
-    fields: List[Field] = []
-    size = spent = 0
-    for field in decode(wire, None, STEP):
-        name, spent = yield from _plain(field[0], spent)
-        value, spent = yield from _plain(field[1], spent)
-        size += len(name) + len(value) + _OVERHEAD
-        if size > MAX_LIST_SIZE:
-            raise TooLarge
-        fields.append(NeverIndexed(name, value) if field.__class__ is NeverIndexed else (name, value))
-    return tuple(fields)
+    return decode((yield from _without_huffman(wire)))
+
+
+def _without_huffman(wire: bytes) -> Generator[None, None, bytes]:
+    """The same block with all its strings as they are. It may still be malformed in any other way."""
+    out = bytearray()
+    at = spent = 0
+    for _ in range(MAX_FIELDS + 1):
+        if at >= len(wire):
+            return bytes(out)
+        begin, first = at, wire[at]
+        index, at = _integer(wire, at, 0x7F if first & 0x80 else 0x3F if first & 0x40 else 0x0F)
+        out += wire[begin:at]
+        if first & 0xE0 == 0x20:  # not allowed here, as `decode` will say
+            return bytes(out)
+        for _ in range(0 if first & 0x80 else 1 if index else 2):
+            coded = wire[at] & 0x80
+            size, begin = _integer(wire, at, 0x7F)
+            at = begin + size
+            if at > len(wire):
+                raise ValueError("a string that is cut off")
+            text = wire[begin:at]
+            if coded and text:
+                text, spent = yield from _plain(text, spent)
+            out += _prefixed(len(text), 7, 0) + text
+        if len(out) > MAX_LIST_SIZE:
+            break
+    raise TooLarge
 
 
 def _plain(text: bytes, spent: int) -> Generator[None, None, Tuple[bytes, int]]:
     """The text without Huffman code (RFC 7541, 5.2); ``spent``: bytes that have been read since the last step."""
-    if text.__class__ is not Coded or not text:
-        return text, spent
     out = bytearray()
     state = flags = 0
     for at in range(0, len(text), STEP):
@@ -188,7 +199,7 @@ def _integer(wire: bytes, at: int, mask: int) -> Tuple[int, int]:
             raise ValueError("a number that is too large")
 
 
-def _string(wire: bytes, at: int, until: int) -> Tuple[bytes, int]:
+def _string(wire: bytes, at: int) -> Tuple[bytes, int]:
     """RFC 7541, section 5.2: the string at ``at``, and where it ends."""
     huffman = wire[at] & 0x80
     size, at = _integer(wire, at, 0x7F)
@@ -196,9 +207,7 @@ def _string(wire: bytes, at: int, until: int) -> Tuple[bytes, int]:
     if end > len(wire):
         raise ValueError("a string that is cut off")
     text = wire[at:end]
-    if not huffman:
-        return text, end
-    return (bytes(decode_huffman(text)) if end <= until else Coded(text)), end
+    return bytes(decode_huffman(text)) if huffman else text, end
 
 
 def encode(fields: Iterable[Field]) -> bytes:

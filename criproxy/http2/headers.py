@@ -180,7 +180,7 @@ class BlockDecoder:
     """Reads the blocks of one peer. ``volatile``: see `spelling`."""
 
     def __init__(self, volatile: Optional[Pattern[bytes]] = None) -> None:
-        self._volatile = volatile
+        self._cut_at = volatile
         self._table: Optional[HeaderTable] = HeaderTable()
 
     @property
@@ -234,7 +234,7 @@ class BlockDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"field block: {error}") from error
 
     def _decode_new(self, wire: bytes) -> Block:
-        cut = self._volatile.search(wire) if self._volatile is not None else None
+        cut = self._cut_at.search(wire) if self._cut_at is not None else None
         if cut is None or cut.start() == 0:
             return Block(_head(wire))
         at = cut.start()

@@ -118,8 +118,8 @@ class Account:
 
     def _set_alarm(self, total: int) -> None:
         # What is read may be held twice: as it has come, and as it is to be sent.
-        room = int(self._limit() * _GROWTH) - total
-        self._loop.alarm = self._loop.received + max(_LEAST_READ, room // 4)
+        room = self._limit() * _GROWTH - total
+        self._loop.alarm = self._loop.received + max(_LEAST_READ, room / 4)
 
     def _look(self) -> None:
         self._timer = None

@@ -114,8 +114,8 @@ class Exchange:
     primary runtime that is not there. Any runtime is waited for that moves to its next connection.
     """
 
+    __deletable__ = ("_sink",)
     # What most exchanges never set stands here: they are made for each call.
-    state = _WAITING
     stream_id = 0
     upstream: Optional[Upstream] = None
     """The connection that it is on, or waits for a stream on."""
@@ -129,9 +129,9 @@ class Exchange:
     """What has come in messages and has not been given back, bytes."""
     _early: Optional[List[Tuple[bytes, int, bool]]] = None
     _request_meter: Optional[Meter] = None
-    _translation = Translation(b"", None, None)
+    _translation: Translation
+    """How it goes over its connection, as soon as it is on one."""
     _work: Optional[Timer] = None
-    _worked_on: Optional[Message] = None
     _behind: Optional[Deque[Callable[[], None]]] = None
     """What has come and waits, while there is work on a message."""
     _reader: Optional[Reader] = None
@@ -149,6 +149,8 @@ class Exchange:
         in_messages: bool,
         waits: bool = True,
     ) -> None:
+        self.state = _WAITING
+        self._worked_on: Optional[Message] = None
         self.runtime = runtime
         self.request = request
         self._context = context

@@ -46,6 +46,10 @@ class Flushable(Protocol):
         """Writes them."""
 
 
+def _heard(number: int, frame: object) -> None:
+    """The wake-up descriptor tells the loop."""
+
+
 class Timer:
     """A call that is due at a time; it may be cancelled."""
 
@@ -150,7 +154,7 @@ class Loop:
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
         """Calls back in the loop when the signal has arrived. Main thread only."""
         self._signals[number] = callback
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _heard)
         signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
 
     def stop(self) -> None:

@@ -114,6 +114,8 @@ class Probe:
 class _Question:
     """The question for one version: ``supported`` is None as long as it is not known whether the service is there."""
 
+    __deletable__ = ("_done",)
+
     def __init__(self, service: Service, version: ApiVersion, done: Callable[[_Question], None]) -> None:
         self.stream_id = 0
         self.version = version

@@ -42,6 +42,8 @@ class Scatter:
     `Exchange`.
     """
 
+    __deletable__ = ("_sink",)
+
     def __init__(
         self,
         context: Context,

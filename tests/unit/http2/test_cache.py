@@ -9,7 +9,7 @@ def test_what_was_kept_first_goes_first() -> None:
     cache: Cache[str, int] = Cache(10 * (ENTRY + 10))
     for number in range(12):
         cache.keep(f"{number}", number, 10)
-    assert list(cache.values()) == list(range(2, 12))
+    assert [cache.get(f"{number}") for number in range(12)] == [None, None, *range(2, 12)]
     assert cache.size == cache.limit
 
 
@@ -26,12 +26,13 @@ def test_what_is_large_does_not_push_the_others_out() -> None:
     cache: Cache[str, int] = Cache(10_000)
     cache.keep("small", 1, 10)
     cache.keep("large", 2, 5_000)
-    assert list(cache) == ["small"]
+    assert (cache.get("small"), cache.get("large"), len(cache)) == (1, None, 1)
 
 
 def test_nothing_is_left_after_it_is_cleared() -> None:
     cache: Cache[str, int] = Cache(10_000)
     cache.keep("a", 1, 10)
     cache.clear()
+    assert (cache.get("a"), len(cache), cache.size) == (None, 0, 0)
     cache.keep("a", 1, 10)
-    assert (list(cache), cache.size) == (["a"], ENTRY + 10)
+    assert (len(cache), cache.size) == (1, ENTRY + 10)
