@@ -116,6 +116,20 @@ build/deb/ready: build/packaged $(PACKAGED)
 .PHONY: deb
 deb: build/deb/ready ## build the Debian packages, for amd64 and arm64, and their source into dist/ (Debian 12 or 13; any user, once the above is there)
 
+build/compiled/ready: $(VENV)/ready build/packaged $(PACKAGED) .ci/compile
+	.ci/compile $(abspath $(BIN)/python) build/compiled
+	touch $@
+
+.PHONY: test-compiled
+test-compiled: build/compiled/ready ## tests of the whole process in which mypyc has compiled what moves calls
+	rm -rf build/compiled/tests
+	cp -a tests build/compiled
+	cd build/compiled && $(abspath $(BIN)/python) -m pytest -n $(WORKERS) --dist worksteal tests/system
+
+.PHONY: wheel
+wheel: build/compiled/ready ## the Python package so compiled, for this Python and this kind of machine, into dist/
+	cd build/compiled && CRIPROXY_COMPILED=1 $(abspath $(BIN)/python) setup.py --quiet bdist_wheel --dist-dir ../../dist
+
 .PHONY: clean
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist run *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
+from importlib.util import find_spec
 from typing import ClassVar, Dict, NoReturn, TextIO
 
 import configargparse  # type: ignore[import-untyped]
@@ -120,5 +121,12 @@ def make_parser(path: str, lines: Dict[str, str]) -> Parser:
         help="a file of variables in the format of systemd's EnvironmentFile=; the environment overrides it. A file"
         " that does not exist counts as empty, with a warning (default: none)",
     )
-    parser.add_argument("--version", action="version", version=f"criproxy {__version__}")
+    parser.add_argument("--version", action="version", version=f"criproxy {_version()}")
     return parser
+
+
+def _version() -> str:
+    """The version, and whether what moves calls is compiled (setup.py)."""
+    found = find_spec("criproxy.relay.loop")
+    is_source = found is None or str(found.origin).endswith(".py")
+    return __version__ if is_source else f"{__version__} (compiled)"

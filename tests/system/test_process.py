@@ -18,6 +18,9 @@ import pytest
 import yaml
 from peers import PATIENCE, Client, Connect, MakeRuntime, Proxy, Runtime, StartProxy, v1
 
+from criproxy import __version__
+from criproxy.relay import loop
+
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs criproxy to its end."""
@@ -290,3 +293,8 @@ class TestTheLog:
         other.start()
         assert "other 1, CRI v1, v1alpha2" in proxy.wait_for_log('connected to runtime "alt.test"')
         assert len(proxy.logged("is not there: there is no such socket")) == 1
+
+
+def test_the_version_says_whether_what_moves_calls_is_compiled() -> None:
+    compiled = "" if str(loop.__file__).endswith(".py") else " (compiled)"
+    assert run("--version").stdout == f"criproxy {__version__}{compiled}\n"
