@@ -121,12 +121,15 @@ def make_parser(path: str, lines: Dict[str, str]) -> Parser:
         help="a file of variables in the format of systemd's EnvironmentFile=; the environment overrides it. A file"
         " that does not exist counts as empty, with a warning (default: none)",
     )
-    parser.add_argument("--version", action="version", version=f"criproxy {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     return parser
 
 
-def _version() -> str:
-    """The version, and whether what moves calls is compiled (setup.py)."""
-    found = find_spec("criproxy.relay.loop")
-    is_source = found is None or str(found.origin).endswith(".py")
-    return __version__ if is_source else f"{__version__} (compiled)"
+class _Version(argparse.Action):
+    """Prints the version, and whether what moves calls is compiled (setup.py), which only who asks has to wait for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        found = find_spec("criproxy.relay.loop")
+        is_source = found is None or str(found.origin).endswith(".py")
+        print(f"criproxy {__version__}" if is_source else f"criproxy {__version__} (compiled)")
+        parser.exit()
