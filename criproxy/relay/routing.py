@@ -19,7 +19,7 @@ from criproxy.cri.messages import Transform, cut, pairs
 from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.steps import Work
-from criproxy.cri.verify import AT_ONCE, LONGEST_ID, Checked, Complain, Verified, check, too_long
+from criproxy.cri.verify import LONGEST_ID, Checked, Complain, Verified, check, too_long
 from criproxy.cri.versions import ApiVersion, conversion, path_of, split_path
 from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
@@ -202,7 +202,7 @@ class Router:
         """Looks at a large request before anybody reads it, in steps. Raises RpcError for one that takes too long."""
         if row.to is not _PRIMARY:
             try:
-                yield from check(row.rpc.request, body, AT_ONCE, self._readings[row.name].ids)
+                yield from check(row.rpc.request, body, ids=self._readings[row.name].ids)
             except DecodeError as error:
                 raise _unreadable(row, error) from error
 
