@@ -21,8 +21,9 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),  # bytes: the default of --max-message-size
     # Some releases make the authority of the socket's path, which Go's servers refuse.
     ("grpc.default_authority", "localhost"),
-    # Whoever waits for a socket to be there wants to know soon.
+    # Whoever waits for a socket to be there wants to know soon, however long that has taken.
     ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 )
 VERSIONS = (ApiVersion.V1, ApiVersion.V1ALPHA2)
 """Those that are tried, in this order."""
