@@ -5,7 +5,7 @@ The bytes of an entry do not change.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Final, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -14,9 +14,9 @@ from criproxy.cri.messages import cut, entries, enum_value, pairs
 from criproxy.cri.methods import METHODS, Method, To
 from criproxy.cri.schema import load
 
-UNFILTERED = (b"", b"\x0a\x00")
+UNFILTERED: Final = (b"", b"\x0a\x00")
 """The serialized requests for a whole list: one without a filter, one with an empty filter."""
-_VIEWS = cut(
+_VIEWS: Final = cut(
     "criproxy.filter",
     {
         "PodSandbox": ("id", "state", "labels", "metadata.uid", "metadata.namespace", "metadata.name"),
@@ -27,8 +27,8 @@ _VIEWS = cut(
         "ListContainersRequest": ("filter",),
     },
 )
-_LIST: Any = entries()
-_READY = load().enums["PodSandboxState"]["SANDBOX_READY"]
+_LIST: Final[Any] = entries()
+_READY: Final = load().enums["PodSandboxState"]["SANDBOX_READY"]
 
 
 def _entry_of(row: Method) -> str:
@@ -81,11 +81,11 @@ class ListKind:
         return all(getattr(entry, field).startswith(getattr(wanted, field)) for field in self._ids)
 
 
-PODS = ListKind("pods", "ListPodSandbox", ("id",))
-CONTAINERS = ListKind("containers", "ListContainers", ("id", "pod_sandbox_id"))
-LIST_KINDS = (PODS, CONTAINERS)
-_LISTS = [row for row in METHODS.values() if row.to is To.ALL]
-_KINDS = {row.name: kind for row in _LISTS for kind in LIST_KINDS if kind.entry == _entry_of(row)}
+PODS: Final = ListKind("pods", "ListPodSandbox", ("id",))
+CONTAINERS: Final = ListKind("containers", "ListContainers", ("id", "pod_sandbox_id"))
+LIST_KINDS: Final = (PODS, CONTAINERS)
+_LISTS: Final = [row for row in METHODS.values() if row.to is To.ALL]
+_KINDS: Final = {row.name: kind for row in _LISTS for kind in LIST_KINDS if kind.entry == _entry_of(row)}
 
 
 def list_kind_of(row: Method) -> Optional[ListKind]:

@@ -17,19 +17,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Dict, Iterable, Mapping, Optional, Tuple
+from typing import Dict, Final, Iterable, Mapping, Optional, Tuple
 
-TARGET_RUNTIME = b"kubernetes.io/target-runtime"
+TARGET_RUNTIME: Final = b"kubernetes.io/target-runtime"
 """The annotation by which a pod asks for a runtime."""
 
-LONGEST_NAME = 253
+LONGEST_NAME: Final = 253
 """bytes of a name that is shown or quoted (a DNS subdomain, RFC 1123)."""
-_DIGESTS = (b"sha256:", b"sha384:", b"sha512:", b"@")
+_DIGESTS: Final = (b"sha256:", b"sha384:", b"sha512:", b"@")
 """What a bare digest begins with. A repo digest of an image that has no name is ``@sha256:…``."""
-_PREFIX = re.compile(rb"([^\0-\x20\x7f/:,]+?)__")
+_PREFIX: Final = re.compile(rb"([^\0-\x20\x7f/:,]+?)__")
 """What an outer id begins with: no runtime's id has white space, control characters, ``/``, ``:``, ``,`` or ``__``. No
 primary runtime's ids have two underscores; names of its containers do."""
-_LABEL = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL: Final = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def is_label(name: str) -> bool:

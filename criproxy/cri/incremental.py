@@ -17,7 +17,7 @@ begins at a field, too.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import ClassVar, List, NamedTuple, Optional, Sequence, Tuple
+from typing import ClassVar, Final, List, NamedTuple, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -35,22 +35,22 @@ from criproxy.cri.verify import (
     name_of,
 )
 
-MOST_ENTRIES = 16_384
+MOST_ENTRIES: Final = 16_384
 """The most entries of an alternative runtime's list. A node with a thousand pods has some thousand containers."""
-_ENTRY = 0x0A
+_ENTRY: Final = 0x0A
 """The tag of an entry: field 1, length-delimited. Every list of the CRI has its entries in this field."""
-_CHUNK = 32 * 1024
+_CHUNK: Final = 32 * 1024
 """The bytes that are compared at once."""
-_LARGEST = 4 * 2**20
+_LARGEST: Final = 4 * 2**20
 """The largest list that is kept, bytes. It is kept twice, for each method and each runtime."""
-_OFFSET = 40
+_OFFSET: Final = 40
 """What an offset takes, bytes: an integer, and its place in a list."""
-_FIELDS_AT_ONCE = 2048
+_FIELDS_AT_ONCE: Final = 2048
 """So many fields are looked for between two steps: half a millisecond."""
-_PIECE = 16 * 1024
+_PIECE: Final = 16 * 1024
 """What protobuf reads at once, bytes: of two-byte fields that takes a few milliseconds."""
-_ENTRIES_AT_ONCE = 96
-_BYTES_AT_ONCE = 2 * _PIECE
+_ENTRIES_AT_ONCE: Final = 96
+_BYTES_AT_ONCE: Final = 2 * _PIECE
 """So much is verified and renamed, in about half a millisecond, between two steps."""
 
 
@@ -74,7 +74,7 @@ class _Made(NamedTuple):
         return (self.ends[-1] if self.ends else 0) == len(self.body)
 
 
-_NOTHING = _Made()
+_NOTHING: Final = _Made()
 
 
 class Incremental(InSteps):

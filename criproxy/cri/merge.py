@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -12,9 +12,9 @@ from criproxy.cri.methods import Merge, Method
 from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.steps import Work
 
-_LARGEST_SIZE = 2**64 - 1
+_LARGEST_SIZE: Final = 2**64 - 1
 """The largest ``Image.size``, a uint64 in bytes."""
-_AT_ONCE = 256
+_AT_ONCE: Final = 256
 """So many entries are merged, in one to two milliseconds, between two steps; lists of fewer are merged in one."""
 
 
@@ -135,13 +135,13 @@ class _Image:
         entry.pinned = entry.pinned or image.pinned
 
 
-_MERGES: Dict[Merge, Callable[[Sequence[Listed]], Work[List[bytes]]]] = {
+_MERGES: Final[Dict[Merge, Callable[[Sequence[Listed]], Work[List[bytes]]]]] = {
     Merge.ONE_OF_A_METRIC: _one_of_a_metric,
     Merge.ONE_OF_AN_IMAGE: _one_of_an_image,
 }
-_IMAGE = ("id", "repo_tags", "repo_digests", "size", "spec.runtime_handler", "pinned")
-_LISTS_OF_IMAGES = ("ListImagesResponse", "StreamImagesResponse")
-_VIEWS: Classes = {
+_IMAGE: Final = ("id", "repo_tags", "repo_digests", "size", "spec.runtime_handler", "pinned")
+_LISTS_OF_IMAGES: Final = ("ListImagesResponse", "StreamImagesResponse")
+_VIEWS: Final[Classes] = {
     **VIEWS,
     **cut("criproxy.merging", {answer: [f"images.{path}" for path in _IMAGE] for answer in _LISTS_OF_IMAGES}),
 }

@@ -10,7 +10,7 @@ be (verify.py).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Callable, Dict, Iterable, Mapping, Set, Type
+from typing import Any, Callable, Dict, Final, Iterable, Mapping, Set, Type
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
@@ -24,7 +24,7 @@ Transform = Callable[[bytes], bytes]
 """Makes one message of another, both serialized. Raises DecodeError if what it gets is no message."""
 
 _Proto = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
+_SCALARS: Final = {
     "bool": _Proto.TYPE_BOOL,
     "bytes": _Proto.TYPE_BYTES,
     "double": _Proto.TYPE_DOUBLE,
@@ -34,7 +34,7 @@ _SCALARS = {
     "uint32": _Proto.TYPE_UINT32,
     "uint64": _Proto.TYPE_UINT64,
 }
-ENTRY = "Entry"
+ENTRY: Final = "Entry"
 """In a cut schema: an entry of a ``map<string, string>``, with ``key`` and ``value`` (bytes)."""
 
 

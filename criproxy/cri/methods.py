@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Dict, Iterable, List, Tuple
+from typing import Dict, Final, Iterable, List, Tuple
 
 from criproxy.cri.schema import Rpc, load
 
@@ -137,42 +137,45 @@ def within(path: str, fields: Iterable[NamedField]) -> NamedFields:
 
 
 # The messages that several methods share.
-_SPEC = (*images("image", "user_specified_image", "image_ref"), *handlers("runtime_handler"))
-_OWN_SPEC = (
+_SPEC: Final = (*images("image", "user_specified_image", "image_ref"), *handlers("runtime_handler"))
+_OWN_SPEC: Final = (
     NamedField("image", FieldKind.OWN_IMAGE),
     NamedField("user_specified_image", FieldKind.USER_SPECIFIED_IMAGE),
     *images("image_ref"),
     *handlers("runtime_handler"),
 )
-_IMAGE = (
+_IMAGE: Final = (
     *images("id", "repo_tags", "repo_digests"),
     *within("spec", _SPEC),
 )
-_MOUNTED = within("mounts.image", _SPEC)
-_CONTAINER = (*ids("id", "pod_sandbox_id"), *within("image", _SPEC), *images("image_ref", "image_id"))
-_CONTAINER_STATUS = (*ids("id"), *within("image", _SPEC), *images("image_ref", "image_id"), *_MOUNTED)
-_CONTAINER_STATS = ids("attributes.id")
-_POD = (*ids("id"), NamedField("runtime_handler", FieldKind.POD_HANDLER))
-_POD_STATS = ids("attributes.id", "linux.containers.attributes.id", "windows.containers.attributes.id")
-_POD_METRICS = ids("pod_sandbox_id", "container_metrics.container_id")
-_SANDBOX_CONFIG = ids("linux.security_context.namespace_options.target_id")
-_CONTAINER_CONFIG = (
+_MOUNTED: Final = within("mounts.image", _SPEC)
+_CONTAINER: Final = (*ids("id", "pod_sandbox_id"), *within("image", _SPEC), *images("image_ref", "image_id"))
+_CONTAINER_STATUS: Final = (*ids("id"), *within("image", _SPEC), *images("image_ref", "image_id"), *_MOUNTED)
+_CONTAINER_STATS: Final = ids("attributes.id")
+_POD: Final = (*ids("id"), NamedField("runtime_handler", FieldKind.POD_HANDLER))
+_POD_STATS: Final = ids("attributes.id", "linux.containers.attributes.id", "windows.containers.attributes.id")
+_POD_METRICS: Final = ids("pod_sandbox_id", "container_metrics.container_id")
+_SANDBOX_CONFIG: Final = ids("linux.security_context.namespace_options.target_id")
+_CONTAINER_CONFIG: Final = (
     *within("image", _OWN_SPEC),
     *within("mounts.image", _OWN_SPEC),
     *ids("linux.security_context.namespace_options.target_id"),
 )
-_URL = (NamedField("url", FieldKind.URL),)
-_SELECTORS_OF_POD = (("config.annotations", RuntimeSelector.ANNOTATIONS), ("runtime_handler", RuntimeSelector.HANDLER))
-_SELECTORS_OF_IMAGE = (
+_URL: Final = (NamedField("url", FieldKind.URL),)
+_SELECTORS_OF_POD: Final = (
+    ("config.annotations", RuntimeSelector.ANNOTATIONS),
+    ("runtime_handler", RuntimeSelector.HANDLER),
+)
+_SELECTORS_OF_IMAGE: Final = (
     ("image.runtime_handler", RuntimeSelector.HANDLER),
     ("image.annotations", RuntimeSelector.ANNOTATIONS),
 )
-_SELECTORS_OF_PULL = (
+_SELECTORS_OF_PULL: Final = (
     *_SELECTORS_OF_IMAGE,
     ("sandbox_config.annotations", RuntimeSelector.ANNOTATIONS),
     ("sandbox_config.metadata.uid", RuntimeSelector.POD_UID),
 )
-_SELECTORS_OF_CONTAINER = (
+_SELECTORS_OF_CONTAINER: Final = (
     ("config.image.runtime_handler", RuntimeSelector.HANDLER),
     ("config.image.annotations", RuntimeSelector.ANNOTATIONS),
     ("sandbox_config.annotations", RuntimeSelector.ANNOTATIONS),
@@ -248,10 +251,10 @@ def _image_list(name: str) -> Method:
     )
 
 
-_BY_ID = ids("filter.id")
-_BY_ID_OR_POD = ids("filter.id", "filter.pod_sandbox_id")
+_BY_ID: Final = ids("filter.id")
+_BY_ID_OR_POD: Final = ids("filter.id", "filter.pod_sandbox_id")
 
-_ROWS: List[Method] = [
+_ROWS: Final[List[Method]] = [
     Method(
         "Version",
         To.PRIMARY,
@@ -367,5 +370,5 @@ _ROWS: List[Method] = [
     _list("ImageFsInfo", ()),
 ]
 
-METHODS: Dict[str, Method] = {row.name: row for row in _ROWS}
+METHODS: Final[Dict[str, Method]] = {row.name: row for row in _ROWS}
 """All rows by the methods' names."""

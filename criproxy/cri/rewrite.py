@@ -9,7 +9,7 @@ its closures are made in 7 µs.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Final, List, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -33,13 +33,13 @@ def _paths_of_rows() -> Dict[str, List[str]]:
     return paths
 
 
-EVEN_UNSET = frozenset((FieldKind.POD_HANDLER,))
+EVEN_UNSET: Final = frozenset((FieldKind.POD_HANDLER,))
 """Kinds of fields that are changed where they are empty, too."""
 
-VIEWS: Classes = cut("criproxy.identities", _paths_of_rows())
+VIEWS: Final[Classes] = cut("criproxy.identities", _paths_of_rows())
 """Every message that a row speaks of, with the fields that it names."""
 
-MOST_ELEMENTS = 4096
+MOST_ELEMENTS: Final = 4096
 """The most elements of a repeated field, which take two milliseconds. A pod has some hundred containers at most; lists
 are changed in parts (incremental.py)."""
 

@@ -11,15 +11,17 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, List, Optional
+from typing import Dict, Final, List, Optional
 
-_FIELD = re.compile(
+_FIELD: Final = re.compile(
     r"(?P<repeated>repeated )?(?P<type>map<string, (?P<value>\w+)>|\w+) (?P<name>\w+) = (?P<number>\d+)"
     r"(?: \[(?P<options>.*)\])?;"
 )
-_VALUE = re.compile(r"(?P<name>\w+) = (?P<number>\d+);")
-_METHOD = re.compile(r"rpc (?P<name>\w+)\((?P<request>\w+)\) returns \((?P<stream>stream )?(?P<response>\w+)\) {}")
-_BLOCK = re.compile(r"(?P<kind>message|enum|service) (?P<name>\w+) {(?P<end>})?")
+_VALUE: Final = re.compile(r"(?P<name>\w+) = (?P<number>\d+);")
+_METHOD: Final = re.compile(
+    r"rpc (?P<name>\w+)\((?P<request>\w+)\) returns \((?P<stream>stream )?(?P<response>\w+)\) {}"
+)
+_BLOCK: Final = re.compile(r"(?P<kind>message|enum|service) (?P<name>\w+) {(?P<end>})?")
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import List, Sequence
+from typing import Final, List, Sequence
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.filter import count
 from criproxy.cri.verify import field_at
 
-MOST_STREAMED = 65_536
+MOST_STREAMED: Final = 65_536
 """The most entries of an alternative runtime's streamed list."""
 
 

@@ -8,28 +8,29 @@ runtime; the runtime handlers of all runtimes, by the names that a RuntimeClass 
 from __future__ import annotations
 
 import json
-from typing import Any, List, NamedTuple, Sequence, Set
+from typing import Any, Final, List, NamedTuple, Sequence, Set
 
 from criproxy.cri.identity import Names, Runtimes, is_label
 from criproxy.cri.messages import cut, pairs
 
-NOT_AVAILABLE = "RuntimeNotAvailable"
+NOT_AVAILABLE: Final = "RuntimeNotAvailable"
 """The reason of the condition of a runtime that is not connected."""
-NO_ANSWER = "RuntimeDoesNotAnswer"
+NO_ANSWER: Final = "RuntimeDoesNotAnswer"
 """The reason if the runtime has not answered in time."""
-FAILED = "RuntimeStatusFailed"
+FAILED: Final = "RuntimeStatusFailed"
 """The reason if the runtime has answered with an error."""
-NOT_REPORTED = "RuntimeReadyNotReported"
+NOT_REPORTED: Final = "RuntimeReadyNotReported"
 """The reason if the runtime's response has no condition RuntimeReady."""
-OWN_INFO = "criproxy"
+OWN_INFO: Final = "criproxy"
 """The key of the proxy's own entry in ``info``."""
-LONGEST_TEXT = 4096
+LONGEST_TEXT: Final = 4096
 """The most bytes of an alternative runtime's reason, and of its message."""
-LARGEST_INFO = 2**20
+LARGEST_INFO: Final = 2**20
 """The most bytes of an alternative runtime's info: all of it has to fit into one message to kubelet (16 MiB)."""
 
-_READY, _NETWORK_READY = "RuntimeReady", "NetworkReady"
-_VIEWS = cut(
+_READY: Final = "RuntimeReady"
+_NETWORK_READY: Final = "NetworkReady"
+_VIEWS: Final = cut(
     "criproxy.status",
     {
         "StatusRequest": ("verbose",),

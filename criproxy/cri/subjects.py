@@ -7,7 +7,7 @@ list do not count.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Final, Iterator, List, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -15,10 +15,10 @@ from criproxy.cri.methods import METHODS, FieldKind, NamedFields
 from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.schema import load
 
-POD = "pod"
-CONTAINER = "container"
+POD: Final = "pod"
+CONTAINER: Final = "container"
 
-_SUBJECTS = {
+_SUBJECTS: Final = {
     "pod_sandbox_id": POD,
     "filter.pod_sandbox_id": POD,
     "pod_sandbox_status.id": POD,
@@ -47,7 +47,7 @@ def _of_fields(message: str, fields: NamedFields) -> Iterator[Tuple[str, _Get]]:
             yield subject, attrgetter(field.path)
 
 
-_GETTERS = _of_rows()
+_GETTERS: Final = _of_rows()
 
 
 def subjects(message: str, body: bytes) -> Iterator[Tuple[str, str]]:

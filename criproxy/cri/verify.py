@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from functools import cache
-from typing import Callable, ClassVar, Dict, FrozenSet, NamedTuple, Optional, Tuple
+from typing import Callable, ClassVar, Dict, Final, FrozenSet, NamedTuple, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -24,21 +24,24 @@ from criproxy.cri.methods import METHODS, To
 from criproxy.cri.schema import load
 from criproxy.cri.steps import InSteps, Steps, Work, finish
 
-LARGEST_MESSAGE = 16 * 2**20
+LARGEST_MESSAGE: Final = 16 * 2**20
 """The largest message that kubelet's CRI client takes (maxMsgSize), bytes."""
-MOST_FIELDS = 65_536
+MOST_FIELDS: Final = 65_536
 """The most fields of one entry, at all levels: a pod with the metrics of a hundred containers has fewer."""
-AT_ONCE = 64 * 1024
+AT_ONCE: Final = 64 * 1024
 """The most bytes of a peer's that protobuf reads unseen: of two-byte fields these are five milliseconds."""
-LONGEST_ID = 4096
+LONGEST_ID: Final = 4096
 """bytes of an id or of a pod's uid: no runtime gives a longer one, and kubelet's uids have 36."""
-_FIELDS_AT_ONCE = 256
+_FIELDS_AT_ONCE: Final = 256
 """So many fields are looked at, in about half a millisecond, between two steps."""
-_BEFORE_A_NAME = 16
+_BEFORE_A_NAME: Final = 16
 """So many fields are looked at for an entry's name, which is the first one as a rule."""
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+VARINT: Final = 0
+FIXED64: Final = 1
+LENGTH: Final = 2
+FIXED32: Final = 5
 """Wire types ("Message Structure" in protobuf's encoding guide)."""
-_SIZES = {FIXED64: 8, FIXED32: 4}
+_SIZES: Final = {FIXED64: 8, FIXED32: 4}
 
 Complain = Callable[[str], None]
 """Is told, of each answer of which something is left out, what and why."""

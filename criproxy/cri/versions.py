@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cache, lru_cache
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Final, Iterator, List, Optional, Tuple
 
 from criproxy.cri.messages import Classes, Transform, cut, enum_value
 from criproxy.cri.methods import METHODS
@@ -33,9 +33,10 @@ class ApiVersion(Enum):
         return self.value.partition(".")[2] or "v1alpha1"
 
 
-_PACKAGES = {version.value: version for version in ApiVersion}
-_POD, _NODE = 0, 2
-_NAMESPACES = ("network", "pid", "ipc")
+_PACKAGES: Final = {version.value: version for version in ApiVersion}
+_POD: Final = 0
+_NODE: Final = 2
+_NAMESPACES: Final = ("network", "pid", "ipc")
 
 
 def split_path(path: str) -> Optional[Tuple[ApiVersion, str, str]]:
@@ -84,7 +85,7 @@ def _to_bool(mode: int) -> int:
     return int(enum_value(mode) == _NODE)
 
 
-_CHANGED = {"NamespaceOption": _NAMESPACES, "FilesystemUsage": ("fs_id",)}
+_CHANGED: Final = {"NamespaceOption": _NAMESPACES, "FilesystemUsage": ("fs_id",)}
 
 
 @cache

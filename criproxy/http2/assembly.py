@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Generator, List, NamedTuple, Optional
+from typing import Final, Generator, List, NamedTuple, Optional
 
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.headers import Block
 
-_SMALL_FRAGMENTS = 64
-_MEAN_FRAGMENT = 1_024
+_SMALL_FRAGMENTS: Final = 64
+_MEAN_FRAGMENT: Final = 1_024
 """A block may have so many fragments, and one more for so many bytes. Small frames that never end a block are the
 CONTINUATION flood (CVE-2024-27316, CVE-2023-45288)."""
-_SKIPPED = 2
+_SKIPPED: Final = 2
 """How many times the limit a block may have and still be skipped; a larger one closes the connection, on which nothing
 else can arrive until the block ends."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Callable, Dict, Generic, Hashable, Optional, TypeVar
+from typing import Callable, Dict, Final, Generic, Hashable, Optional, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-ENTRY = 256
+ENTRY: Final = 256
 """What an entry takes beside what it holds, bytes: its places in two tables, and the objects' heads."""
 
 

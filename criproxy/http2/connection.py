@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Callable, List, Optional, Pattern
+from typing import Callable, Final, List, Optional, Pattern
 
 from criproxy.http2 import frames, settings
 from criproxy.http2.assembly import BlockAssembly, UnreadBlock
@@ -34,11 +34,7 @@ from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from criproxy.http2.events import (
     DataReceived,
     Event,
-    GoAwayReceived,
     HeadersReceived,
-    PingAcknowledged,
-    Sent,
-    SettingsReceived,
     StreamReset,
 )
 from criproxy.http2.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, Buffer
@@ -58,30 +54,22 @@ from criproxy.http2.streams import (
     Streams,
 )
 
-__all__ = [
-    "Buffer",
-    "Connection",
-    "DataReceived",
-    "Event",
-    "GoAwayReceived",
-    "HeadersReceived",
-    "PingAcknowledged",
-    "Sent",
-    "SettingsReceived",
-    "StreamReset",
-]
-
-CONNECTION_WINDOW = 16 * 2**20
+CONNECTION_WINDOW: Final = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes. It is given back when half of it
 is used: so large that this never makes a peer wait, and not a frame for each piece of data."""
 
-_FRAMES_OF_A_STEP, _BYTES_OF_A_FRAME = 16, 256
-"""How many frames take as long as a step of reading a large field block (fields.STEP), and how many bytes of a block
-that is read in one go, which may be Huffman code, as long as a frame."""
+_FRAMES_OF_A_STEP: Final = 16
+"""How many frames take as long as a step of reading a large field block (fields.STEP)."""
+_BYTES_OF_A_FRAME: Final = 256
+"""How many bytes of a block that is read in one go, which may be Huffman code, take as long as a frame."""
 
 # An enumeration's members are slow to get in the middle of a call.
-_PREFACE, _SETTINGS, _FRAMES, _BLOCK = Phase
-_TRAILERS, _INTERIM = Role.TRAILERS, Role.INTERIM
+_PREFACE: Final = Phase.PREFACE
+_SETTINGS: Final = Phase.SETTINGS
+_FRAMES: Final = Phase.FRAMES
+_BLOCK: Final = Phase.BLOCK
+_TRAILERS: Final = Role.TRAILERS
+_INTERIM: Final = Role.INTERIM
 
 
 class Connection:

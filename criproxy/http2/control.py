@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, Final, List
 
 from criproxy.http2 import frames, settings
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -119,7 +119,7 @@ class ControlFrames:
 
 
 # Methods bound to an object of it would be references in a circle, and keep it after its end.
-HANDLERS: Dict[int, Callable[[ControlFrames, int, int, bytes, List[Event]], None]] = {
+HANDLERS: Final[Dict[int, Callable[[ControlFrames, int, int, bytes, List[Event]], None]]] = {
     frames.PRIORITY: ControlFrames._on_priority,
     frames.RST_STREAM: ControlFrames._on_rst_stream,
     frames.SETTINGS: ControlFrames._on_settings,

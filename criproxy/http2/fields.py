@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Generator, Iterable, List, NamedTuple, Optional, Pattern, Tuple, Union
+from typing import Dict, Final, Generator, Iterable, List, NamedTuple, Optional, Pattern, Tuple, Union
 
 from hpack.exceptions import HPACKError
 from hpack.hpack import encode_integer
@@ -29,37 +29,37 @@ class NeverIndexed(NamedTuple):
 Field = Union[Tuple[bytes, bytes], NeverIndexed]
 """A field's name and value."""
 
-MAX_LIST_SIZE = 16 * 2**20
+MAX_LIST_SIZE: Final = 16 * 2**20
 """The largest list of fields that is read, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2), and
 the largest field block on the wire; bytes. It is what gRPC's library in Go takes, kubelet's therefore: the text of an
 error is a field, and runtimes put whatever a failed program has written into it."""
 
-MAX_FIELDS = 1_000
+MAX_FIELDS: Final = 1_000
 """The most fields in a list. A field may be one byte on the wire (RFC 7541, section 6.1), so the size alone does not
 bound the work."""
 
-STEP = 4_096
+STEP: Final = 4_096
 """bytes of Huffman code that are read at once: it takes 0.2 µs a byte."""
 
-NO_TABLE = b"\x20"
+NO_TABLE: Final = b"\x20"
 """A dynamic table size update to 0 (RFC 7541, section 6.3). It begins our first block on a connection, so that the
 peer's decoder needs no other, whatever it makes of its own SETTINGS_HEADER_TABLE_SIZE later."""
 
-_TABLE_SIZE = 4_096
+_TABLE_SIZE: Final = 4_096
 """bytes of the dynamic table until SETTINGS_HEADER_TABLE_SIZE says otherwise (RFC 9113, section 6.5.2)."""
-_OVERHEAD = 32
+_OVERHEAD: Final = 32
 """What a field counts in a list beside its name and value (RFC 9113, section 6.5.2), bytes."""
 
-_STATIC: Tuple[Field, ...] = tuple((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)
-_STATIC_INDEX: Dict[Field, int] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
-_STATIC_NAMES: Dict[bytes, int] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
+_STATIC: Final[Tuple[Field, ...]] = tuple((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)
+_STATIC_INDEX: Final[Dict[Field, int]] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
+_STATIC_NAMES: Final[Dict[bytes, int]] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
 
 
 class TooLarge(Exception):
     """A list of fields beyond MAX_LIST_SIZE or MAX_FIELDS. A table that was handed in is in step with the peer's."""
 
 
-MALFORMED = (HPACKError, IndexError, ValueError)
+MALFORMED: Final = (HPACKError, IndexError, ValueError)
 """What `decode` raises for bytes that are no field block."""
 
 

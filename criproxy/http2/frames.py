@@ -3,59 +3,59 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import Iterable, Tuple, Union
+from typing import Final, Iterable, Tuple, Union
 
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 
 Buffer = Union[bytes, memoryview]
 """Bytes that are read and never written to."""
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first (section 3.4)."""
 
-DATA = 0x0
-HEADERS = 0x1
-PRIORITY = 0x2
-RST_STREAM = 0x3
-SETTINGS = 0x4
-PUSH_PROMISE = 0x5
-PING = 0x6
-GOAWAY = 0x7
-WINDOW_UPDATE = 0x8
-CONTINUATION = 0x9
+DATA: Final = 0x0
+HEADERS: Final = 0x1
+PRIORITY: Final = 0x2
+RST_STREAM: Final = 0x3
+SETTINGS: Final = 0x4
+PUSH_PROMISE: Final = 0x5
+PING: Final = 0x6
+GOAWAY: Final = 0x7
+WINDOW_UPDATE: Final = 0x8
+CONTINUATION: Final = 0x9
 
-END_STREAM = 0x1
-ACK = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-PRIORITY_FLAG = 0x20
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITY_FLAG: Final = 0x20
 
-HEADER = Struct(">HBBBL")
+HEADER: Final = Struct(">HBBBL")
 """A frame's header, 9 bytes: length (16 high bits, 8 low bits), type, flags, stream."""
-HEADER_SIZE = 9
-PRIORITY_SIZE = 5
+HEADER_SIZE: Final = 9
+PRIORITY_SIZE: Final = 5
 """What a priority has, bytes (section 6.3)."""
-WORD = Struct(">L")
-TWO_WORDS = Struct(">LL")
-SETTING = Struct(">HL")
+WORD: Final = Struct(">L")
+TWO_WORDS: Final = Struct(">LL")
+SETTING: Final = Struct(">HL")
 
-SETTINGS_HEADER_TABLE_SIZE = 0x1
-SETTINGS_ENABLE_PUSH = 0x2
-SETTINGS_MAX_CONCURRENT_STREAMS = 0x3
-SETTINGS_INITIAL_WINDOW_SIZE = 0x4
-SETTINGS_MAX_FRAME_SIZE = 0x5
-SETTINGS_MAX_HEADER_LIST_SIZE = 0x6
+SETTINGS_HEADER_TABLE_SIZE: Final = 0x1
+SETTINGS_ENABLE_PUSH: Final = 0x2
+SETTINGS_MAX_CONCURRENT_STREAMS: Final = 0x3
+SETTINGS_INITIAL_WINDOW_SIZE: Final = 0x4
+SETTINGS_MAX_FRAME_SIZE: Final = 0x5
+SETTINGS_MAX_HEADER_LIST_SIZE: Final = 0x6
 
-DEFAULT_WINDOW = 65_535
+DEFAULT_WINDOW: Final = 65_535
 """Of a stream and of the connection, until told otherwise (section 6.9.2), bytes."""
-MAX_WINDOW = 2**31 - 1
+MAX_WINDOW: Final = 2**31 - 1
 """The largest flow-control window (section 6.9.1), bytes."""
-DEFAULT_FRAME_SIZE = 16_384
+DEFAULT_FRAME_SIZE: Final = 16_384
 """The largest payload until SETTINGS_MAX_FRAME_SIZE says otherwise (section 6.5.2), bytes."""
 """The largest payload until SETTINGS_MAX_FRAME_SIZE says otherwise (section 6.5.2), bytes."""
-MAX_FRAME_SIZE = 2**24 - 1
+MAX_FRAME_SIZE: Final = 2**24 - 1
 """The largest payload that SETTINGS_MAX_FRAME_SIZE can allow (section 6.5.2), bytes."""
-MAX_STREAM_ID = 2**31 - 1
+MAX_STREAM_ID: Final = 2**31 - 1
 """The largest stream identifier, of 31 bits (section 5.1.1)."""
 
 

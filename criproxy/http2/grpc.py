@@ -7,37 +7,37 @@ import sys
 import zlib
 from enum import IntEnum
 from io import BytesIO
-from typing import Generator, List, Optional, Union
+from typing import Final, Generator, List, Optional, Union
 
 from criproxy.http2.headers import Block, Head, block_of, encode, with_value
 
-CONTENT_TYPE = b"application/grpc"
-TIMEOUT = b"grpc-timeout"
-PREFIX_SIZE = 5
+CONTENT_TYPE: Final = b"application/grpc"
+TIMEOUT: Final = b"grpc-timeout"
+PREFIX_SIZE: Final = 5
 """bytes before each message: a flag (compressed), four bytes of length (gRPC over HTTP/2, Length-Prefixed-Message)."""
-_LONGEST_TEXT = 4096
+_LONGEST_TEXT: Final = 4096
 """bytes of the text of a status of our own: most clients accept at least 8 kB of fields."""
-_LONGEST_READ = 64 * 1024
+_LONGEST_READ: Final = 64 * 1024
 """bytes of a ``grpc-message`` that are read: a record of the log holds as many. It goes on as it is."""
-_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
-_BYTES = [bytes((byte,)) for byte in range(256)]
-_TLS_ALERT = b"\x15\x03"
+_ENCODED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BYTES: Final = [bytes((byte,)) for byte in range(256)]
+_TLS_ALERT: Final = b"\x15\x03"
 """How a server of TLS answers what is none (RFC 8446, section 5.1)."""
-_LONGEST_QUOTE = 40
+_LONGEST_QUOTE: Final = 40
 """bytes that a text quotes of what a peer has said."""
-_LONGEST_TIMEOUT = 9
+_LONGEST_TIMEOUT: Final = 9
 """characters: a number of at most 8 digits, and its unit (gRPC over HTTP/2, Timeout)."""
-PIECE = 256 * 1024
+PIECE: Final = 256 * 1024
 """bytes that are decompressed, or put together of small ones, at once"""
-_SMALL = 4096
+_SMALL: Final = 4096
 """Data of at most so many bytes is put together with what follows."""
-_LARGE = 8 * 2**20
+_LARGE: Final = 8 * 2**20
 """A message of which more bytes have come is large."""
-_INFLATED = 2**20
-_INFLATION = 128
+_INFLATED: Final = 2**20
+_INFLATION: Final = 128
 """A message may decompress to so many bytes, and to so many more for each that it has. DEFLATE reaches 1032 for one,
 but only with nothing in it: a list of entries that are alike, but for their ids, comes to 25."""
-_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
 class Code(IntEnum):
@@ -115,12 +115,12 @@ def quoted(said: bytes) -> str:
     return f'"{beginning}{"…" if len(said) > _LONGEST_QUOTE else ""}"'
 
 
-RESPONSE_HEADERS = encode(((b":status", b"200"), (b"content-type", CONTENT_TYPE)))
-OK_TRAILERS = encode(((b"grpc-status", b"0"),))
+RESPONSE_HEADERS: Final = encode(((b":status", b"200"), (b"content-type", CONTENT_TYPE)))
+OK_TRAILERS: Final = encode(((b"grpc-status", b"0"),))
 
 
 # "HTTP to gRPC Status Code Mapping": what gRPC's clients make of an answer that is not gRPC's.
-_OF_HTTP = {
+_OF_HTTP: Final = {
     b"400": Code.INTERNAL,
     b"401": Code.UNAUTHENTICATED,
     b"403": Code.PERMISSION_DENIED,

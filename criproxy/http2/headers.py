@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Generator, Iterable, Optional, Pattern, Sequence, Tuple
+from typing import Final, Generator, Iterable, Optional, Pattern, Sequence, Tuple
 
 from hpack.table import HeaderTable
 
@@ -52,39 +52,41 @@ __all__ = [
     "with_value",
 ]
 
-MAX_UNSETTLED_BLOCK = 65_536
+MAX_UNSETTLED_BLOCK: Final = 65_536
 """The largest block from a peer that may have a dynamic table, bytes. Such a block must be read for the table's sake
 whatever it is, and the peer has not acknowledged yet that we take more."""
 
-_REMEMBERED = 2 * 2**20
+_REMEMBERED: Final = 2 * 2**20
 """What remembered heads may take, bytes. A client has one head a method, and a runtime one a kind of answer: some
 hundreds in all, of 2 kB each. What comes beyond that is metadata that changes with each call."""
-_LARGEST_REMEMBERED = 4096
+_LARGEST_REMEMBERED: Final = 4096
 """Bytes of a head on the wire."""
-_FIELD = 128
+_FIELD: Final = 128
 """What a field takes beside its bytes, bytes: a byte on the wire may stand for a whole field of the static table."""
-_COPIES = 4
+_COPIES: Final = 4
 """How often the bytes of a head are there: its own, its path, and the heads for runtimes of other versions."""
 # RFC 9113, section 8.2.1: nothing at or below a space, no uppercase letter, no colon, nothing beyond ASCII.
-_NAME = re.compile(rb"[!-9;-@\[-~]+")
-_CONTROLS = (b"\0", b"\r", b"\n")
-_CONTROL = re.compile(rb"[\0\r\n]")
-_LONG = 4_096
+_NAME: Final = re.compile(rb"[!-9;-@\[-~]+")
+_CONTROLS: Final = (b"\0", b"\r", b"\n")
+_CONTROL: Final = re.compile(rb"[\0\r\n]")
+_LONG: Final = 4_096
 """From so many bytes on it is quicker to look for each control character by itself."""
-_LONGEST_NAME = 4_096
+_LONGEST_NAME: Final = 4_096
 """bytes: no field that is in use has a name of a hundredth of it, and to check it takes as long as it is."""
-_LONGEST_QUOTE = 40
+_LONGEST_QUOTE: Final = 40
 """bytes of a name that a text quotes."""
-_STATUS = re.compile(rb"[1-9][0-9]{2}")
-_BLANKS = (b" ", b"\t")
+_STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
+_BLANKS: Final = (b" ", b"\t")
 # RFC 9113, section 8.2.2.
-_CONNECTION_SPECIFIC = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_CONNECTION_SPECIFIC: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
 # gRPC's libraries percent-encode the text of an error, but not its blanks, and "exit status 1: " is a text.
-_MAY_HAVE_BLANKS = b"grpc-message"
-_CONTENT_LENGTH = b"content-length"
-_LONGEST_LENGTH = 19
+_MAY_HAVE_BLANKS: Final = b"grpc-message"
+_CONTENT_LENGTH: Final = b"content-length"
+_LONGEST_LENGTH: Final = 19
 """digits of a content-length: no message has more bytes, and longer numbers are slow to read."""
-UNREADABLE = -1
+UNREADABLE: Final = -1
 """The length that a block gives whose content-length is no number, or there twice (RFC 9110, section 8.6)."""
 
 
@@ -97,9 +99,9 @@ class Role(Enum):
     TRAILERS = "trailers"
 
 
-_REQUESTS = ([b":method", b":path", b":scheme"], [b":authority", b":method", b":path", b":scheme"])
-_TUNNEL = [b":authority", b":method"]
-_NEVER_EMPTY = frozenset((b":method", b":scheme", b":path"))
+_REQUESTS: Final = ([b":method", b":path", b":scheme"], [b":authority", b":method", b":path", b":scheme"])
+_TUNNEL: Final = [b":authority", b":method"]
+_NEVER_EMPTY: Final = frozenset((b":method", b":scheme", b":path"))
 
 
 class Head:
@@ -252,7 +254,7 @@ class BlockDecoder:
         return Block(head, tail, fields)
 
 
-_remembered: Cache[bytes, Head] = Cache(_REMEMBERED)
+_remembered: Final[Cache[bytes, Head]] = Cache(_REMEMBERED)
 
 
 def _head(wire: bytes) -> Head:

@@ -5,45 +5,45 @@ No call of kubelet's comes near these numbers. They only keep one peer from taki
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Final
 
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 
-MAX_CONTROL_FRAMES = 50_000
+MAX_CONTROL_FRAMES: Final = 50_000
 """Frames a second that cost us work and move no call: SETTINGS, PING, PRIORITY, DATA and WINDOW_UPDATE of next to
 nothing, frames of unknown types and on streams that are over. Against floods of them: CVE-2019-9512 (PING),
 CVE-2019-9513 (PRIORITY), CVE-2019-9515 (SETTINGS), CVE-2019-9518 (empty frames). One costs about 2 µs here, so a flood
 takes a tenth of the thread before it ends. gRPC sends a PING for each piece of data at most (its measure of bandwidth),
 thousands a second on a busy connection."""
 
-TINY_DATA = 5
+TINY_DATA: Final = 5
 """DATA with fewer bytes than this, not counting its padding, is a control frame, unless it ends its stream. No message
 of gRPC's is as short."""
 
-TINY_INCREMENT = 256
+TINY_INCREMENT: Final = 256
 """So is a WINDOW_UPDATE that opens fewer bytes, though something waits for them: it has us send a frame for each few.
 Libraries give back a quarter of a window or more."""
 
-MAX_RESETS = 2_500
+MAX_RESETS: Final = 2_500
 """Streams a second that end before their end: by the peer's RST_STREAM (rapid reset, CVE-2023-44487) or because the
 peer has us send one (made you reset, CVE-2025-8671). Such a stream counts no longer among those that are open, so
 SETTINGS_MAX_CONCURRENT_STREAMS does not bound them. A client that cancels all of its 1,000 calls, twice, is still
 welcome."""
 
-LARGE_BLOCK = 4_096
+LARGE_BLOCK: Final = 4_096
 """Field blocks larger than this are counted, and read in steps, bytes. Reading a smaller one costs less than the call
 it belongs to."""
 
-MAX_BLOCK_BYTES = 16 * 2**20
+MAX_BLOCK_BYTES: Final = 16 * 2**20
 """Bytes of large field blocks that a connection may bring at once: one block of the size that is announced.
 To read a Huffman-coded byte takes 0.2 µs."""
 
-BLOCK_BYTES_A_SECOND = 2**20
+BLOCK_BYTES_A_SECOND: Final = 2**20
 """As many more may come each second; reading them takes at most a fifth of the thread."""
 
-_BYTES_OF_A_FRAME = 64
+_BYTES_OF_A_FRAME: Final = 64
 """What has to be read counts as one control frame, and one more for so many bytes."""
-_CODE_OF_A_FRAME = 8
+_CODE_OF_A_FRAME: Final = 8
 """bytes of Huffman code that take as long to read as one control frame."""
 
 

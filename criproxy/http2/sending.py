@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Dict, List
+from typing import Dict, Final, List
 
 from criproxy.http2 import frames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
@@ -12,7 +12,7 @@ from criproxy.http2.fields import NO_TABLE
 from criproxy.http2.frames import END_HEADERS, END_STREAM, Buffer
 from criproxy.http2.streams import OVER, Stream, Streams
 
-_ENTRY = 256
+_ENTRY: Final = 256
 """What an entry of a queue takes beside its bytes (a tuple, a view, the objects' heads), bytes. It counts: a peer may
 cut what it sends into pieces of one byte."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, Final, List, Tuple
 
 from criproxy.http2 import frames
 from criproxy.http2.errors import ConnectionFault, ErrorCode
@@ -55,7 +55,7 @@ def _check_push(value: int, client: bool) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"SETTINGS_ENABLE_PUSH {value}")
 
 
-_CHECKS: Dict[int, Callable[[int, bool], None]] = {
+_CHECKS: Final[Dict[int, Callable[[int, bool], None]]] = {
     frames.SETTINGS_INITIAL_WINDOW_SIZE: _check_window,
     frames.SETTINGS_MAX_FRAME_SIZE: _check_frame_size,
     frames.SETTINGS_ENABLE_PUSH: _check_push,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Deque, Dict, Optional, Tuple
+from typing import Deque, Dict, Final, Optional, Tuple
 
 from criproxy.http2.errors import ErrorCode, StreamFault
 from criproxy.http2.frames import MAX_STREAM_ID
 from criproxy.http2.headers import UNREADABLE, Block
 
-_REMEMBERED_RESETS = 2_048
+_REMEMBERED_RESETS: Final = 2_048
 """Streams that we have reset and of which frames may still be on their way. The peer hears of a reset within a round
 trip; a stream that is forgotten too early costs one more RST_STREAM."""
-_REMEMBERED_GAPS = 64
+_REMEMBERED_GAPS: Final = 64
 """Rows of ids that a client has left out. No client leaves any out; what is forgotten counts as a closed stream."""
 
 
@@ -44,8 +44,12 @@ class Shutdown(Enum):
 
 
 # An enumeration's members are slow to get in the middle of a call.
-HEAD, BODY, MEASURED, OVER = Half
-NO_SHUTDOWN, _, OUR_SHUTDOWN = Shutdown
+HEAD: Final = Half.HEAD
+BODY: Final = Half.BODY
+MEASURED: Final = Half.MEASURED
+OVER: Final = Half.OVER
+NO_SHUTDOWN: Final = Shutdown.NONE
+OUR_SHUTDOWN: Final = Shutdown.OURS
 
 
 class Stream:

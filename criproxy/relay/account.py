@@ -16,7 +16,7 @@ that does not help in time, or the sum goes on growing, its connection is cut of
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple, Union
+from typing import Callable, Dict, Final, Iterable, List, Optional, Set, Tuple, Union
 
 from criproxy.cri.incremental import Incremental
 from criproxy.relay import facts
@@ -27,30 +27,30 @@ from criproxy.relay.runtime import Runtime
 from criproxy.relay.transport import Transport
 from criproxy.report.log import Log
 
-PATIENCE = 1.0
+PATIENCE: Final = 1.0
 """How long the largest user is slowed before it is cut off, seconds."""
-_LOOK = 0.1
+_LOOK: Final = 0.1
 """Between two looks meanwhile, seconds."""
-_GROWTH = 1.5
+_GROWTH: Final = 1.5
 """At so many times the limit the largest user is cut off at once."""
-_LEAST_READ = 2**20
+_LEAST_READ: Final = 2**20
 """Less than this is not worth a look, bytes that are read."""
-_SHARE = 4 * 2**20
+_SHARE: Final = 4 * 2**20
 """What of one answer is on the account of who asked for it, bytes: a list of some thousand containers."""
-_CALL = 4096
+_CALL: Final = 4096
 """What a call takes beside its messages, bytes."""
-_MUCH = 4
+_MUCH: Final = 4
 """Who holds less than this part of the limit is cut off only if the primary runtime's part is not what is too much."""
-_SILENCE = 60.0
+_SILENCE: Final = 60.0
 """Between two warnings that nobody can be cut off, seconds."""
-_MIB = 2**20
+_MIB: Final = 2**20
 
-UNREAD = "answers that it has not read"
-CALLS = "its calls and their requests"
-ANSWERS = "answers that are not whole yet"
-UNREAD_REQUESTS = "requests that it has not read"
-LARGE_ANSWERS = "large answers"
-REMEMBERED = "its remembered lists"
+UNREAD: Final = "answers that it has not read"
+CALLS: Final = "its calls and their requests"
+ANSWERS: Final = "answers that are not whole yet"
+UNREAD_REQUESTS: Final = "requests that it has not read"
+LARGE_ANSWERS: Final = "large answers"
+REMEMBERED: Final = "its remembered lists"
 
 User = Union[DownstreamConnection, Runtime]
 Uses = Dict[str, int]

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import math
 import resource
-from typing import Callable, Optional, Set
+from typing import Callable, Final, Optional, Set
 
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.loop import Loop, Timer
 from criproxy.report.log import Log
 
-MOST = 256
+MOST: Final = 256
 """Clients at once, at most: kubelet has two connections, and each that is open takes memory."""
-_OWN = 32
+_OWN: Final = 32
 """Descriptors for what is no client and no runtime: the loop, the log, files that are read."""
-_OF_RUNTIME = 4
+_OF_RUNTIME: Final = 4
 """Descriptors for a runtime: one that is found anew may have calls on its old connections."""
-IDLE = 5.0
+IDLE: Final = 5.0
 """A client is idle that has had no call for so long, seconds: kubelet has several a second."""
-_SILENCE = 60.0
+_SILENCE: Final = 60.0
 """Between two warnings, seconds."""
 
 

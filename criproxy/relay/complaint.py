@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from criproxy.relay.runtime import Runtime
 
-QUIET = 60.0
+QUIET: Final = 60.0
 """A runtime of whose answers nothing has been left out for so long is well again, seconds.
 
 Not every list has all that a runtime has, so that one list of which nothing is left out says nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Union
+from typing import Callable, Dict, Final, Iterator, List, Mapping, Optional, Sequence, Set, Union
 
 from criproxy.cri.identity import Names
 from criproxy.cri.methods import METHODS, Method, To
@@ -25,7 +25,7 @@ from criproxy.relay.single import Single
 from criproxy.relay.status import Status
 
 Strategy = Union[UnaryList, StreamedList, MergedStream, FirstHolder, Broadcast, Events, Status]
-_SCATTERED = {row.name for row in METHODS.values() if row.to in (To.EVENTS, To.CONNECTED, To.STATUS)}
+_SCATTERED: Final = {row.name for row in METHODS.values() if row.to in (To.EVENTS, To.CONNECTED, To.STATUS)}
 """The methods of which even a call for one runtime is no `Single`."""
 Make = Callable[[Response, Method, List[Runtime], Downstream], Strategy]
 

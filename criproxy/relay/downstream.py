@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import socket
 from enum import Enum
-from typing import Callable, Dict, FrozenSet, List, Optional
+from typing import Callable, Dict, Final, FrozenSet, List, Optional
 
-from criproxy.http2.connection import (
-    Connection,
-    DataReceived,
-    Event,
-    HeadersReceived,
-    PingAcknowledged,
-    Sent,
-    StreamReset,
-)
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import DataReceived, Event, HeadersReceived, PingAcknowledged, Sent, StreamReset
 from criproxy.http2.grpc import TIMEOUT
 from criproxy.http2.headers import Block, spelling
 from criproxy.relay.loop import Loop, Timer
@@ -24,16 +17,16 @@ from criproxy.relay.response import Call
 from criproxy.relay.transport import Transport
 from criproxy.report.log import STATES, Log
 
-STREAM_WINDOW = 256 * 1024
+STREAM_WINDOW: Final = 256 * 1024
 """What kubelet may send of one request before we have read it, bytes: any request but the largest goes in one go."""
-MAX_STREAMS = 1_000
+MAX_STREAMS: Final = 1_000
 """Calls that kubelet may have under way on one connection (SETTINGS_MAX_CONCURRENT_STREAMS): some for each of the 110
 pods of a node, and a bound for what a client can make us remember."""
-_PING = b"goodbye!"
-_HEARING_TIME = 1.0
+_PING: Final = b"goodbye!"
+_HEARING_TIME: Final = 1.0
 """How long a client may take to hear that we go away, and again to hang up, seconds."""
-_VOLATILE = spelling(TIMEOUT)
-_AND_RESET = 3
+_VOLATILE: Final = spelling(TIMEOUT)
+_AND_RESET: Final = 3
 """Events that a stream has at least which is opened and reset in one piece and costs more than its head."""
 
 
@@ -52,7 +45,7 @@ class Drain(Enum):
     """Nothing is left of it."""
 
 
-TRANSITIONS: Dict[Drain, FrozenSet[Drain]] = {
+TRANSITIONS: Final[Dict[Drain, FrozenSet[Drain]]] = {
     Drain.OPEN: frozenset((Drain.ANNOUNCED, Drain.CLOSED)),
     Drain.ANNOUNCED: frozenset((Drain.PARTING, Drain.CLOSED)),
     Drain.PARTING: frozenset((Drain.LINGERING, Drain.CLOSED)),

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum
 from functools import partial
-from typing import Callable, Deque, Iterator, List, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Deque, Final, Iterator, List, Optional, Protocol, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -71,12 +71,15 @@ class ExchangeState(IntEnum):
 
 
 # An enumeration's members are slow to get in the middle of a call.
-_WAITING, _OPEN, _HEADERS, _ENDED = ExchangeState
-_IDLE = Meter(0)
+_WAITING: Final = ExchangeState.WAITING
+_OPEN: Final = ExchangeState.OPEN
+_HEADERS: Final = ExchangeState.HEADERS
+_ENDED: Final = ExchangeState.ENDED
+_IDLE: Final = Meter(0)
 """Stands for the flow of a response whose messages have each come in one frame."""
-_GOOD_HEAD = object()
+_GOOD_HEAD: Final = object()
 """The memo of a head that has been checked: the same bytes need not be looked at twice."""
-NEXT: Tuple[Tuple[ExchangeState, ...], ...] = (
+NEXT: Final[Tuple[Tuple[ExchangeState, ...], ...]] = (
     (ExchangeState.OPEN, ExchangeState.ENDED),
     (ExchangeState.HEADERS, ExchangeState.ENDED, ExchangeState.WAITING),
     (ExchangeState.ENDED,),

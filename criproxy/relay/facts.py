@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Iterable, List, Optional, Tuple
+from typing import Final, Iterable, List, Optional, Tuple
 
 from criproxy.cri.identity import Names
 from criproxy.cri.subjects import CONTAINER, POD, subjects
 from criproxy.relay.routing import Plan
 from criproxy.report.log import code_name
 
-_OF_SUBJECT = {POD: "CRI_POD", CONTAINER: "CRI_CONTAINER"}
+_OF_SUBJECT: Final = {POD: "CRI_POD", CONTAINER: "CRI_CONTAINER"}
 _Facts = List[Tuple[str, str]]
 
 

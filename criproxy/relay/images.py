@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, Final, List, Optional, Sequence
 
 from criproxy.cri.incremental import MOST_ENTRIES
 from criproxy.cri.merge import Listed, MergeOf
@@ -22,7 +22,7 @@ from criproxy.relay.response import Response
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.scatter import Scatter, lacks_method, leave_out, present
 
-_STATUS = VIEWS["ImageStatusResponse"]
+_STATUS: Final = VIEWS["ImageStatusResponse"]
 
 
 class FirstHolder:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Callable
+from typing import Callable, Final
 
 from criproxy.relay.loop import Loop
 from criproxy.report.log import Log
 from criproxy.report.ratelimit import RateLimit
 
-_BATCH = 64
+_BATCH: Final = 64
 """Connections accepted in one round of the loop: calls under way are served between two rounds."""
-_PAUSE = 1.0
+_PAUSE: Final = 1.0
 """How long no connection is accepted when no descriptors are left (EMFILE), seconds: the socket stays readable, and
 the loop would spin."""
 

@@ -7,7 +7,7 @@ every connected runtime has the method: otherwise kubelet is told so and asks fo
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Final, List, Optional, Sequence
 
 from criproxy.cri.filter import UNFILTERED, ListKind, is_whole, list_kind_of
 from criproxy.cri.merge import Listed, MergeOf
@@ -24,7 +24,7 @@ from criproxy.relay.runtime import Runtime
 from criproxy.relay.scatter import Scatter, lacks_method, leave_out
 from criproxy.relay.upstream import STREAM_WINDOW
 
-_ADVICE = "remove there what nobody needs, or raise --max-message-size if that is below 16Mi"
+_ADVICE: Final = "remove there what nobody needs, or raise --max-message-size if that is below 16Mi"
 
 
 class StandIn:

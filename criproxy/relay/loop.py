@@ -26,15 +26,15 @@ import signal
 import socket
 import time
 from collections import deque
-from typing import Callable, Deque, Dict, Iterator, List, Optional, Protocol, Tuple
+from typing import Callable, Deque, Dict, Final, Iterator, List, Optional, Protocol, Tuple
 
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
-_MAX_EVENTS = 256
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+_MAX_EVENTS: Final = 256
 """Descriptors in one round of epoll_wait(2); what is left over is ready in the next round."""
-BUSY = 100e-6
+BUSY: Final = 100e-6
 """How long more is looked for after a round that had something to do, seconds: a runtime's time for a short answer."""
-PATIENCE = 5e-3
+PATIENCE: Final = 5e-3
 """How long what has been deferred gives way to others, seconds: as it takes a few times as long to have its own turn,
 nobody else waits for it much, and it gets on even while others never stop."""
 

@@ -14,7 +14,7 @@ something has changed there (a kubelet that reads events lists every few minutes
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, List, Optional, Set, Union
+from typing import Callable, Dict, Final, List, Optional, Set, Union
 
 from google.protobuf.message import DecodeError
 
@@ -28,9 +28,9 @@ from criproxy.relay.request import own_request
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.scatter import Scatter
 
-ASK_INTERVAL = 1.0
+ASK_INTERVAL: Final = 1.0
 """Between two attempts to get a list that a runtime does not give, seconds: kubelet's own interval between lists."""
-REFRESH_DELAY = 2.0
+REFRESH_DELAY: Final = 2.0
 """How long kubelet is given to list by itself after a change, seconds: twice what it takes where it reads no events."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, Optional
+from typing import Final, NamedTuple, Optional
 
 from criproxy.http2.grpc import Code, RpcError, text_of
 from criproxy.http2.headers import Block
@@ -18,7 +18,8 @@ class Source(Enum):
 
 
 # An enumeration's members are slow to get in the middle of a call.
-RUNTIME, PROXY = Source
+RUNTIME: Final = Source.RUNTIME
+PROXY: Final = Source.PROXY
 
 
 class Outcome(NamedTuple):

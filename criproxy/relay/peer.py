@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_UCRED = struct.Struct("iII")
+_UCRED: Final = struct.Struct("iII")
 """``struct ucred``: pid, uid, gid (unix(7), SO_PEERCRED)."""
-_NAME = 64
+_NAME: Final = 64
 """bytes read of a process's name; the kernel keeps 15."""
 
 

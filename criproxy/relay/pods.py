@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Final
 
 from criproxy.http2.cache import Cache
 
-_MOST = 2**20
+_MOST: Final = 2**20
 """What pods that are remembered may take, bytes: some 3,500, and a node has 110 by default."""
 
 

@@ -7,7 +7,7 @@ is UNIMPLEMENTED. After any other answer the runtime is not ready yet.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional
+from typing import Any, Callable, Dict, Final, FrozenSet, NamedTuple, Optional
 
 from google.protobuf.message import DecodeError
 
@@ -17,12 +17,12 @@ from criproxy.http2.grpc import Code, Reader, RpcError, error_of, plain, prefix,
 from criproxy.http2.headers import Block
 from criproxy.relay.upstream import Upstream
 
-_LIMIT = 64 * 1024
+_LIMIT: Final = 64 * 1024
 """The largest answer to a probe that is read, bytes. An answer to Version has about a hundred."""
-_LONGEST_FAILURE = 200
+_LONGEST_FAILURE: Final = 200
 """characters of a runtime's own text in the reason why it is not available: the reason is one line of the log."""
-_SUPPORTED: Dict[int, bool] = {Code.OK: True, Code.UNIMPLEMENTED: False}
-_VIEWS = cut(
+_SUPPORTED: Final[Dict[int, bool]] = {Code.OK: True, Code.UNIMPLEMENTED: False}
+_VIEWS: Final = cut(
     "criproxy.probe",
     {"VersionResponse": ("runtime_name", "runtime_version"), "ImageStatusRequest": ("image.image",)},
 )
@@ -49,7 +49,7 @@ def _runtime_in(body: bytes) -> str:
     return b" ".join((answer.runtime_name, answer.runtime_version)).decode("utf-8", "replace").strip()
 
 
-RUNTIME_SERVICE = Service(
+RUNTIME_SERVICE: Final = Service(
     "RuntimeService",
     "primary",
     "Version",
@@ -57,7 +57,7 @@ RUNTIME_SERVICE = Service(
     _runtime_in,
     "it speaks no known version of the CRI",
 )
-IMAGE_SERVICE = Service(
+IMAGE_SERVICE: Final = Service(
     "ImageService",
     "image service",
     # Whoever has only images has no Version. To look one image up by its name is what every image service does at once,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Final, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy import __version__
 from criproxy.config import ALL, REQUIRED, Config
@@ -30,9 +30,9 @@ from criproxy.relay.status import about
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
 
-_SHOWN_PODS = 10
+_SHOWN_PODS: Final = 10
 """Pods that a record names; the others are counted, so that the record stays readable."""
-SETTLING_TIME = 1.0
+SETTLING_TIME: Final = 1.0
 """How long connections wait for it to be known of each runtime whether it is there, seconds."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -25,7 +25,7 @@ from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
 from criproxy.relay.pods import Pods
 
-_NAMED_PODS = cut(
+_NAMED_PODS: Final = cut(
     "criproxy.pods",
     {
         row.rpc.request: ("config.metadata.namespace", "config.metadata.name")
@@ -35,14 +35,12 @@ _NAMED_PODS = cut(
 )
 """Of the requests that start a pod what says which; parsed only for the text of an error."""
 # An enumeration's members are slow to get in the middle of a call.
-_PRIMARY, _STATUS, _ALL, _SELECTED, _OWNER, _IMAGE = (
-    To.PRIMARY,
-    To.STATUS,
-    To.ALL,
-    To.SELECTED,
-    To.OWNER,
-    To.IMAGE,
-)
+_PRIMARY: Final = To.PRIMARY
+_STATUS: Final = To.STATUS
+_ALL: Final = To.ALL
+_SELECTED: Final = To.SELECTED
+_OWNER: Final = To.OWNER
+_IMAGE: Final = To.IMAGE
 
 
 class Plan:

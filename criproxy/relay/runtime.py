@@ -6,7 +6,7 @@ import errno
 import math
 import socket
 from enum import Enum
-from typing import Callable, Dict, FrozenSet, List, Optional, Protocol, Set
+from typing import Callable, Dict, Final, FrozenSet, List, Optional, Protocol, Set
 
 from criproxy.cri.identity import Names
 from criproxy.cri.versions import ApiVersion
@@ -19,19 +19,19 @@ from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
 from criproxy.report.record import JournalFields
 
-RETRY_INTERVAL = 0.25
+RETRY_INTERVAL: Final = 0.25
 """Between two attempts to find a runtime that is not there, seconds: soon enough for a pod that waits for it, and no
 load, since an attempt at a socket that nobody serves takes some ten microseconds."""
-MOVE_INTERVAL = 0.01
+MOVE_INTERVAL: Final = 0.01
 """Between two moves of a runtime to another connection, seconds: one that goes away at each call must not keep us busy
 with looking for it, and its calls hardly notice."""
-HANDSHAKE_TIMEOUT = 5.0
+HANDSHAKE_TIMEOUT: Final = 5.0
 """How long a runtime may take for its SETTINGS and its first answers before the connection is tried anew, seconds. A
 socket of systemd's accepts before its runtime runs; one that is not up after this long is told of in the log."""
-_REMEMBERED_WARNINGS = 64
+_REMEMBERED_WARNINGS: Final = 64
 """What a runtime is warned of once is mostly the same few things; a peer that says something else each time must not
 fill the memory. What is not remembered is told again, as far as the limit on records lets it."""
-_SILENT = "it does not answer"
+_SILENT: Final = "it does not answer"
 
 
 class State(Enum):
@@ -54,7 +54,7 @@ class State(Enum):
     """Nothing is left of it."""
 
 
-TRANSITIONS: Dict[State, FrozenSet[State]] = {
+TRANSITIONS: Final[Dict[State, FrozenSet[State]]] = {
     State.LOOKING: frozenset((State.PROBING, State.DRAINING, State.RETIRED)),
     State.PROBING: frozenset((State.UP, State.LOOKING, State.DRAINING, State.RETIRED)),
     State.UP: frozenset((State.MOVING, State.SILENT, State.LOOKING, State.DRAINING, State.RETIRED)),
@@ -64,7 +64,7 @@ TRANSITIONS: Dict[State, FrozenSet[State]] = {
     State.RETIRED: frozenset(),
 }
 """Which states may follow which."""
-_WANTED = frozenset(State) - {State.DRAINING, State.RETIRED}
+_WANTED: Final = frozenset(State) - {State.DRAINING, State.RETIRED}
 
 
 class Waiter(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Final, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -17,7 +17,7 @@ from criproxy.relay.response import Response
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.scatter import Scatter
 
-_REASONS: Dict[int, str] = {Code.UNAVAILABLE: NOT_AVAILABLE, Code.DEADLINE_EXCEEDED: NO_ANSWER}
+_REASONS: Final[Dict[int, str]] = {Code.UNAVAILABLE: NOT_AVAILABLE, Code.DEADLINE_EXCEEDED: NO_ANSWER}
 """By how a runtime's part ends where it is not the runtime that says so."""
 
 

@@ -13,38 +13,40 @@ from collections import deque
 from contextlib import suppress
 from itertools import islice
 from time import perf_counter
-from typing import Callable, Deque, List
+from typing import Callable, Deque, Final, List
 
-from criproxy.http2.connection import Buffer, Connection, Event
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import Event
+from criproxy.http2.frames import Buffer
 from criproxy.http2.grpc import not_grpc
 from criproxy.relay.loop import READ, WRITE, Loop
 
-_CHUNK = 256 * 1024
+_CHUNK: Final = 256 * 1024
 """The most that is read from a socket at once, bytes: one peer does not keep the others waiting for longer."""
-_BACKLOG = 1024 * 1024
+_BACKLOG: Final = 1024 * 1024
 """With more than this waiting for the socket, nothing more is read from the peer: it could make us answer (PING,
 SETTINGS) without end otherwise."""
 
-_GREETING = 1024
+_GREETING: Final = 1024
 """bytes that are read of a peer that does not speak HTTP/2: enough to quote its first line."""
-_JOINED = 64 * 1024
+_JOINED: Final = 64 * 1024
 """Up to so many bytes are copied in order to be handled as one piece: a copy of that size costs less than a view or a
 list of buffers does."""
-_GATHERED = 128
+_GATHERED: Final = 128
 """How many buffers are written at once, at most (IOV_MAX is 1024)."""
-_TURN = 64
+_TURN: Final = 64
 """Frames of one turn, at most: some thirty calls, which take a few milliseconds."""
-_LONG_TURN = 1e-3
+_LONG_TURN: Final = 1e-3
 """A turn of so much, seconds, is followed by everybody else's."""
-_WASTE = 1.0
+_WASTE: Final = 1.0
 """Seconds of work, in `_WASTE_PERIOD`, for frames that move no call, after which the peer is cut off. Windows, PINGs
 and SETTINGS of a peer that has thousands of calls a second take a hundredth of that."""
-_WASTE_PERIOD = 10.0
+_WASTE_PERIOD: Final = 10.0
 """seconds"""
 
-_buffer = bytearray(_CHUNK)
-_view = memoryview(_buffer)
+_buffer: Final = bytearray(_CHUNK)
+_view: Final = memoryview(_buffer)
 
 
 class Transport:

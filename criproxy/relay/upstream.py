@@ -9,13 +9,14 @@ import socket
 import time
 from collections import OrderedDict
 from itertools import islice
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Protocol, Set, Tuple
+from typing import Any, Callable, Dict, Final, FrozenSet, Iterator, List, NamedTuple, Optional, Protocol, Set, Tuple
 
 from criproxy.cri.identity import Names
 from criproxy.cri.versions import ApiVersion
 from criproxy.http2.cache import Cache
-from criproxy.http2.connection import (
-    Connection,
+from criproxy.http2.connection import Connection
+from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -25,27 +26,26 @@ from criproxy.http2.connection import (
     SettingsReceived,
     StreamReset,
 )
-from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.http2.headers import Block
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.transport import Transport
 
-STREAM_WINDOW = 1024 * 1024
+STREAM_WINDOW: Final = 1024 * 1024
 """What a runtime may send of one response before kubelet has taken it, bytes: a list of 1,000 containers in one go."""
-LIVENESS_TIMEOUT = 1.0
+LIVENESS_TIMEOUT: Final = 1.0
 """How long a PING may remain unanswered before the runtime counts as silent, seconds. HTTP/2 libraries answer it beside
 the calls, within a millisecond; a second lets a busy machine catch up, and leaves most of the fan-out timeout."""
-_TRANSLATIONS = 2**20
+_TRANSLATIONS: Final = 2**20
 """What the translations of a connection may take, bytes. Kubelet's calls have about a hundred of them."""
-MOST_UNREAD = 16 * 2**20
+MOST_UNREAD: Final = 16 * 2**20
 """With more than this waiting for a runtime, a large request is refused, bytes: it may have stopped reading."""
-LARGE_REQUEST = 16 * 1024
+LARGE_REQUEST: Final = 16 * 1024
 """Larger requests than this are large, bytes. Kubelet's are not: what others send does not make its calls fail."""
-_TOLD_AT_ONCE = 32
+_TOLD_AT_ONCE: Final = 32
 """So many streams hear in one step that their connection is gone: three milliseconds, for calls that fail by it."""
-_PING = b"criproxy"
-_LONGEST_PARTING = 200
+_PING: Final = b"criproxy"
+_LONGEST_PARTING: Final = 200
 """bytes of what a runtime says when it ends a connection: the reason is one line of the log."""
 
 

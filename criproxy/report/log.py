@@ -9,14 +9,14 @@ once is lost; the next one that can be written says how many were.
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Callable, Final, Optional
 
 from criproxy.report.record import ERROR, INFO, REFUSAL, WARNING, JournalFields, Level, Output
 from criproxy.report.stream import StreamOutput
 from criproxy.report.yaml import dump
 from criproxy.text import escape
 
-STATES = 6
+STATES: Final = 6
 """The verbosity from which on each change of a state is logged."""
 _CODES = (
     "OK",

@@ -17,7 +17,8 @@ import traceback
 from typing import Any, Dict, List, Tuple
 
 from criproxy.cri.messages import api
-from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived
+from criproxy.http2.connection import Connection
+from criproxy.http2.events import DataReceived, Event, HeadersReceived
 from criproxy.http2.grpc import OK_TRAILERS, PREFIX_SIZE, RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import encode
 from criproxy.relay.loop import Loop

@@ -23,15 +23,9 @@ from http2_reference import (
     settings,
 )
 
-from criproxy.http2.connection import (
-    Connection,
-    DataReceived,
-    Event,
-    HeadersReceived,
-    Sent,
-    StreamReset,
-)
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import DataReceived, Event, HeadersReceived, Sent, StreamReset
 from criproxy.http2.headers import UNREADABLE, BlockDecoder, decode, encode, spelling
 from tests.fuzz.target import Target, cut, options_of
 

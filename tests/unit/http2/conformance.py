@@ -36,8 +36,9 @@ from http2_reference import (
     settings,
 )
 
-from criproxy.http2.connection import (
-    Connection,
+from criproxy.http2.connection import Connection
+from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -47,7 +48,6 @@ from criproxy.http2.connection import (
     SettingsReceived,
     StreamReset,
 )
-from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.headers import encode, spelling
 
 STREAM_WINDOW = 20_000

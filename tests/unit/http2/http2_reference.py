@@ -16,7 +16,8 @@ from hpack import Decoder
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
-from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived
+from criproxy.http2.connection import Connection
+from criproxy.http2.events import DataReceived, Event, HeadersReceived
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)

@@ -44,9 +44,9 @@ from http2_reference import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.http2.connection import (
-    CONNECTION_WINDOW,
-    Connection,
+from criproxy.http2.connection import CONNECTION_WINDOW, Connection
+from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -56,7 +56,6 @@ from criproxy.http2.connection import (
     SettingsReceived,
     StreamReset,
 )
-from criproxy.http2.errors import ErrorCode
 from criproxy.http2.headers import encode
 
 DEFAULT = 65_535

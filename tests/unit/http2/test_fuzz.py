@@ -29,8 +29,9 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from criproxy.http2.connection import Connection, HeadersReceived
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import HeadersReceived
 from criproxy.http2.headers import decode, encode, spelling
 
 _PAYLOADS = st.one_of(

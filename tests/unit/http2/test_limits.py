@@ -33,8 +33,9 @@ from http2_reference import (
 )
 
 from criproxy.http2 import limits
-from criproxy.http2.connection import Connection, HeadersReceived, Sent, StreamReset
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import HeadersReceived, Sent, StreamReset
 from criproxy.http2.headers import encode
 
 MAX_CONTROL_FRAMES = 5_000

@@ -30,8 +30,9 @@ from http2_reference import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.http2.connection import Connection, DataReceived, HeadersReceived, Sent, StreamReset
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import DataReceived, HeadersReceived, Sent, StreamReset
 from criproxy.http2.headers import encode
 
 

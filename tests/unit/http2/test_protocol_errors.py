@@ -27,8 +27,9 @@ from http2_reference import (
     settings,
 )
 
-from criproxy.http2.connection import CONNECTION_WINDOW, Connection, DataReceived, HeadersReceived, StreamReset
+from criproxy.http2.connection import CONNECTION_WINDOW, Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import DataReceived, HeadersReceived, StreamReset
 from criproxy.http2.headers import MAX_LIST_SIZE, encode
 
 BLOCK = plain_block(REQUEST)

@@ -24,8 +24,9 @@ from http2_reference import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.http2.connection import Connection, DataReceived, Event, HeadersReceived, StreamReset
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
+from criproxy.http2.events import DataReceived, Event, HeadersReceived, StreamReset
 from criproxy.http2.fields import STEP, decode, decode_in_steps
 
 TURN = 64

@@ -9,7 +9,8 @@ from collections import deque
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from criproxy.cri.messages import api
-from criproxy.http2.connection import Connection, Event, HeadersReceived
+from criproxy.http2.connection import Connection
+from criproxy.http2.events import Event, HeadersReceived
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import encode
 from criproxy.relay.loop import READ, WRITE, Flushable, Loop, Timer

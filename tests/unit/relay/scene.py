@@ -11,7 +11,7 @@ from playbook import ClockLoop, FakeRuntime, Peer, socketpair
 from criproxy.cri.identity import RuntimeHandler, Runtimes
 from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS
-from criproxy.http2.connection import DataReceived, HeadersReceived, StreamReset
+from criproxy.http2.events import DataReceived, HeadersReceived, StreamReset
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, Reader, plain, prefix, request_head, unpercent
 from criproxy.http2.headers import encode
 from criproxy.relay.context import Context

@@ -6,8 +6,8 @@ from typing import Any, Dict
 
 from scene import ALT, PRIMARY, Node, message
 
-from criproxy.http2.connection import GoAwayReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import GoAwayReceived
 from criproxy.http2.frames import DEFAULT_WINDOW
 from criproxy.http2.grpc import prefix
 from criproxy.relay.account import PATIENCE, REMEMBERED, UNREAD, Account

@@ -9,8 +9,8 @@ import pytest
 from playbook import Peer
 from scene import PRIMARY, Node
 
-from criproxy.http2.connection import GoAwayReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import GoAwayReceived
 from criproxy.relay.clients import IDLE, MOST, Clients, most_clients
 from criproxy.relay.downstream import DownstreamConnection
 

@@ -12,8 +12,8 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import pytest
 from scene import ALT, PRIMARY, Node, message
 
-from criproxy.http2.connection import HeadersReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import HeadersReceived
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, prefix
 from criproxy.http2.headers import encode
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from scene import PRIMARY, Node, message
 
-from criproxy.http2.connection import GoAwayReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import GoAwayReceived
 from criproxy.http2.grpc import prefix, request_head
 from criproxy.relay.downstream import _HEARING_TIME as HEARING_TIME
 from criproxy.relay.downstream import TRANSITIONS, Drain

@@ -9,8 +9,8 @@ import pytest
 from explore import Graph, explore
 from scene import PRIMARY, Node
 
-from criproxy.http2.connection import GoAwayReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import GoAwayReceived
 from criproxy.relay import transport
 from criproxy.relay.downstream import TRANSITIONS, Drain
 from criproxy.report.log import STATES

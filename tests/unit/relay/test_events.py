@@ -8,8 +8,8 @@ import pytest
 from scene import ALT, INTERNAL, PRIMARY, UNAVAILABLE, UNIMPLEMENTED, Node, message, wire_of
 
 from criproxy.cri.messages import api
-from criproxy.http2.connection import HeadersReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import HeadersReceived
 from criproxy.http2.grpc import Code, RpcError, prefix
 
 EVENTS = "GetContainerEvents"

@@ -11,7 +11,8 @@ import pytest
 from playbook import ClockLoop, socketpair
 from scene import ALT, PRIMARY, Node, message
 
-from criproxy.http2.connection import Connection, HeadersReceived, StreamReset
+from criproxy.http2.connection import Connection
+from criproxy.http2.events import HeadersReceived, StreamReset
 from criproxy.http2.frames import GOAWAY, frame
 from criproxy.http2.grpc import OK_TRAILERS, not_grpc, prefix
 from criproxy.http2.headers import encode

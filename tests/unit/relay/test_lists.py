@@ -10,8 +10,8 @@ from scene import ALT, PRIMARY, UNAVAILABLE, UNIMPLEMENTED, Node, message
 from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS, Merge, Method, To
 from criproxy.cri.schema import load
-from criproxy.http2.connection import DataReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import DataReceived
 from criproxy.http2.grpc import RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import encode
 from criproxy.relay import lists

@@ -12,8 +12,8 @@ from explore import Graph, explore
 from playbook import UNIMPLEMENTED, ClockLoop, FakeRuntime, RecordingSink, socketpair
 
 from criproxy.cri.identity import Runtimes
-from criproxy.http2.connection import HeadersReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import HeadersReceived
 from criproxy.http2.grpc import RpcError, request_head
 from criproxy.relay.runtime import TRANSITIONS, Runtime, State
 from criproxy.relay.upstream import Upstream

@@ -9,8 +9,8 @@ import pytest
 from scene import ALT, INTERNAL, PRIMARY, UNAVAILABLE, Node, message
 
 from criproxy.cri.messages import api
-from criproxy.http2.connection import DataReceived
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import DataReceived
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, prefix, request_head
 from criproxy.http2.headers import encode
 from criproxy.relay.exchange import Exchange

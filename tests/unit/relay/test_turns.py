@@ -8,8 +8,9 @@ from typing import List, Tuple
 import pytest
 from playbook import ClockLoop, Peer, socketpair
 
-from criproxy.http2.connection import Connection, Event, GoAwayReceived, PingAcknowledged
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import Event, GoAwayReceived, PingAcknowledged
 from criproxy.http2.frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame
 from criproxy.http2.grpc import request_head
 from criproxy.relay import transport as transports

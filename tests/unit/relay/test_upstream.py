@@ -9,8 +9,8 @@ from playbook import ClockLoop, Peer, RecordingSink, socketpair
 
 from criproxy.cri.identity import Runtimes
 from criproxy.http2 import frames
-from criproxy.http2.connection import DataReceived, HeadersReceived, StreamReset
 from criproxy.http2.errors import ErrorCode
+from criproxy.http2.events import DataReceived, HeadersReceived, StreamReset
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, RpcError, prefix, request_head
 from criproxy.relay.upstream import LARGE_REQUEST, LIVENESS_TIMEOUT, MOST_UNREAD, STREAM_WINDOW, Parting, Upstream
 
