@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Callable, Final, List, Optional, Pattern
+from typing import Callable, Final, List, Optional
 
 from criproxy.http2 import frames, settings
 from criproxy.http2.assembly import BlockAssembly, UnreadBlock
@@ -38,7 +38,7 @@ from criproxy.http2.events import (
     StreamReset,
 )
 from criproxy.http2.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, Buffer
-from criproxy.http2.headers import Block, BlockDecoder, Role
+from criproxy.http2.headers import Block, BlockDecoder, Role, Spelling
 from criproxy.http2.limits import LARGE_BLOCK, TINY_DATA, Limits
 from criproxy.http2.sending import Sender
 from criproxy.http2.streams import (
@@ -77,7 +77,7 @@ class Connection:
 
     ``client``: whether this end is the client. ``stream_window``: our SETTINGS_INITIAL_WINDOW_SIZE, bytes; a peer
     that has not read it yet sends up to frames.DEFAULT_WINDOW, which is a fault if that is more.
-    ``max_streams``: how many streams a client may have open here. ``volatile``: see fields.spelling.
+    ``max_streams``: how many streams a client may have open here. ``volatile``: see headers.BlockDecoder.
     ``clock`` gives seconds and serves only to count frames a second.
     """
 
@@ -86,7 +86,7 @@ class Connection:
         client: bool,
         stream_window: int = frames.DEFAULT_WINDOW,
         max_streams: int = 1_000,
-        volatile: Optional[Pattern[bytes]] = None,
+        volatile: Optional[Spelling] = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Final, Generator, Iterable, List, NamedTuple, Optional, Pattern, Tuple, Union
+from typing import Dict, Final, Generator, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from hpack.exceptions import HPACKError
 from hpack.hpack import encode_integer
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hpack.huffman_table import (
-    HUFFMAN_COMPLETE,
-    HUFFMAN_EMIT_SYMBOL,
-    HUFFMAN_FAIL,
-    HUFFMAN_TABLE,
-    decode_huffman,
-)
+from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
 from hpack.table import HeaderTable
 
 
@@ -53,6 +47,14 @@ _OVERHEAD: Final = 32
 _STATIC: Final[Tuple[Field, ...]] = tuple((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)
 _STATIC_INDEX: Final[Dict[Field, int]] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
 _STATIC_NAMES: Final[Dict[bytes, int]] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
+
+
+# Each entry of hpack's table of states as one number: the next state, the flags, the symbol, eight bits each. Numbers
+# are quicker to take apart than tuples where this is compiled.
+_HUFFMAN: Final[List[int]] = [state << 16 | flags << 8 | symbol for state, flags, symbol in HUFFMAN_TABLE]
+_EMITS: Final[int] = HUFFMAN_EMIT_SYMBOL << 8
+_FAILS: Final[int] = HUFFMAN_FAIL << 8
+_COMPLETE: Final[int] = HUFFMAN_COMPLETE << 8
 
 
 class TooLarge(Exception):
@@ -138,27 +140,41 @@ def _without_huffman(wire: bytes) -> Generator[None, None, bytes]:
 def _plain(text: bytes, spent: int) -> Generator[None, None, Tuple[bytes, int]]:
     """The text without Huffman code (RFC 7541, 5.2); ``spent``: bytes that have been read since the last step."""
     out = bytearray()
-    state = flags = 0
+    entry = _COMPLETE
     for at in range(0, len(text), STEP):
         piece = text[at : at + STEP]
-        for byte in piece:
-            state, flags, symbol = HUFFMAN_TABLE[state * 16 + (byte >> 4)]
-            if flags & HUFFMAN_EMIT_SYMBOL:
-                out.append(symbol)
-            elif flags & HUFFMAN_FAIL:
-                raise ValueError("Huffman code with an end in it")
-            state, flags, symbol = HUFFMAN_TABLE[state * 16 + (byte & 0x0F)]
-            if flags & HUFFMAN_EMIT_SYMBOL:
-                out.append(symbol)
-            elif flags & HUFFMAN_FAIL:
-                raise ValueError("Huffman code with an end in it")
+        entry = _read_code(piece, entry, out)
         spent += len(piece)
         if spent >= STEP:
             spent = 0
             yield
-    if not flags & HUFFMAN_COMPLETE:
+    if not entry & _COMPLETE:
         raise ValueError("Huffman code that does not end")
     return bytes(out), spent
+
+
+def _huffman(text: bytes) -> bytes:
+    """The same in one go."""
+    out = bytearray()
+    if not _read_code(text, _COMPLETE, out) & _COMPLETE:
+        raise ValueError("Huffman code that does not end")
+    return bytes(out)
+
+
+def _read_code(text: bytes, entry: int, out: bytearray) -> int:
+    """Reads on in Huffman code from this entry of the table, four bits at a time, and gives the last one."""
+    for byte in text:
+        entry = _HUFFMAN[entry >> 12 & 0xFF0 | byte >> 4]
+        if entry & _EMITS:
+            out.append(entry & 0xFF)
+        elif entry & _FAILS:
+            raise ValueError("Huffman code with an end in it")
+        entry = _HUFFMAN[entry >> 12 & 0xFF0 | byte & 0x0F]
+        if entry & _EMITS:
+            out.append(entry & 0xFF)
+        elif entry & _FAILS:
+            raise ValueError("Huffman code with an end in it")
+    return entry
 
 
 def _resize(wire: bytes, table: HeaderTable) -> int:
@@ -207,7 +223,7 @@ def _string(wire: bytes, at: int) -> Tuple[bytes, int]:
     if end > len(wire):
         raise ValueError("a string that is cut off")
     text = wire[at:end]
-    return bytes(decode_huffman(text)) if huffman else text, end
+    return _huffman(text) if huffman else text, end
 
 
 def encode(fields: Iterable[Field]) -> bytes:
@@ -242,12 +258,28 @@ def _prefixed(number: int, bits: int, first: int) -> bytearray:
     return encoded
 
 
-def spelling(name: bytes) -> Pattern[bytes]:
+class Spelling:
     """Finds the beginning of a literal field of this name in a block: plain or Huffman-coded, to be indexed or not.
 
     (Go's gRPC sends it without indexing, that in C with, though there is no table for it.)
     """
-    coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
-    plain = bytes(_prefixed(len(name), 7, 0)) + name
-    huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
-    return re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")")
+
+    __slots__ = ("_name", "search")
+
+    def __init__(self, name: bytes) -> None:
+        coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
+        plain = bytes(_prefixed(len(name), 7, 0)) + name
+        huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
+        self._name = name
+        self.search = re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")").search
+        """Gives a match that ends where the field's value begins; None where there is no such field."""
+
+    def decode(self, wire: bytes, at: int) -> Tuple[Field, ...]:
+        """Reads a block that begins with such a field, whose value begins at ``at``. Raises as `decode` does.
+
+        It is the only one as a rule, and its name is known: to read that again takes longer than its value.
+        """
+        value, end = _string(wire, at)
+        if end < len(wire):
+            return decode(wire)
+        return ((self._name, value) if wire[0] != 0x10 else NeverIndexed(self._name, value),)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final, Generator, Iterable, Optional, Pattern, Sequence, Tuple
+from typing import Final, Generator, Iterable, Optional, Sequence, Tuple
 
 from hpack.table import HeaderTable
 
@@ -29,11 +29,11 @@ from criproxy.http2.fields import (
     NO_TABLE,
     STEP,
     Field,
+    Spelling,
     TooLarge,
     decode,
     decode_in_steps,
     encode,
-    spelling,
     with_value,
 )
 
@@ -45,10 +45,10 @@ __all__ = [
     "Field",
     "Head",
     "Role",
+    "Spelling",
     "block_of",
     "decode",
     "encode",
-    "spelling",
     "with_value",
 ]
 
@@ -179,10 +179,10 @@ def block_of(fields: Iterable[Field]) -> Block:
 
 
 class BlockDecoder:
-    """Reads the blocks of one peer. ``volatile``: see `spelling`."""
+    """Reads the blocks of one peer. ``volatile``: the field before which blocks are cut."""
 
-    def __init__(self, volatile: Optional[Pattern[bytes]] = None) -> None:
-        self._cut_at = volatile
+    def __init__(self, volatile: Optional[Spelling] = None) -> None:
+        self._cut_before = volatile
         self._table: Optional[HeaderTable] = HeaderTable()
 
     @property
@@ -236,8 +236,9 @@ class BlockDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"field block: {error}") from error
 
     def _decode_new(self, wire: bytes) -> Block:
-        cut = self._cut_at.search(wire) if self._cut_at is not None else None
-        if cut is None or cut.start() == 0:
+        volatile = self._cut_before
+        cut = None if volatile is None else volatile.search(wire)
+        if volatile is None or cut is None or cut.start() == 0:
             return Block(_head(wire))
         at = cut.start()
         head = _remembered.get(wire[:at])
@@ -247,7 +248,7 @@ class BlockDecoder:
             except MALFORMED:
                 return Block(_head(wire))
         tail = wire[at:]
-        fields = decode(tail)
+        fields = volatile.decode(tail, cut.end() - at)
         for name, _ in fields:
             if name == _CONTENT_LENGTH:
                 return _with_length(head, fields)
@@ -328,6 +329,8 @@ def _malformed(fields: Sequence[Field]) -> Optional[str]:
                 return f"field name {name[:_LONGEST_QUOTE]!r}"
             if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 return f"connection-specific field {name!r}"
+        if value.isalnum():
+            continue
         if _CONTROL.search(value) if len(value) < _LONG else any(each in value for each in _CONTROLS):
             return f"a control character in the value of {name!r}"
         if (value[:1] in _BLANKS or value[-1:] in _BLANKS) and name != _MAY_HAVE_BLANKS:

@@ -10,7 +10,7 @@ from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.events import DataReceived, Event, HeadersReceived, PingAcknowledged, Sent, StreamReset
 from criproxy.http2.grpc import TIMEOUT
-from criproxy.http2.headers import Block, spelling
+from criproxy.http2.headers import Block, Spelling
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.peer import Peer
 from criproxy.relay.response import Call
@@ -25,7 +25,7 @@ pods of a node, and a bound for what a client can make us remember."""
 _PING: Final = b"goodbye!"
 _HEARING_TIME: Final = 1.0
 """How long a client may take to hear that we go away, and again to hang up, seconds."""
-_VOLATILE: Final = spelling(TIMEOUT)
+_VOLATILE: Final = Spelling(TIMEOUT)
 _AND_RESET: Final = 3
 """Events that a stream has at least which is opened and reset in one piece and costs more than its head."""
 

@@ -26,10 +26,10 @@ from http2_reference import (
 from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.events import DataReceived, Event, HeadersReceived, Sent, StreamReset
-from criproxy.http2.headers import UNREADABLE, BlockDecoder, decode, encode, spelling
+from criproxy.http2.headers import UNREADABLE, BlockDecoder, Spelling, decode, encode
 from tests.fuzz.target import Target, cut, options_of
 
-_VOLATILE = spelling(b"grpc-timeout")
+_VOLATILE = Spelling(b"grpc-timeout")
 _SIZES = (1, 5, 9, 13, 64, 1_000)
 """Pieces in which bytes arrive."""
 _STREAMS = 8
@@ -88,9 +88,13 @@ def _tell(told: List[Tuple[Any, ...]], event: Event) -> None:
     if isinstance(event, HeadersReceived):
         told.append((HeadersReceived, event.stream_id, event.block.fields, event.end_stream))
         return
-    if isinstance(event, DataReceived) and told and told[-1][:2] == (DataReceived, event.stream_id):
-        _, _, data, size, _ = told.pop()
-        event = DataReceived(event.stream_id, data + event.data, size + event.size, event.end_stream)
+    if isinstance(event, DataReceived):
+        data, size = event.data, event.size
+        if told and told[-1][:2] == (DataReceived, event.stream_id):
+            _, _, before, owed, _ = told.pop()
+            data, size = before + data, owed + size
+        told.append((DataReceived, event.stream_id, data, size, event.end_stream))
+        return
     told.append((type(event), *event))
 
 

@@ -48,7 +48,7 @@ from criproxy.http2.events import (
     SettingsReceived,
     StreamReset,
 )
-from criproxy.http2.headers import encode, spelling
+from criproxy.http2.headers import Spelling, encode
 
 STREAM_WINDOW = 20_000
 """What a peer may send on a stream here, bytes."""
@@ -92,7 +92,7 @@ STATES: Dict[str, Callable[[], Connection]] = {
     "a client before SETTINGS": lambda: Connection(True),
     "a server that has a table yet": lambda: _begun(False, PREFACE + settings()),
     "a server": _serving,
-    "a server that cuts heads": lambda: server(volatile=spelling(b"grpc-timeout")),
+    "a server that cuts heads": lambda: server(volatile=Spelling(b"grpc-timeout")),
     "a server, stream 1 open": lambda: _serving(headers(1, REQUEST)),
     "a server, stream 1 half-closed (remote)": lambda: _serving(headers(1, REQUEST, True)),
     "a server, stream 1 closed": _served,

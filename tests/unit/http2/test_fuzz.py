@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.events import HeadersReceived
-from criproxy.http2.headers import decode, encode, spelling
+from criproxy.http2.headers import Spelling, decode, encode
 
 _PAYLOADS = st.one_of(
     st.binary(max_size=40),
@@ -62,7 +62,7 @@ _FRAMES = st.builds(
     st.one_of(st.integers(0, 8), st.sampled_from((2**31 - 1, 2**31 + 1, 2**32 - 1))),
     _PAYLOADS,
 )
-_VOLATILE = spelling(b"grpc-timeout")
+_VOLATILE = Spelling(b"grpc-timeout")
 
 
 def ends() -> List[Connection]:

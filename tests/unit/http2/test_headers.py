@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from criproxy.http2 import headers
 from criproxy.http2.cache import Cache
 from criproxy.http2.errors import ConnectionFault, ErrorCode
-from criproxy.http2.fields import MAX_FIELDS, MAX_LIST_SIZE, NO_TABLE, decode, encode, spelling, with_value
+from criproxy.http2.fields import MAX_FIELDS, MAX_LIST_SIZE, NO_TABLE, Spelling, decode, encode, with_value
 from criproxy.http2.headers import Block, BlockDecoder, Head, block_of
 
 TIMEOUT = b"grpc-timeout"
@@ -33,7 +33,7 @@ _FIELDS = st.lists(st.tuples(_NAMES, _VALUES), max_size=12)
 
 def settled(volatile: bool = True) -> BlockDecoder:
     """A decoder whose peer has acknowledged that there is no dynamic table."""
-    decoder = BlockDecoder(spelling(TIMEOUT) if volatile else None)
+    decoder = BlockDecoder(Spelling(TIMEOUT) if volatile else None)
     decoder.settle()
     return decoder
 
@@ -73,7 +73,7 @@ def test_we_read_what_hpack_writes_without_a_table(fields: Fields, huffman: bool
 @given(st.lists(_FIELDS, max_size=5), st.booleans())
 def test_we_read_what_hpack_writes_with_its_table_before_it_knows_better(blocks: List[Fields], huffman: bool) -> None:
     encoder = Encoder()
-    decoder = BlockDecoder(spelling(TIMEOUT))
+    decoder = BlockDecoder(Spelling(TIMEOUT))
     for fields in blocks:
         block = read(bytes(encoder.encode(fields, huffman=huffman)), decoder)
         assert list(block.fields) == fields
@@ -273,7 +273,7 @@ def test_a_value_that_looks_like_a_deadline_is_a_value(name: bytes, first: int) 
 )
 def test_other_things_that_are_spelled_like_a_deadline_are_themselves(fields: bytes) -> None:
     wire = encode(REQUEST) + fields
-    assert spelling(TIMEOUT).search(wire)
+    assert Spelling(TIMEOUT).search(wire)
     block = read(wire)
     assert list(block.fields) == read_by_hpack(wire)
     assert block.get(TIMEOUT) is None
