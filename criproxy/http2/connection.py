@@ -58,6 +58,8 @@ CONNECTION_WINDOW: Final = 16 * 2**20
 """What a peer may send on all its streams together before we must have read it, bytes. It is given back when half of it
 is used: so large that this never makes a peer wait, and not a frame for each piece of data."""
 
+_JOINED: Final = 64 * 1024
+"""Up to so many bytes are put behind the beginning of a frame that came before: to copy them costs next to nothing."""
 _FRAMES_OF_A_STEP: Final = 16
 """How many frames take as long as a step of reading a large field block (fields.STEP)."""
 _BYTES_OF_A_FRAME: Final = 256
@@ -221,12 +223,12 @@ class Connection:
 
     # What was received.
 
-    def take_rest(self) -> bytes:
-        """The part of a frame that the last bytes ended with: whoever can put it before the next ones saves a copy."""
-        rest, self._rest = self._rest, b""
-        return rest
+    @property
+    def rest(self) -> bytes:
+        """What has been received and not been looked at: the beginning of a frame, as a rule."""
+        return self._rest
 
-    def receive(self, data: Buffer, most: int = sys.maxsize) -> List[Event]:
+    def receive(self, data: bytes, most: int = sys.maxsize) -> List[Event]:
         """Takes bytes from the peer and gives their events, in order; what their windows let go (`Sent`) comes last.
 
         After ``most`` frames, or so much of a large field block, it leaves the rest for another call (`has_more`): time
@@ -241,25 +243,34 @@ class Connection:
             raise
         return events
 
-    def _receive(self, data: Buffer, events: List[Event], most: int) -> None:
-        if self._rest:
-            data = self._rest + data
-        at, end = 0, len(data)
+    def _receive(self, data: bytes, events: List[Event], most: int) -> None:
+        rest, at = self._rest, 0
         if self._phase is _PREFACE:
+            data = rest + data
             at = self._skip_preface(data)
             if not at:  # Without the whole preface there is nothing to read yet.
-                end = 0
-        unpack = frames.HEADER.unpack_from
-        credit = 0
+                self._rest = data
+                return
+        elif len(data) <= _JOINED or self.has_more:
+            data = rest + data
+        elif rest:  # To join them would copy all that has come for the sake of one frame.
+            at = frames.missing(rest, data)
+            most = self._read_frames(rest + data[:at], 0, events, most)
         if self.has_more:
             self.has_more = False
             most = self._read_on(most, 0, events)
+        self._read_frames(data, at, events, most)
+
+    def _read_frames(self, data: bytes, at: int, events: List[Event], most: int) -> int:
+        """Reads at most so many frames, the first one from ``at`` on, keeps the rest, and gives how many are left."""
+        end = len(data)
+        credit = 0
         while end - at >= frames.HEADER_SIZE:
             if most <= 0:
                 self.has_more = True
                 break
             most -= 1
-            high, low, kind, flags, stream_id = unpack(data, at)
+            high, low, kind, flags, stream_id = frames.UNPACK(data, at)
             size = high << 8 | low
             if size > frames.DEFAULT_FRAME_SIZE:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
@@ -275,29 +286,30 @@ class Connection:
                     if size == frames.DEFAULT_FRAME_SIZE and not flags:
                         payload, flags, at = frames.coalesced(data, begin, at, stream_id)
                     else:
-                        payload = bytes(data[begin:stop])
+                        payload = data[begin:stop]
                     credit += len(payload)
                     self._on_data(flags, stream_id, payload, events)
                 elif kind == frames.HEADERS:
-                    self._on_headers(flags, stream_id, bytes(data[begin:stop]), events)
+                    self._on_headers(flags, stream_id, data[begin:stop], events)
                     if size > LARGE_BLOCK or self._unread is not None:
                         most = self._read_on(most, size, events)
                 elif kind in HANDLERS:
-                    HANDLERS[kind](self._control, flags, stream_id, bytes(data[begin:stop]), events)
+                    HANDLERS[kind](self._control, flags, stream_id, data[begin:stop], events)
                 elif kind == frames.CONTINUATION:
-                    self._on_continuation(flags, stream_id, bytes(data[begin:stop]), events)
+                    self._on_continuation(flags, stream_id, data[begin:stop], events)
                     if size > LARGE_BLOCK or self._unread is not None:
                         most = self._read_on(most, size, events)
                 else:  # of an unknown type, to be ignored (section 4.1)
                     self._limits.count_control_frame()
             except StreamFault as fault:
                 self._on_fault(fault, events)
-        self._rest = bytes(data[at:]) if at < len(data) else b""
+        self._rest = data[at:]
         if self._sender.opened:
             # Once for all that came: a peer could have us look at all streams that wait for each byte it grants.
             self._sender.send_queued(events)
         if credit:
             self._return_credit(credit)
+        return most
 
     def _on_fault(self, fault: StreamFault, events: List[Event]) -> None:
         self._limits.count_reset()
@@ -313,8 +325,8 @@ class Connection:
             self._out.append(frames.window_update(0, CONNECTION_WINDOW - self._receive_window))
             self._receive_window = CONNECTION_WINDOW
 
-    def _skip_preface(self, data: Buffer) -> int:
-        have = bytes(data[: len(frames.PREFACE)])
+    def _skip_preface(self, data: bytes) -> int:
+        have = data[: len(frames.PREFACE)]
         if not frames.PREFACE.startswith(have):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"not an HTTP/2 client: it began with {have!r}")
         if len(have) < len(frames.PREFACE):

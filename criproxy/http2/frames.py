@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, Iterable, Tuple, Union
+from typing import Callable, Final, Iterable, Tuple, Union
 
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 
@@ -32,6 +32,9 @@ PRIORITY_FLAG: Final = 0x20
 
 HEADER: Final = Struct(">HBBBL")
 """A frame's header, 9 bytes: length (16 high bits, 8 low bits), type, flags, stream."""
+PACK: Final[Callable[[int, int, int, int, int], bytes]] = HEADER.pack
+UNPACK: Final[Callable[[bytes, int], Tuple[int, int, int, int, int]]] = HEADER.unpack_from
+"""Its methods, with their types: where this is compiled, numbers of unknown type are slow to compare."""
 HEADER_SIZE: Final = 9
 PRIORITY_SIZE: Final = 5
 """What a priority has, bytes (section 6.3)."""
@@ -62,7 +65,7 @@ MAX_STREAM_ID: Final = 2**31 - 1
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """One frame. The payload must fit the peer's SETTINGS_MAX_FRAME_SIZE."""
     size = len(payload)
-    return HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+    return PACK(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
 def settings(values: Iterable[Tuple[int, int]]) -> bytes:
@@ -85,7 +88,13 @@ def goaway(last_stream_id: int, code: int, text: str) -> bytes:
     return frame(GOAWAY, 0, 0, TWO_WORDS.pack(last_stream_id, code) + text.encode("utf-8", "replace")[:256])
 
 
-def coalesced(data: Buffer, begin: int, at: int, stream_id: int) -> Tuple[bytes, int, int]:
+def missing(begun: bytes, data: bytes) -> int:
+    """How much of ``data`` belongs to the frame that ``begun`` is the beginning of, bytes."""
+    high, low, _, _, _ = UNPACK(begun + data[:HEADER_SIZE], 0)
+    return HEADER_SIZE + (high << 8 | low) - len(begun)
+
+
+def coalesced(data: bytes, begin: int, at: int, stream_id: int) -> Tuple[bytes, int, int]:
     """A large message is a row of full DATA frames: as many as are here count as one with the flags of the last.
 
     The first one's payload stands from ``begin`` to ``at``. Gives the payload of all, the flags, and where the next
@@ -95,7 +104,7 @@ def coalesced(data: Buffer, begin: int, at: int, stream_id: int) -> Tuple[bytes,
     parts = [view[begin:at]]
     flags = 0
     while not flags and len(data) - at >= HEADER_SIZE:
-        high, low, kind, next_flags, next_id = HEADER.unpack_from(data, at)
+        high, low, kind, next_flags, next_id = UNPACK(data, at)
         size = high << 8 | low
         stop = at + HEADER_SIZE + size
         plain = kind == DATA and next_id == stream_id and next_flags <= END_STREAM

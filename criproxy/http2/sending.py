@@ -88,7 +88,7 @@ class Sender:
         if size <= self.max_frame and size <= stream.send_window and size <= self._window and not self._held:
             stream.send_window -= size
             self._window -= size
-            self._out.append(frames.HEADER.pack(size >> 8, size & 0xFF, frames.DATA, end_stream, stream_id))
+            self._out.append(frames.PACK(size >> 8, size & 0xFF, frames.DATA, end_stream, stream_id))
             self._out.append(data)
             if end_stream and stream.receiving is OVER:
                 del self._streams[stream_id]
@@ -179,7 +179,7 @@ class Sender:
         flags = END_STREAM if end_stream else 0
         if len(wire) <= limit:
             size = len(wire)
-            head = frames.HEADER.pack(size >> 8, size & 0xFF, frames.HEADERS, flags | END_HEADERS, stream_id)
+            head = frames.PACK(size >> 8, size & 0xFF, frames.HEADERS, flags | END_HEADERS, stream_id)
             self._out.append(head + wire)
             return
         self._out.append(frames.frame(frames.HEADERS, flags, stream_id, wire[:limit]))
@@ -210,7 +210,7 @@ class Sender:
                 data, end_stream = data[:size], False
             stream.send_window -= size
             self._window -= size
-            self._out.append(frames.HEADER.pack(size >> 8, size & 0xFF, frames.DATA, end_stream, stream_id))
+            self._out.append(frames.PACK(size >> 8, size & 0xFF, frames.DATA, end_stream, stream_id))
             self._out.append(data)
         if not stream.queue:
             self._waiting.pop(stream_id, None)

@@ -31,8 +31,8 @@ SETTINGS) without end otherwise."""
 _GREETING: Final = 1024
 """bytes that are read of a peer that does not speak HTTP/2: enough to quote its first line."""
 _JOINED: Final = 64 * 1024
-"""Up to so many bytes are copied in order to be handled as one piece: a copy of that size costs less than a view or a
-list of buffers does."""
+"""Up to so many bytes are joined in order to be written as one piece: a copy of that size costs less than a list of
+buffers does."""
 _GATHERED: Final = 128
 """How many buffers are written at once, at most (IOV_MAX is 1024)."""
 _TURN: Final = 64
@@ -44,9 +44,6 @@ _WASTE: Final = 1.0
 and SETTINGS of a peer that has thousands of calls a second take a hundredth of that."""
 _WASTE_PERIOD: Final = 10.0
 """seconds"""
-
-_buffer: Final = bytearray(_CHUNK)
-_view: Final = memoryview(_buffer)
 
 
 class Transport:
@@ -162,7 +159,7 @@ class Transport:
 
     def give_up(self, reason: str) -> None:
         """Closes the socket for this reason, or a better one that the peer has given."""
-        self.close(self._better(self.connection.take_rest(), reason))
+        self.close(self._better(self.connection.rest, reason))
 
     def close_when_flushed(self) -> None:
         """Closes the socket as soon as everything is written."""
@@ -209,7 +206,7 @@ class Transport:
         if not self.connection.greeted:
             with suppress(OSError):
                 said = self._sock.recv(_GREETING)
-        self.close(self._better(self.connection.take_rest() + said, _reason("write", error)))
+        self.close(self._better(self.connection.rest + said, _reason("write", error)))
 
     def _better(self, said: bytes, reason: str) -> str:
         """Why the connection ends. The first line of a peer that does not speak HTTP/2 explains more than an error."""
@@ -242,33 +239,23 @@ class Transport:
             self._read()
 
     def _read(self) -> None:
-        # What has come of the next frame goes before what comes now, in the one buffer that all transports read into.
-        rest = self.connection.take_rest()
-        begin = len(rest)
         try:
-            if begin:
-                _view[:begin] = rest
-                size = self._sock.recv_into(_view[begin:])
-            else:
-                size = self._sock.recv_into(_buffer)
+            data = self._sock.recv(_CHUNK)
         except BlockingIOError:
-            self.connection.receive(rest)
             return
         except OSError as error:
-            self.close(self._better(rest, _reason("read", error)))
+            self.close(self._better(self.connection.rest, _reason("read", error)))
             return
-        if not size:
-            self.close(self._better(rest, ""))
+        if not data:
+            self.close(self._better(self.connection.rest, ""))
             return
         loop = self._loop
-        loop.received += size
+        loop.received += len(data)
         if loop.received >= loop.alarm:
             loop.on_alarm()
-        data = _view[: begin + size]
-        # A view saves the copy of what is large, but each look into it costs more than one into bytes.
-        self._take(data if size > _JOINED else bytes(data))
+        self._take(data)
 
-    def _take(self, data: Buffer) -> None:
+    def _take(self, data: bytes) -> None:
         """Has a turn with what has come; nothing, if the last turn has left enough."""
         began = perf_counter()
         try:
@@ -276,7 +263,7 @@ class Transport:
         except ConnectionFault as fault:
             self.at_fault = True
             self._send_last()
-            self.close(self._better(bytes(data[:_GREETING]), str(fault)))
+            self.close(self._better(self.connection.rest + data, str(fault)))
             return
         if self.connection.has_to_send:
             self.flush_soon()

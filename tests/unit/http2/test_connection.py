@@ -29,6 +29,7 @@ from http2_reference import (
     TRAILERS,
     WINDOW_UPDATE,
     Pair,
+    Told,
     client,
     data,
     frame,
@@ -56,6 +57,7 @@ from criproxy.http2.events import (
     SettingsReceived,
     StreamReset,
 )
+from criproxy.http2.frames import DEFAULT_FRAME_SIZE
 from criproxy.http2.headers import encode
 
 DEFAULT = 65_535
@@ -791,6 +793,29 @@ def _answer_in_one_piece(wire: bytes) -> bytes:
     connection = Connection(False)
     connection.receive(wire)
     return connection.data_to_send()
+
+
+@given(st.integers(1, 40_000), st.integers(66_000, 300_000))
+def test_a_large_message_in_large_pieces_is_the_same_data(first: int, size: int) -> None:
+    wire = PREFACE + settings() + frame(SETTINGS, ACK, 0) + headers(1, REQUEST)
+    for number_of_frame in range(40):
+        wire += frame(DATA, 0, 1, bytes((number_of_frame,)) * DEFAULT_FRAME_SIZE)
+    wire += data(1, b"the end of it") + headers(3, REQUEST) + data(3, b"another's") + headers(1, TRAILERS, True)
+    connection = Connection(False, 2**20)
+    events = connection.receive(wire[:first])
+    for at in range(first, len(wire), size):
+        events += connection.receive(wire[at : at + size])
+    assert _joined(told_by_events(events)) == _joined(told_by_wire(wire))
+
+
+def _joined(told: List[Told]) -> List[Told]:
+    """What is told, with the data of one stream in one piece as long as nothing else comes between."""
+    joined: List[Told] = []
+    for kind, stream_id, content, end in told:
+        if kind == "data" and joined and joined[-1][:2] == (kind, stream_id):
+            content = joined.pop()[2] + content
+        joined.append((kind, stream_id, content, end))
+    return joined
 
 
 def test_events_agree_with_a_plain_reading_of_the_wire() -> None:
