@@ -143,7 +143,7 @@ class Runtimes:
         for names in self.alternatives:
             if names.has_id(name):
                 return names
-        prefix = _PREFIX.match(name) if b"__" in name else None
+        prefix = _PREFIX.match(name) if b"_" in name else None
         if prefix is not None:
             raise UnknownRuntime(prefix[1])
         return self.primary

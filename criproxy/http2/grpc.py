@@ -7,7 +7,8 @@ import sys
 import zlib
 from enum import IntEnum
 from io import BytesIO
-from typing import Final, Generator, List, Optional, Union
+from struct import Struct
+from typing import Callable, Final, Generator, List, Optional, Tuple, Union
 
 from criproxy.http2.headers import Block, Head, block_of, encode, with_value
 
@@ -15,6 +16,9 @@ CONTENT_TYPE: Final = b"application/grpc"
 TIMEOUT: Final = b"grpc-timeout"
 PREFIX_SIZE: Final = 5
 """bytes before each message: a flag (compressed), four bytes of length (gRPC over HTTP/2, Length-Prefixed-Message)."""
+_PREFIX: Final = Struct(">BL")
+_PACK: Final[Callable[[int, int], bytes]] = _PREFIX.pack
+_UNPACK: Final[Callable[[Union[bytes, bytearray], int], Tuple[int, int]]] = _PREFIX.unpack_from
 _LONGEST_TEXT: Final = 4096
 """bytes of the text of a status of our own: most clients accept at least 8 kB of fields."""
 _LONGEST_READ: Final = 64 * 1024
@@ -240,12 +244,13 @@ def is_grpc(content_type: bytes) -> bool:
 
 def is_one_message(data: bytes) -> bool:
     """Whether this is one whole message that is not compressed."""
-    return len(data) >= PREFIX_SIZE and data[0] == 0 and int.from_bytes(data[1:5], "big") == len(data) - PREFIX_SIZE
+    size = len(data) - PREFIX_SIZE
+    return size >= 0 and _UNPACK(data, 0) == (0, size)
 
 
 def prefix(size: int) -> bytes:
     """What stands before an uncompressed message of this size."""
-    return b"\0" + size.to_bytes(4, "big")
+    return _PACK(0, size)
 
 
 class Meter:
@@ -280,7 +285,7 @@ class Meter:
             self._prefix += data[at : at + step]
             at += step
             if len(self._prefix) == PREFIX_SIZE:
-                self._left = int.from_bytes(self._prefix[1:], "big")
+                _, self._left = _UNPACK(self._prefix, 0)
                 self._prefix = b""
                 self._most -= 1
                 if self._most < 0:
@@ -455,7 +460,7 @@ class Reader:
 
     def _end_of(self, data: Union[bytes, bytearray], at: int) -> int:
         """Where the message that begins at ``at`` ends; its prefix is there."""
-        size = int.from_bytes(data[at + 1 : at + PREFIX_SIZE], "big")
+        _, size = _UNPACK(data, at)
         if size > self._limit:
             raise too_large(size, self._limit)
         return at + PREFIX_SIZE + size

@@ -179,18 +179,17 @@ class DownstreamConnection:
         calls = self.calls
         for event in events if len(events) < _AND_RESET else self._without_reset_at_once(events):
             if isinstance(event, HeadersReceived):
-                stream_id, block, end = event
-                if stream_id in calls:  # a request's trailers: gRPC has none, but HTTP/2 lets them end it
-                    calls[stream_id].on_request(b"", 0, end)
+                call = calls.get(event.stream_id)
+                if call is not None:  # a request's trailers: gRPC has none, but HTTP/2 lets them end it
+                    call.on_request(b"", 0, event.end_stream)
                 else:
                     self.has_called = True
                     self.last_call = self._loop.time()
-                    self._dispatch(self, stream_id, block, end)
+                    self._dispatch(self, event.stream_id, event.block, event.end_stream)
             elif isinstance(event, DataReceived):
-                stream_id, data, size, end = event
-                call = calls.get(stream_id)
+                call = calls.get(event.stream_id)
                 if call is not None:
-                    call.on_request(data, size, end)
+                    call.on_request(event.data, event.size, event.end_stream)
             elif isinstance(event, Sent):
                 stream_id, size = event
                 call = calls.get(stream_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, Optional
+from typing import Final, Optional
 
 from criproxy.http2.grpc import Code, RpcError, text_of
 from criproxy.http2.headers import Block
@@ -22,17 +23,30 @@ RUNTIME: Final = Source.RUNTIME
 PROXY: Final = Source.PROXY
 
 
-class Outcome(NamedTuple):
-    """How an exchange has ended."""
+@dataclass(init=False)
+class Outcome:
+    """How an exchange has ended.
+
+    ``code``: gRPC's status. ``trailers``: what the runtime has said at the end, all of it where no headers have come;
+    None if it has said nothing. ``reset``: the error code (RFC 9113, section 7) with which it has reset the stream.
+    """
+
+    __slots__ = ("code", "reset", "source", "text", "trailers")
 
     source: Source
     code: int
-    """gRPC's status."""
-    trailers: Optional[Block] = None
-    """What the runtime has said at the end: all of it where no headers have come. None if it has said nothing."""
-    text: str = ""
-    reset: Optional[int] = None
-    """The error code (RFC 9113, section 7) with which the runtime has reset the stream."""
+    trailers: Optional[Block]
+    text: str
+    reset: Optional[int]
+
+    def __init__(
+        self, source: Source, code: int, trailers: Optional[Block] = None, text: str = "", reset: Optional[int] = None
+    ) -> None:
+        self.source = source
+        self.code = code
+        self.trailers = trailers
+        self.text = text
+        self.reset = reset
 
     @property
     def ok(self) -> bool:

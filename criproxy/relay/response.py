@@ -87,7 +87,7 @@ class Response:
     ) -> None:
         self.request = request
         row = request.plan.method
-        self.shown = row is not None and context.log.enabled(row.verbosity)
+        self.shown = row is not None and row.verbosity <= context.log.verbosity
         """Whether the log shows the call's messages."""
         self.targets: Sequence[Names] = ()
         """The runtimes that are asked, for the log."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, List, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -96,12 +96,18 @@ def plan_of(head: Head) -> Plan:
     return plan
 
 
-class Route(NamedTuple):
-    """Where one call goes, with the message that each runtime there gets."""
+@dataclass(init=False)
+class Route:
+    """Where one call goes, with the message that each runtime there gets. To nobody: the answer is the empty one."""
+
+    __slots__ = ("body", "targets")
 
     targets: Sequence[Names]
-    """Nobody: the answer is the empty one."""
     body: bytes
+
+    def __init__(self, targets: Sequence[Names], body: bytes) -> None:
+        self.targets = targets
+        self.body = body
 
 
 class _Reading:

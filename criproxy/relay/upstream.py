@@ -236,15 +236,15 @@ class Upstream:
         sinks = self._sinks
         for event in events:
             if isinstance(event, HeadersReceived):
-                stream_id, block, end = event
-                sink = self._pop(stream_id) if end else sinks.get(stream_id)
+                end = event.end_stream
+                sink = self._pop(event.stream_id) if end else sinks.get(event.stream_id)
                 if sink is not None:
-                    sink.on_headers(block, end)
+                    sink.on_headers(event.block, end)
             elif isinstance(event, DataReceived):
-                stream_id, data, size, end = event
-                sink = self._pop(stream_id) if end else sinks.get(stream_id)
+                end = event.end_stream
+                sink = self._pop(event.stream_id) if end else sinks.get(event.stream_id)
                 if sink is not None:
-                    sink.on_data(data, size, end)
+                    sink.on_data(event.data, event.size, end)
             elif isinstance(event, Sent):
                 stream_id, size = event
                 sink = sinks.get(stream_id)
