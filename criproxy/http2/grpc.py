@@ -34,7 +34,7 @@ _LONGEST_TIMEOUT: Final = 9
 PIECE: Final = 256 * 1024
 """bytes that are decompressed, or put together of small ones, at once"""
 _SMALL: Final = 4096
-"""Data of at most so many bytes is put together with what follows."""
+"""Pieces of at most so many bytes are put together."""
 _LARGE: Final = 8 * 2**20
 """A message of which more bytes have come is large."""
 _INFLATED: Final = 2**20
@@ -453,10 +453,12 @@ class Reader:
         """Puts a piece behind the others. Small ones are put together: an object of Python's is 40 bytes, and more."""
         self._have += len(data)
         last = self._parts[-1] if self._parts else None
-        if isinstance(last, bytearray) and len(last) < PIECE:
+        if len(data) > _SMALL:
+            self._parts.append(data)
+        elif isinstance(last, bytearray) and len(last) < PIECE:
             last += data
         else:
-            self._parts.append(data if len(data) > _SMALL else bytearray(data))
+            self._parts.append(bytearray(data))
 
     def _end_of(self, data: Union[bytes, bytearray], at: int) -> int:
         """Where the message that begins at ``at`` ends; its prefix is there."""
