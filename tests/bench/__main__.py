@@ -1,73 +1,109 @@
 """Benchmarks: criproxy beside what else could stand in its place. Nothing here passes or fails by a time.
 
-    python -m tests.bench [--quick] [--json FILE] [--against NAME=COMMAND]...
+    python -m tests.bench [--quick] [--only FIGURE]... [--against NAME=COMMAND]... [--json FILE]
+    python -m tests.bench --from FILE
 
-All contestants are measured against the same two runtimes (runtime.py), in turns. A figure is the median over the
-rounds, each of which has processes of its own; what is compared (added to, of, times) is compared within each round
-first. Every contestant's answers are checked by grpcio before anything is measured, and by their sizes while it is: a
-wrong one ends the run with status 1.
+All contestants are measured against the same runtimes (runtime.py), in turns. A figure is the median over the rounds,
+each of which has processes of its own; what is compared (added to, of, times) is compared within each round first.
+Every contestant's answers are checked by grpcio before anything is measured, and by their sizes while it is: a wrong
+one ends the run with status 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Sequence
+from typing import Optional, Sequence
 
 from tests.bench import measure, report
-from tests.bench.lab import BenchError, Rival, tool
+from tests.bench.cases import CASES
+from tests.bench.figures import BenchError, Run
+from tests.bench.programs import OTHERS, OWN, Program, criproxy, tool
+from tests.bench.turns import Effort
+
+UNITS = {figure.name: figure.unit for case in CASES for figure in case.figures}
+_RUNTIMES = ["direct", "other"]
 
 
-def _run(effort: measure.Effort, output: str, rivals: Sequence[Rival]) -> None:
-    facts = report.machine(measure.busy())
-    print("\n".join(facts))
-    with TemporaryDirectory(prefix="bench-") as compiled:
-        contestants, samples = measure.rounds(Path(compiled), effort, rivals)
-        starts, memory, busy = measure.alone(Path(compiled), effort)
-    print(f"Medians of {effort.rounds} rounds; memory after {effort.grown} calls and as many again.\n")
-    for row in report.table(contestants, samples):
-        print(row.rstrip())
+def measured(effort: Effort, rivals: Sequence[Program] = (), only: Sequence[str] = ("*",)) -> Run:
+    """A run: this tree's criproxy, what else there is, and rivals. Raises BenchError.
+
+    ``only``: patterns of figures; what they are measured with is measured, too.
+    """
+    programs = [*OTHERS, *rivals, criproxy(OWN)]
+    names = [*_RUNTIMES, *(program.name for program in programs)]
+    if len(set(names)) < len(names):
+        raise BenchError(f"two have one name: {', '.join(names)}")
+    cases = [case for case in CASES if any(fnmatch(figure.name, each) for figure in case.figures for each in only)]
+    if not cases:
+        raise BenchError(f"no figure is called {' or '.join(only)}: there are {', '.join(UNITS)}")
+    with TemporaryDirectory(prefix="bench-") as folder:
+        compiled = Path(folder)
+        version = measure.version(OWN, compiled)
+        machine = report.machine(measure.busy())
+        samples = measure.rounds(compiled, effort, programs, cases)
+    absent = [program.name for program in programs if not program.installed]
+    return Run(machine, version, absent, UNITS, samples)
+
+
+def _show(run: Run) -> None:
+    print("\n".join([*run.machine, run.version, ""]))
+    print("\n".join(report.tables(run)))
     if not tool("h2load"):
-        print("h2load is not installed: no calls a second, no memory under load")
-    print()
-    aims = report.aims(samples, starts, memory, busy)
-    for aim in aims:
-        print(report.line(aim))
-    if output:
-        data = report.as_data(facts, aims, samples, memory, starts)
-        Path(output).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        print("h2load is not installed: no calls a second")
 
 
-def _rival(text: str) -> Rival:
+def _program(text: str) -> Program:
     try:
-        return Rival.of(text)
+        return Program.of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def main() -> int:
-    """Measures and prints."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description="compare criproxy with what else there is"
     )
     parser.add_argument("--quick", action="store_true", help="a smoke run: few calls, figures without meaning")
-    parser.add_argument("--json", metavar="FILE", default="", help="write all figures to a file, too")
+    parser.add_argument(
+        "--only",
+        metavar="FIGURE",
+        action="append",
+        help="measure this alone, and what comes with it: a name in the files of --json, or a pattern ('list_*')",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to a file, too")
     parser.add_argument(
         "--against",
         metavar="NAME=COMMAND",
-        type=_rival,
+        type=_program,
         action="append",
         default=[],
         help="measure this, too: {listen} is the socket to serve, {connect} what criproxy connects to, or {primary} the"
         " first runtime's socket alone",
     )
-    options = parser.parse_args()
+    parser.add_argument(
+        "--from", metavar="FILE", dest="source", type=Path, help="show what a run has written: measure nothing"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    effort = measure.QUICK if options.quick else measure.FULL
+    rest = (options.against, options.only or ["*"])
+    run = Run.load(options.source) if options.source else measured(effort, *rest)
+    if options.json:
+        run.save(options.json)
+    _show(run)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Measures and prints."""
     try:
-        _run(measure.QUICK if options.quick else measure.FULL, options.json, options.against)
-    except BenchError as error:
+        _run(_parser().parse_args(arguments))
+    except (BenchError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0

@@ -13,6 +13,7 @@ import grpc
 
 _NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _THREADS = 32
+_STREAM = "/GetContainerEvents"
 
 
 class _Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg] # takes none at run time
@@ -20,8 +21,18 @@ class _Relay(grpc.GenericRpcHandler):  # type: ignore[type-arg] # takes none at 
         self._channel = channel
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
+        if details.method.endswith(_STREAM):
+            return grpc.unary_stream_rpc_method_handler(self._stream(self._channel.unary_stream(details.method)))
         call = self._channel.unary_unary(details.method)
         return grpc.unary_unary_rpc_method_handler(lambda request, context: call(request))
+
+    def _stream(self, call: Any) -> Any:
+        def relay(request: bytes, context: grpc.ServicerContext) -> Any:
+            events = call(request)
+            context.add_callback(events.cancel)
+            return events
+
+        return relay
 
 
 def main() -> None:

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping
+from random import Random
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from criproxy.client import Client, ClientError
 from criproxy.cri.identity import TARGET_RUNTIME
-from tests.bench.lab import RUNTIME, BenchError, Lab
+from tests.bench.figures import BenchError
+from tests.bench.lab import Lab
+from tests.bench.processes import used
+from tests.bench.programs import RUNTIME_IDS, Program
 
 PODS = 110
 """As many as a kubelet takes unless it is told otherwise."""
 RECORD = Path(__file__).with_name("kubelet.json")
-_NAME = "kubelet"
-_RUNTIMES = ("", RUNTIME)
+_RUNTIMES = RUNTIME_IDS[:2]
 """Half of the pods are on each."""
 _IMAGE = "docker.io/library/busybox:1"
 
@@ -60,28 +61,30 @@ OF_ONE: Dict[str, Request] = {
 """Those that are about a pod."""
 
 
-def share(lab: Lab, seconds: float) -> float:
-    """Which part of one core's time the proxy takes in so many seconds. Raises BenchError."""
-    process = _started(lab)
-    with Client(lab.path(_NAME)) as client:
+def shares(lab: Lab, program: Program, counts: Sequence[int], seconds: float, seed: int) -> List[float]:
+    """Which part of one core's time a proxy takes for so many pods, and then more, each in so many seconds.
+
+    Raises BenchError.
+    """
+    pods: List[Pod] = []
+    path, runtimes = lab.new("kubelet"), [_demo(lab), _demo(lab)]
+    with lab.fresh(program, path, runtimes) as process, Client(path) as client:
+        found = []
         try:
-            pods = [_run(client, number) for number in range(PODS)]
-            began, used = time.monotonic(), _used(process)
-            _replay(client, pods, began + seconds)
-            return (_used(process) - used) / (time.monotonic() - began)
+            for count in counts:
+                pods += [_run(client, number) for number in range(len(pods), count)]
+                began, before = time.monotonic(), used(process.pid)
+                _replay(client, pods, began + seconds, Random(seed))
+                found.append((used(process.pid) - before) / (time.monotonic() - began))
         except ClientError as error:
-            raise BenchError(f"{_NAME}: {error}") from error
+            raise BenchError(f"kubelet: {error}") from error
+    return found
 
 
-def _started(lab: Lab) -> subprocess.Popen[bytes]:
-    """The proxy, before runtimes of its own."""
-    connect = []
-    for number, runtime in enumerate(_RUNTIMES):
-        name = f"demo{number}"
-        lab.start(name, sys.executable, "-m", "criproxy", "demo-runtime", "--listen", lab.path(name), "--name", name)
-        connect.append(f"{runtime}:{lab.path(name)}" if runtime else lab.path(name))
-    command = (sys.executable, "-m", "criproxy", "--connect", ",".join(connect), "--listen", lab.path(_NAME))
-    return lab.start(_NAME, *command)
+def _demo(lab: Lab) -> str:
+    path = lab.new("demo")
+    lab.start(path, sys.executable, "-m", "criproxy", "demo-runtime", "--listen", path, "--name", "demo")
+    return path
 
 
 def _run(client: Client, number: int) -> Pod:
@@ -117,19 +120,20 @@ def _run(client: Client, number: int) -> Pod:
     return Pod(pod_id, created.container_id, image)
 
 
-def intervals() -> Dict[str, float]:
-    """How often each method is called for that many pods: the time from call to call, seconds."""
+def intervals(pods: int = PODS) -> Dict[str, float]:
+    """How often each method is called for so many pods: the time from call to call, seconds."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
-    more = PODS / record["pods"]
+    more = pods / record["pods"]
     return {
         method: record["seconds"] / (count * (more if method in OF_ONE else 1))
         for method, count in record["calls"].items()
     }
 
 
-def _replay(client: Client, pods: List[Pod], until: float) -> None:
-    every = intervals()
-    due = [(time.monotonic() + interval, method, 0) for method, interval in every.items()]
+def _replay(client: Client, pods: List[Pod], until: float, phase: Random) -> None:
+    every, now = intervals(len(pods)), time.monotonic()
+    # Each begins anywhere in its interval: in some rounds what comes seldom comes, too, as often as it should.
+    due = [(now + phase.uniform(0, interval), method, 0) for method, interval in every.items()]
     heapq.heapify(due)
     while due[0][0] < until:
         at, method, number = heapq.heappop(due)
@@ -137,9 +141,3 @@ def _replay(client: Client, pods: List[Pod], until: float) -> None:
         request = OF_ALL[method] if method in OF_ALL else OF_ONE[method](pods[number % len(pods)])
         client.call(method, **request)
         heapq.heappush(due, (at + every[method], method, number + 1))
-
-
-def _used(process: subprocess.Popen[bytes]) -> float:
-    """The time of a processor that it has taken, seconds."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,42 +1,51 @@
-"""A CRI runtime that costs as little as it can: every answer is made before the first call.
+"""A CRI runtime that costs as little as it can: every answer is made before it is asked for.
 
     python -m tests.bench.runtime SOCKET
 
 It stands on criproxy's own ``http2`` and ``transport``: what makes these faster makes direct calls faster, too.
 
-A list that never changes is the best case for whoever remembers the one before, so a request for containers with a
-filter in it (any, such as `CHANGING`) is answered by a list of which one container is another each time.
+What it lists, and how many events it sends, is told it beforehand at `TELL`, which is no method of the CRI: so each
+list is asked for as kubelet does, without a filter, which is what a proxy may remember.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import socket
 import sys
+import time
 import traceback
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from criproxy.cri.messages import api
 from criproxy.http2.connection import Connection
-from criproxy.http2.events import DataReceived, Event, HeadersReceived
+from criproxy.http2.events import DataReceived, Event, HeadersReceived, StreamReset
 from criproxy.http2.grpc import OK_TRAILERS, PREFIX_SIZE, RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import encode
 from criproxy.relay.loop import Loop
 from criproxy.relay.transport import Transport
 
 CONTAINERS = 1_000
+"""In a list, unless it has been told otherwise."""
+SAME, ONE, ALL = "same", "one", "all"
+"""Which containers of a list are others than in the list before."""
 ID = "c" * 64
-CHANGING: bytes = api()["ListContainersRequest"](filter={"label_selector": {"bench": "changing"}}).SerializeToString()
-"""The request that gets a list which is another each time."""
-_IMAGE = "docker.io/library/busybox:1"
+REVISION = b"revision-00000000"
+"""Stands in each container's annotations, and is counted up in lists that change."""
+SERVICE = "/runtime.v1.RuntimeService/"
+TELL = "/bench/Tell"
+"""Takes JSON: ``containers`` and ``change``, or ``events`` (a second)."""
+OUTPUT = 16 << 20
+"""What ExecSync answers, bytes."""
+IMAGE = "docker.io/library/busybox:1"
 _IMAGE_ID = "sha256:" + "0" * 64
-_POD = "d" * 64
-_REVISION = b"revision-00000000"
-"""Stands in the first container's annotations once, and is counted up in lists that change."""
-_HEAD = 4096
-"""So many bytes of a list are made anew when it changes; the revision is among them."""
+POD = "d" * 64
 _PACKAGES = ("runtime.v1", "runtime.v1alpha2")
 _UNIMPLEMENTED = RESPONSE_HEADERS + encode(((b"grpc-status", b"12"),))
+_TELL, _LIST, _EVENTS = TELL.encode(), b"/ListContainers", b"/GetContainerEvents"
+_TURN = 1e-3
+"""Between two looks at which events are due, seconds."""
 
 
 def _labels(name: str) -> Dict[str, str]:
@@ -56,7 +65,7 @@ def status() -> Any:
     found.metadata.name = "bench"
     found.state = 1
     found.created_at = found.started_at = 1_700_000_000_000_000_000
-    found.image.image = _IMAGE
+    found.image.image = IMAGE
     found.image_ref = found.image_id = _IMAGE_ID
     found.log_path = "/var/log/pods/kube-system_bench/bench/0.log"
     found.labels.update(_labels("bench"))
@@ -64,21 +73,21 @@ def status() -> Any:
     return answer
 
 
-def containers() -> Any:
+def containers(count: int) -> bytes:
     """The answer to ListContainers, with what containerd says of each: 1 kB."""
     answer: Any = api()["ListContainersResponse"]()
-    for number in range(CONTAINERS):
-        found = answer.containers.add(id=f"{number:064x}", pod_sandbox_id=_POD)
-        found.metadata.name = "bench"
-        found.image.image = _IMAGE
-        found.image_ref = found.image_id = _IMAGE_ID
-        found.state = 1
-        found.created_at = 1_700_000_000_000_000_000
-        found.labels.update(_labels("bench"))
-        if not number:
-            found.annotations["revision"] = _REVISION.decode()
-        found.annotations["filler"] = "x" * (1_000 - found.ByteSize() - 18)
-    return answer
+    found = answer.containers.add(id=ID, pod_sandbox_id=POD)
+    found.metadata.name = "bench"
+    found.image.image = IMAGE
+    found.image_ref = found.image_id = _IMAGE_ID
+    found.state = 1
+    found.created_at = 1_700_000_000_000_000_000
+    found.labels.update(_labels("bench"))
+    found.annotations["revision"] = REVISION.decode()
+    found.annotations["filler"] = "x" * (1_000 - found.ByteSize() - 18)
+    # One by one by the library these would take a second.
+    before, after = answer.SerializeToString().split(ID.encode())
+    return b"".join(b"%b%064x%b" % (before, number, after) for number in range(count))
 
 
 def answers() -> Dict[bytes, bytes]:
@@ -89,7 +98,8 @@ def answers() -> Dict[bytes, bytes]:
         "Version": version(version="0.1.0", runtime_name="bench", runtime_version="1", runtime_api_version="v1"),
         "Status": messages["StatusResponse"](),
         "ContainerStatus": status(),
-        "ListContainers": containers(),
+        "CreateContainer": messages["CreateContainerResponse"](container_id=ID),
+        "ExecSync": messages["ExecSyncResponse"](stdout=b"x" * OUTPUT),
         "ListPodSandbox": messages["ListPodSandboxResponse"](),
     }
     bodies = {name: message.SerializeToString() for name, message in made.items()}
@@ -100,60 +110,150 @@ def answers() -> Dict[bytes, bytes]:
     }
 
 
-class _Changing:
-    """A list as its pieces: a small one that is made anew each time, and the rest, which is never copied."""
+class _Lists:
+    """What ListContainers answers, as pieces, so that what is the same as before is never copied."""
 
-    def __init__(self, whole: bytes) -> None:
-        self._head, self._rest = whole[:_HEAD], whole[_HEAD:]
-        assert self._head.count(_REVISION) == 1
+    def __init__(self) -> None:
         self._number = 0
+        self.tell(CONTAINERS, SAME)
 
-    def pieces(self) -> Tuple[bytes, bytes]:
+    def tell(self, count: int, change: str) -> None:
+        """What the next lists are to be."""
+        body = containers(count)
+        self._whole = prefix(len(body)) + body
+        self._change = change
+        self._parts = self._whole.split(REVISION)
+        self._rest = REVISION.join(self._parts[1:])
+
+    def next(self) -> Tuple[bytes, ...]:
         """The next list."""
+        if self._change == SAME:
+            return (self._whole,)
         self._number += 1
-        return self._head.replace(_REVISION, b"revision-%08d" % (self._number % 100_000_000)), self._rest
+        revision = b"revision-%08d" % (self._number % 100_000_000)
+        if self._change == ONE:
+            return (self._parts[0] + revision, self._rest)
+        return (revision.join(self._parts),)
+
+
+class _Events:
+    """So many events a second to everybody who reads them."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.readers: Dict[Tuple[Connection, int], Transport] = {}
+        self._loop = loop
+        self._rate = 0.0
+        self._began = 0.0
+        self._sent = 0
+        event: Any = api()["ContainerEventResponse"](container_id=ID)
+        self._event = event
+        pod = event.pod_sandbox_status
+        pod.id = POD
+        pod.metadata.name = "bench"
+        pod.labels.update(_labels("bench"))
+
+    def tell(self, rate: float) -> None:
+        """How many are sent from now on; none at 0."""
+        was, self._rate = self._rate, rate
+        self._began, self._sent = time.monotonic(), 0
+        if rate and not was:
+            self._loop.call_later(_TURN, self._turn)
+
+    def _turn(self) -> None:
+        due = int((time.monotonic() - self._began) * self._rate)
+        for _ in range(due - self._sent):
+            self._send()
+        self._sent = due
+        if self._rate:
+            self._loop.call_later(_TURN, self._turn)
+
+    def _send(self) -> None:
+        self._event.created_at = time.time_ns()
+        body = self._event.SerializeToString()
+        for (connection, stream_id), transport in self.readers.items():
+            connection.send_data(stream_id, prefix(len(body)) + body)
+            transport.flush_soon()
+
+
+class _Runtime:
+    """What all connections share."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.lists = _Lists()
+        self.events = _Events(loop)
+        self.made = answers()
+
+    def tell(self, containers: int = 0, change: str = SAME, events: Optional[float] = None) -> None:
+        """What `TELL` has got."""
+        if containers:
+            self.lists.tell(containers, change)
+        if events is not None:
+            self.events.tell(events)
 
 
 class _Peer:
     """One connection."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, made: Dict[bytes, bytes], changing: _Changing) -> None:
-        self._made = made
-        self._changing = changing
-        self._paths: Dict[int, bytes] = {}
+    def __init__(self, runtime: _Runtime, sock: socket.socket) -> None:
+        self._runtime = runtime
+        self._requests: Dict[int, Tuple[bytes, List[bytes]]] = {}
+        """The path, and what has come of the message."""
         self._connection = Connection(client=False)
-        self._transport = Transport(loop, sock, self._connection, self._on_events, lambda reason: None)
+        self._transport = Transport(runtime.loop, sock, self._connection, self._on_events, self._on_closed)
 
     def _on_events(self, events: List[Event]) -> None:
         for event in events:
             if isinstance(event, HeadersReceived):
-                self._paths[event.stream_id] = event.block.get(b":path") or b""
+                self._requests[event.stream_id] = (event.block.get(b":path") or b"", [])
                 if event.end_stream:
-                    self._answer(event.stream_id, b"")
-            elif isinstance(event, DataReceived) and event.end_stream:
-                self._answer(event.stream_id, event.data)
+                    self._answer(event.stream_id)
+            elif isinstance(event, DataReceived):
+                self._connection.consumed(event.stream_id, event.size)
+                self._requests[event.stream_id][1].append(event.data)
+                if event.end_stream:
+                    self._answer(event.stream_id)
+            elif isinstance(event, StreamReset):
+                self._requests.pop(event.stream_id, None)
+                self._runtime.events.readers.pop((self._connection, event.stream_id), None)
         self._transport.flush_soon()
 
-    def _answer(self, stream_id: int, request: bytes) -> None:
-        path = self._paths.pop(stream_id)
-        answer = self._made.get(path)
-        if answer is None:
+    def _on_closed(self, reason: str) -> None:
+        readers = self._runtime.events.readers
+        for key in [key for key in readers if key[0] is self._connection]:
+            del readers[key]
+
+    def _answer(self, stream_id: int) -> None:
+        path, pieces = self._requests.pop(stream_id)
+        parts = self._parts(path, pieces)
+        if parts is None:
             self._connection.send_headers(stream_id, _UNIMPLEMENTED, True)
             return
         self._connection.send_headers(stream_id, RESPONSE_HEADERS)
-        if len(request) > PREFIX_SIZE and path.endswith(b"/ListContainers"):
-            for piece in self._changing.pieces():
-                self._connection.send_data(stream_id, piece)
-        else:
-            self._connection.send_data(stream_id, answer)
+        if path.endswith(_EVENTS):
+            self._runtime.events.readers[self._connection, stream_id] = self._transport
+            return
+        for part in parts:
+            self._connection.send_data(stream_id, part)
         self._connection.send_headers(stream_id, OK_TRAILERS, True)
+
+    def _parts(self, path: bytes, pieces: List[bytes]) -> Optional[Tuple[bytes, ...]]:
+        """The answer; none for a method that is not there."""
+        made = self._runtime.made.get(path)
+        if made is not None:
+            return (made,)
+        if path.endswith(_LIST):
+            return self._runtime.lists.next()
+        if path == _TELL:
+            self._runtime.tell(**json.loads(b"".join(pieces)[PREFIX_SIZE:]))
+            return (prefix(0),)
+        return () if path.endswith(_EVENTS) else None
 
 
 def main() -> None:
     """Serves until it is killed."""
-    made = answers()
-    changing = _Changing(made[b"/runtime.v1.RuntimeService/ListContainers"])
     loop = Loop(lambda error: traceback.print_exception(type(error), error, error.__traceback__))
+    runtime = _Runtime(loop)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv[1])
     listener.listen(100)
@@ -161,7 +261,7 @@ def main() -> None:
     def accept(events: int) -> None:
         sock, _ = listener.accept()
         sock.setblocking(False)
-        _Peer(loop, sock, made, changing)
+        _Peer(runtime, sock)
 
     loop.watch(listener.fileno(), accept)
     gc.collect()
