@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Optional, Sequence
 
-from tests.bench import measure, report
+from tests.bench import aims, measure, report
 from tests.bench.cases import CASES
 from tests.bench.figures import BenchError, Run
 from tests.bench.programs import OTHERS, OWN, Program, criproxy, tool
@@ -54,6 +54,7 @@ def _show(run: Run) -> None:
     print("\n".join(report.tables(run)))
     if not tool("h2load"):
         print("h2load is not installed: no calls a second")
+    print("\n".join(aims.lines(run)))
 
 
 def _program(text: str) -> Program:
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="measure this, too: {listen} is the socket to serve, {connect} what criproxy connects to, or {primary} the"
-        " first runtime's socket alone",
+        " first runtime's socket alone; with the name 'go' it is what the aims about the Go program are for",
     )
     parser.add_argument(
         "--from", metavar="FILE", dest="source", type=Path, help="show what a run has written: measure nothing"

@@ -46,7 +46,7 @@ def figures(path: Path) -> Dict[str, Dict[str, List[float]]]:
 
 
 @pytest.mark.timeout(TIMEOUT)
-def test_a_quick_run_has_a_row_for_each_contestant_and_each_figure(tmp_path: Path) -> None:
+def test_a_quick_run_has_a_row_for_each_contestant_each_figure_and_each_aim(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = bench("--quick", "--json", str(file))
     assert done.returncode == 0, done.stderr
@@ -63,6 +63,7 @@ def test_a_quick_run_has_a_row_for_each_contestant_and_each_figure(tmp_path: Pat
     if tool("h2load") is None:
         wanted = {name for name in wanted if "rate" not in name}
     assert found["criproxy"].keys() >= {name for name in wanted if "apart" not in name}
+    assert "which is plain Python" in done.stdout
 
     again = bench("--from", str(file))
     assert again.returncode == 0, again.stderr

@@ -1,26 +1,74 @@
-"""What the benchmark makes of its numbers."""
+"""What the benchmark makes of its numbers: aims, a plot, and what has changed between two runs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Dict, Mapping, Sequence
 
 import pytest
 
-from tests.bench import figures, report
-from tests.bench.cases import CASES
+from tests.bench import aims, figures, report
+from tests.bench.cases import CASES, list_figure
 from tests.bench.figures import BenchError, Run
 from tests.bench.programs import RUNTIME_IDS, Contestant, Program
-from tests.bench.runtime import ID, REVISION, containers
+from tests.bench.runtime import ALL, CONTAINERS, ID, REVISION, SAME, containers
+from tests.bench.turns import SIZES
 
 
 def run(**samples: Mapping[str, Sequence[float]]) -> Run:
     return Run(["a machine"], "criproxy 1.0.0", [], {}, samples)
 
 
+def told(name: str, of: Run) -> str:
+    return next(line for line in aims.lines(of) if line.startswith(name))
+
+
+def lists(per_container: float, other: float = 0.0) -> Dict[str, Sequence[float]]:
+    return {
+        list_figure(change, size): [size * per_container + other, size * per_container + other + 0.1]
+        for change in (SAME, ALL)
+        for size in SIZES
+    }
+
+
+def test_what_is_added_is_compared_within_each_round() -> None:
+    rounds = run(direct={"p50": [10, 100, 20]}, haproxy={"p50": [20, 120, 30]}, criproxy={"p50": [25, 130, 35]})
+    line = told("added to the p50 of a call", rounds)
+    assert " 1.50 " in line
+    assert line.endswith("<= 1.2   missed")
+
+
+def test_a_compiled_build_has_limits_of_its_own() -> None:
+    plain = run(haproxy={"rate_1": [100]}, criproxy={"rate_1": [70]})
+    compiled = replace(plain, version="criproxy 1.0.0 (compiled)")
+    assert told("calls/s at 32", plain).endswith(">= 0.65")
+    assert told("calls/s at 32", compiled).endswith(">= 0.85  missed")
+    assert "which is plain Python" in aims.lines(plain)[0]
+    assert "which is compiled" in aims.lines(compiled)[0]
+
+
+def test_an_aim_that_cannot_be_measured_says_so() -> None:
+    assert "not measured" in told("added to the p50 of a call", run(direct={"p50": [1]}, criproxy={"p50": [2]}))
+
+
 def test_a_round_in_which_there_is_nothing_to_compare_with_is_left_out() -> None:
     assert figures.quotients([4, 4, 4], [2, 0, -1]) == [2]
+
+
+def test_aims_about_the_go_program_are_told_only_where_it_takes_part() -> None:
+    without = run(direct={"p50": [1]}, criproxy={"p50": [2]})
+    assert not [line for line in aims.lines(without) if "Go's" in line]
+    beside = replace(without, samples={**without.samples, "go": {"p50": [6]}})
+    (added, rate) = [line for line in aims.lines(beside) if "Go's" in line]
+    assert " 0.20 " in added
+    assert "not measured" in rate
+
+
+def test_a_list_is_compared_with_the_slower_runtime_and_with_shorter_lists() -> None:
+    found = run(direct=lists(0.001), other=lists(0.002), criproxy=lists(0.004))
+    assert " 1.98 " in told(f"list of 2 x {CONTAINERS:,}, nothing changed", found)
+    assert told(f"a container of {SIZES[-1]:,}, nothing changed", found).endswith("<= 1.2")
 
 
 def test_quartiles_are_within_what_was_measured() -> None:
