@@ -1,6 +1,6 @@
 """Benchmarks: criproxy beside what else could stand in its place. Nothing here passes or fails by a time.
 
-    python -m tests.bench [--quick] [--only FIGURE]... [--against NAME=COMMAND]... [--json FILE]
+    python -m tests.bench [--quick] [--only FIGURE]... [--criproxy COMMAND] [--against NAME=COMMAND]... [--json FILE]
     python -m tests.bench --from FILE
 
 All contestants are measured against the same runtimes (runtime.py), in turns. A figure is the median over the rounds,
@@ -28,12 +28,12 @@ UNITS = {figure.name: figure.unit for case in CASES for figure in case.figures}
 _RUNTIMES = ["direct", "other"]
 
 
-def measured(effort: Effort, rivals: Sequence[Program] = (), only: Sequence[str] = ("*",)) -> Run:
-    """A run: this tree's criproxy, what else there is, and rivals. Raises BenchError.
+def measured(effort: Effort, command: str = OWN, rivals: Sequence[Program] = (), only: Sequence[str] = ("*",)) -> Run:
+    """A run: criproxy by this command, what else there is, and rivals. Raises BenchError.
 
     ``only``: patterns of figures; what they are measured with is measured, too.
     """
-    programs = [*OTHERS, *rivals, criproxy(OWN)]
+    programs = [*OTHERS, *rivals, criproxy(command)]
     names = [*_RUNTIMES, *(program.name for program in programs)]
     if len(set(names)) < len(names):
         raise BenchError(f"two have one name: {', '.join(names)}")
@@ -42,7 +42,7 @@ def measured(effort: Effort, rivals: Sequence[Program] = (), only: Sequence[str]
         raise BenchError(f"no figure is called {' or '.join(only)}: there are {', '.join(UNITS)}")
     with TemporaryDirectory(prefix="bench-") as folder:
         compiled = Path(folder)
-        version = measure.version(OWN, compiled)
+        version = measure.version(command, compiled)
         machine = report.machine(measure.busy())
         samples = measure.rounds(compiled, effort, programs, cases)
     absent = [program.name for program in programs if not program.installed]
@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to a file, too")
     parser.add_argument(
+        "--criproxy",
+        metavar="COMMAND",
+        default=OWN,
+        help="measure this criproxy, as it is shipped but in the unit's environment: /usr/bin/criproxy, or a compiled"
+        f" tree's (env -C build/compiled {OWN}); otherwise this tree as source",
+    )
+    parser.add_argument(
         "--against",
         metavar="NAME=COMMAND",
         type=_program,
@@ -93,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     effort = measure.QUICK if options.quick else measure.FULL
-    rest = (options.against, options.only or ["*"])
+    rest = (options.criproxy, options.against, options.only or ["*"])
     run = Run.load(options.source) if options.source else measured(effort, *rest)
     if options.json:
         run.save(options.json)

@@ -71,11 +71,12 @@ def test_a_quick_run_has_a_row_for_each_contestant_each_figure_and_each_aim(tmp_
 
 
 @pytest.mark.timeout(TIMEOUT)
-def test_any_other_command_is_measured_too(tmp_path: Path) -> None:
+def test_any_other_command_is_measured_too_and_any_criproxy(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     again = f"--against=again={sys.executable} -m criproxy -connect {{connect}} -listen {{listen}}"
     simple = f"--against=simple={sys.executable} -m tests.bench.grpcio_relay {{listen}} {{primary}}"
-    done = bench("--quick", "--json", str(file), again, simple, "--only=p50", "--only=accepts")
+    own = f"--criproxy=env -C {ROOT} {sys.executable} -m criproxy"
+    done = bench("--quick", "--json", str(file), again, simple, own, "--only=p50", "--only=accepts")
     assert done.returncode == 0, done.stderr
 
     found = figures(file)
@@ -97,6 +98,13 @@ def test_a_figure_that_there_is_not_and_a_name_that_another_has_are_refused() ->
     done = bench("--quick", "--against=socat=x {listen} {primary}")
     assert done.returncode == 1
     assert "two have one name" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["/nowhere/criproxy", "false"])
+def test_a_criproxy_that_does_not_run_is_told(command: str) -> None:
+    done = bench("--quick", f"--criproxy={command}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"bench: {command}: ")
 
 
 def test_an_answer_that_is_not_the_runtimes_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
