@@ -2,6 +2,7 @@
 
     python -m tests.bench [--quick] [--only FIGURE]... [--criproxy COMMAND] [--against NAME=COMMAND]... [--json FILE]
     python -m tests.bench --from FILE
+    python -m tests.bench --compare BEFORE AFTER
 
 All contestants are measured against the same runtimes (runtime.py), in turns. A figure is the median over the rounds,
 each of which has processes of its own; what is compared (added to, of, times) is compared within each round first.
@@ -18,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Optional, Sequence
 
-from tests.bench import aims, measure, report
+from tests.bench import aims, compare, measure, report
 from tests.bench.cases import CASES
 from tests.bench.figures import BenchError, Run
 from tests.bench.programs import OTHERS, OWN, Program, criproxy, tool
@@ -95,10 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", metavar="FILE", dest="source", type=Path, help="show what a run has written: measure nothing"
     )
+    parser.add_argument(
+        "--compare",
+        metavar=("BEFORE", "AFTER"),
+        nargs=2,
+        type=Path,
+        help="show what two runs have written, and which figures have changed by more than their rounds do",
+    )
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.compare:
+        print("\n".join(compare.lines(*map(Run.load, options.compare))))
+        return
     effort = measure.QUICK if options.quick else measure.FULL
     rest = (options.criproxy, options.against, options.only or ["*"])
     run = Run.load(options.source) if options.source else measured(effort, *rest)

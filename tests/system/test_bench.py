@@ -68,6 +68,9 @@ def test_a_quick_run_has_a_row_for_each_contestant_each_figure_and_each_aim(tmp_
     again = bench("--from", str(file))
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
+    compared = bench("--compare", str(file), str(file))
+    assert compared.returncode == 0, compared.stderr
+    assert "too few rounds to tell" in compared.stdout
 
 
 @pytest.mark.timeout(TIMEOUT)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
-from typing import Dict, Mapping, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 import pytest
 
-from tests.bench import aims, figures, report
+from tests.bench import aims, compare, figures, report
 from tests.bench.cases import CASES, list_figure
 from tests.bench.figures import BenchError, Run
 from tests.bench.programs import RUNTIME_IDS, Contestant, Program
@@ -107,6 +109,47 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(BenchError, match="not a run's figures"):
         Run.load(tmp_path / "other.json")
+
+
+def test_the_chance_is_that_of_all_orders() -> None:
+    """Counted here by writing all of them down."""
+    one, other = [1.0, 2.0, 4.0], [3.0, 5.0, 6.0, 7.0]
+
+    def above(first: Sequence[float], second: Sequence[float]) -> int:
+        return sum(a > b for a in first for b in second)
+
+    orders = {(tuple(sorted(row[:3])), tuple(sorted(row[3:]))) for row in permutations([*one, *other])}
+    as_far = sum(above(*order) <= above(one, other) for order in orders)
+    assert compare.chance(one, other) == pytest.approx(2 * as_far / len(orders))
+
+
+def test_rounds_that_mean_the_same_have_seldom_changed() -> None:
+    source = random.Random(1)
+
+    def rounds(around: float) -> List[float]:
+        return [source.gauss(around, 1) for _ in range(7)]
+
+    said = [compare.verdict(rounds(100), rounds(100)) for _ in range(1000)]
+    assert 0 < said.count(compare.CHANGE) < 25
+    assert compare.verdict(rounds(100), rounds(110)) == compare.CHANGE
+    assert compare.verdict([1.0] * 7, [1.0] * 7) == compare.NOISE
+
+
+def test_a_few_rounds_tell_nothing() -> None:
+    assert compare.verdict([1, 2, 3, 4], [11, 12, 13, 14]) == compare.TOO_FEW
+    assert compare.verdict([1, 2, 3, 4, 5], [11, 12, 13, 14, 15]) == compare.CHANGE
+
+
+def test_a_comparison_says_which_way_and_shows_direct_calls_first() -> None:
+    low, high = [1.0, 2.0, 3.0, 4.0, 5.0], [11.0, 12.0, 13.0, 14.0, 15.0]
+    before = run(criproxy={"p50": low, "rate_1": low, "p99": low}, direct={"p50": low})
+    after = run(criproxy={"p50": high, "rate_1": high}, direct={"p50": low})
+    rows = [line.split() for line in compare.lines(before, after) if line.startswith(("direct", "criproxy "))]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        ("direct", "p50", "+0.0%"),
+        ("criproxy", "p50", "worse"),
+        ("criproxy", "rate_1", "better"),
+    ]
 
 
 def test_a_program_gets_the_runtimes_that_it_knows() -> None:
