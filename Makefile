@@ -91,7 +91,7 @@ test-kubelet: venv deb ## a real kubelet on the package, with a pod on each of t
 	$(BIN)/python -m pytest tests/kubelet
 
 .PHONY: bench
-bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--help: a smoke run, another build of criproxy's (BENCH="--criproxy '…'": compiled, installed), two runs compared
+bench: venv ## compare speed and size with what else there is (root: installs it); BENCH=--help: a smoke run, another build of criproxy's (BENCH="--criproxy '…'": compiled, installed), a plot, two runs compared
 	tests/bench/install
 	$(BIN)/python -m tests.bench $(BENCH)
 

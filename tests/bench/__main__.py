@@ -1,7 +1,8 @@
 """Benchmarks: criproxy beside what else could stand in its place. Nothing here passes or fails by a time.
 
     python -m tests.bench [--quick] [--only FIGURE]... [--criproxy COMMAND] [--against NAME=COMMAND]... [--json FILE]
-    python -m tests.bench --from FILE
+                          [--plot DIR]
+    python -m tests.bench --from FILE [--plot DIR]
     python -m tests.bench --compare BEFORE AFTER
 
 All contestants are measured against the same runtimes (runtime.py), in turns. A figure is the median over the rounds,
@@ -19,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Optional, Sequence
 
-from tests.bench import aims, compare, measure, report
+from tests.bench import aims, compare, measure, plot, report
 from tests.bench.cases import CASES
 from tests.bench.figures import BenchError, Run
 from tests.bench.programs import OTHERS, OWN, Program, criproxy, tool
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure this alone, and what comes with it: a name in the files of --json, or a pattern ('list_*')",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to a file, too")
+    parser.add_argument("--plot", metavar="DIR", type=Path, help="draw lists-light.svg and lists-dark.svg there")
     parser.add_argument(
         "--criproxy",
         metavar="COMMAND",
@@ -116,6 +118,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.json:
         run.save(options.json)
     _show(run)
+    if options.plot:
+        plot.write(run, options.plot)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

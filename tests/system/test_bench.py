@@ -48,7 +48,7 @@ def figures(path: Path) -> Dict[str, Dict[str, List[float]]]:
 @pytest.mark.timeout(TIMEOUT)
 def test_a_quick_run_has_a_row_for_each_contestant_each_figure_and_each_aim(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    done = bench("--quick", "--json", str(file))
+    done = bench("--quick", "--json", str(file), "--plot", str(tmp_path))
     assert done.returncode == 0, done.stderr
 
     found = figures(file)
@@ -64,6 +64,7 @@ def test_a_quick_run_has_a_row_for_each_contestant_each_figure_and_each_aim(tmp_
         wanted = {name for name in wanted if "rate" not in name}
     assert found["criproxy"].keys() >= {name for name in wanted if "apart" not in name}
     assert "which is plain Python" in done.stdout
+    assert (tmp_path / "lists-light.svg").exists()
 
     again = bench("--from", str(file))
     assert again.returncode == 0, again.stderr

@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import aims, compare, figures, report
+from tests.bench import aims, compare, figures, plot, report
 from tests.bench.cases import CASES, list_figure
 from tests.bench.figures import BenchError, Run
 from tests.bench.programs import RUNTIME_IDS, Contestant, Program
@@ -150,6 +151,34 @@ def test_a_comparison_says_which_way_and_shows_direct_calls_first() -> None:
         ("criproxy", "p50", "worse"),
         ("criproxy", "rate_1", "better"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("highest", "step"), [(0.004, 0.001), (1.0, 0.2), (4.9, 1), (5.1, 2), (282, 100), (1e-12, 2e-10)]
+)
+def test_ticks_are_round_numbers(highest: float, step: float) -> None:
+    assert plot.tick_step(highest) == pytest.approx(step)
+
+
+def test_the_plots_are_pictures_within_their_frame(tmp_path: Path) -> None:
+    found = run(direct=lists(0.001), other=lists(0.002), criproxy=lists(0.004, 0.5))
+    light, dark = plot.write(found, tmp_path)
+    assert light.read_text() != dark.read_text()
+    for path in (light, dark):
+        picture = ElementTree.parse(path).getroot()
+        width, height = map(float, picture.attrib["viewBox"].split()[2:])
+        for line in picture.iter("{http://www.w3.org/2000/svg}polyline"):
+            for point in line.attrib["points"].split():
+                x, y = map(float, point.split(","))
+                assert 0 <= x <= width
+                assert 0 <= y <= height
+        texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+        assert {"ListContainers, ms", "the slower runtime alone", f"{SIZES[-1]:,}"} <= set(texts)
+
+
+def test_a_run_without_lists_has_no_plot(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="has not measured all lists"):
+        plot.write(run(direct={"p50": [1.0]}), tmp_path)
 
 
 def test_a_program_gets_the_runtimes_that_it_knows() -> None:
