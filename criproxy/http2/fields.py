@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Final, Generator, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Final, Generator, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from hpack.exceptions import HPACKError
 from hpack.hpack import encode_integer
@@ -20,8 +20,8 @@ class NeverIndexed(NamedTuple):
     value: bytes
 
 
-Field = Union[Tuple[bytes, bytes], NeverIndexed]
-"""A field's name and value."""
+Field = Tuple[bytes, ...]
+"""A field's name and value. Were it the type of a pair, compiled code would make a mere pair of a `NeverIndexed`."""
 
 MAX_LIST_SIZE: Final = 16 * 2**20
 """The largest list of fields that is read, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2), and
@@ -90,7 +90,10 @@ def decode(wire: bytes, table: Optional[HeaderTable] = None) -> Tuple[Field, ...
             else:
                 name, at = _string(wire, at)
             value, at = _string(wire, at)
-            field = (name, value) if first & 0xF0 != 0x10 else NeverIndexed(name, value)
+            field = (name, value)
+            # Not a conditional expression, which has the type of a pair (see `Field`).
+            if first & 0xF0 == 0x10:
+                field = NeverIndexed(name, value)
             if first & 0x40 and table is not None:
                 table.add(name, value)
         size += len(field[0]) + len(field[1]) + _OVERHEAD
@@ -247,9 +250,13 @@ def encode(fields: Iterable[Field]) -> bytes:
     return bytes(out)
 
 
-def with_value(fields: Iterable[Field], name: bytes, value: bytes) -> Iterable[Field]:
+def with_value(fields: Iterable[Field], name: bytes, value: bytes) -> Iterator[Field]:
     """The fields with another value of this name; all others as they are."""
-    return ((name, value) if field[0] == name else field for field in fields)
+    for field in fields:
+        if field[0] == name:
+            yield name, value
+        else:
+            yield field
 
 
 def _prefixed(number: int, bits: int, first: int) -> bytearray:
@@ -282,4 +289,6 @@ class Spelling:
         value, end = _string(wire, at)
         if end < len(wire):
             return decode(wire)
-        return ((self._name, value) if wire[0] != 0x10 else NeverIndexed(self._name, value),)
+        if wire[0] == 0x10:
+            return (NeverIndexed(self._name, value),)
+        return ((self._name, value),)

@@ -185,7 +185,7 @@ class Node:
                 continue
             if isinstance(event, HeadersReceived):
                 heads += not event.end_stream
-                metadata.update(event.block.fields)
+                metadata.update((name, value) for name, value in event.block.fields)
                 if event.end_stream:
                     code = int(event.block.get(b"grpc-status") or b"-1")
                     text = unpercent(event.block.get(b"grpc-message") or b"")
