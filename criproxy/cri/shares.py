@@ -40,7 +40,7 @@ class Allowance:
     __slots__ = ("_entries", "_size", "_text")
 
     def __init__(self, entries: int, size: float = math.inf) -> None:
-        self._text = f"a runtime may list {entries} entries" + (f" and {size} bytes" if size < math.inf else "")
+        self._text = f"a runtime may list {entries} entries" + (f" and {size:.0f} bytes" if size < math.inf else "")
         self._entries = entries
         self._size = size
 
