@@ -50,6 +50,25 @@ def _heard(number: int, frame: object) -> None:
     """The wake-up descriptor tells the loop."""
 
 
+class Epoll(Protocol):
+    """What tells which descriptors are ready: select.epoll, or a test's."""
+
+    def register(self, fd: int, eventmask: int) -> None:
+        """Watches a descriptor."""
+
+    def modify(self, fd: int, eventmask: int) -> None:
+        """Watches it for other events."""
+
+    def unregister(self, fd: int) -> None:
+        """Watches it no longer."""
+
+    def poll(self, timeout: float, maxevents: int) -> List[Tuple[int, int]]:
+        """Waits until a descriptor is ready, or for so many seconds (without end if they are negative)."""
+
+    def close(self) -> None:
+        """Gives its own descriptor back."""
+
+
 class Timer:
     """A call that is due at a time; it may be cancelled."""
 
@@ -67,11 +86,17 @@ class Loop:
     """Runs callbacks as descriptors become ready, timers due and signals arrive.
 
     ``on_error`` is told of an exception that a callback let through; the loop goes on. ``busy``: for how long more is
-    looked for before it sleeps (`BUSY`), seconds.
+    looked for before it sleeps (`BUSY`), seconds. ``epoll`` and ``clock`` are the kernel's, but for tests.
     """
 
-    def __init__(self, on_error: Callable[[BaseException], None], busy: float = 0.0) -> None:
-        self._epoll = select.epoll()
+    def __init__(
+        self,
+        on_error: Callable[[BaseException], None],
+        busy: float = 0.0,
+        epoll: Optional[Epoll] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._epoll: Epoll = select.epoll() if epoll is None else epoll
         self._watched: Dict[int, Callable[[int], None]] = {}
         self._timers: List[Tuple[float, int, Timer]] = []
         self._timer_count = 0
@@ -81,17 +106,15 @@ class Loop:
         self._on_error = on_error
         self._running = False
         self._busy = busy if len(os.sched_getaffinity(0)) > 1 else 0.0
-        self.time = time.monotonic
+        self.time = clock
         """The loop's clock, seconds."""
         self.received = 0
         """What all transports have read, bytes."""
         self.alarm = math.inf
         """When they have read so much, ``on_alarm`` is called, bytes."""
         self.on_alarm: Callable[[], None] = lambda: None
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self.watch(self._wake_in.fileno(), self._on_wake)
+        self._wake: Tuple[socket.socket, ...] = ()
+        """Both ends of what a signal writes to, if any is waited for."""
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Calls back with the epoll events of a descriptor as long as there are any."""
@@ -111,13 +134,13 @@ class Loop:
         """Calls back after ``delay`` seconds."""
         timer = Timer(callback)
         self._timer_count += 1
-        heapq.heappush(self._timers, (time.monotonic() + delay, self._timer_count, timer))
+        heapq.heappush(self._timers, (self.time() + delay, self._timer_count, timer))
         return timer
 
     def defer(self, callback: Callable[[], None]) -> Timer:
         """Calls back as soon as nothing else is ready, or has been for `PATIENCE`."""
         timer = Timer(callback)
-        self._deferred.append((time.monotonic(), timer))
+        self._deferred.append((self.time(), timer))
         return timer
 
     def work(self, steps: Iterator[None]) -> Timer:
@@ -134,7 +157,7 @@ class Loop:
                     break
             finally:
                 if goes_on:
-                    self._deferred.append((time.monotonic(), timer))
+                    self._deferred.append((self.time(), timer))
                 else:
                     timer.cancel()
 
@@ -153,9 +176,14 @@ class Loop:
 
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
         """Calls back in the loop when the signal has arrived. Main thread only."""
+        if not self._wake:
+            self._wake = socket.socketpair()
+            for end in self._wake:
+                end.setblocking(False)
+            self.watch(self._wake[0].fileno(), self._on_wake)
         self._signals[number] = callback
         signal.signal(number, _heard)
-        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wake[1].fileno(), warn_on_full_buffer=False)
 
     def stop(self) -> None:
         """Ends `run` after this round."""
@@ -205,25 +233,25 @@ class Loop:
             signal.set_wakeup_fd(-1)
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)
-        self.unwatch(self._wake_in.fileno())
-        self._wake_in.close()
-        self._wake_out.close()
+        for end in self._wake:
+            self.unwatch(end.fileno())
+            end.close()
         self._epoll.close()
 
     def _time_to_timer(self) -> float:
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
+        return max(0.0, self._timers[0][0] - self.time()) if self._timers else -1
 
     def _run_deferred(self, idle: bool) -> None:
         since, timer = self._deferred[0]
-        if not idle and time.monotonic() - since < PATIENCE:
+        if not idle and self.time() - since < PATIENCE:
             return
         self._deferred.popleft()
         self._fire(timer)
 
     def _run_timers(self) -> None:
-        now = time.monotonic()
+        now = self.time()
         while self._timers and self._timers[0][0] <= now:
             self._fire(heapq.heappop(self._timers)[2])
 
@@ -245,7 +273,7 @@ class Loop:
                     self._on_error(error)
 
     def _on_wake(self, events: int) -> None:
-        for number in os.read(self._wake_in.fileno(), 4096):
+        for number in os.read(self._wake[0].fileno(), 4096):
             callback = self._signals.get(number)
             if callback is not None:
                 callback()

@@ -5,109 +5,107 @@ from __future__ import annotations
 import errno
 import itertools
 import math
-from collections import deque
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 from criproxy.cri.messages import api
 from criproxy.http2.connection import Connection
 from criproxy.http2.events import Event, HeadersReceived
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import encode
-from criproxy.relay.loop import READ, WRITE, Flushable, Loop, Timer
+from criproxy.relay.loop import READ, WRITE, Loop
 from criproxy.relay.transport import Transport
 
 UNIMPLEMENTED = RESPONSE_HEADERS + encode(((b"grpc-status", b"12"),))
 _numbers = itertools.count(1000)
+_SOMEBODY = (-1, READ)
+"""An event of a descriptor that nobody here watches."""
 
 
-class ClockLoop(Loop):
-    """A loop that waits for nothing: `settle` works off what can be done now, `advance` lets time pass."""
+class ClockLoop:
+    """A loop (``real``) that never sleeps: `settle` works off what can be done now, `advance` lets time pass.
+
+    It is the clock that the real one reads, and the epoll that it asks.
+    """
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.time = lambda: self.now
-        self.received, self.alarm, self.on_alarm = 0, math.inf, lambda: None
-        self.sockets: Dict[int, FakeSocket] = {}
-        self._callbacks: Dict[int, Callable[[int], None]] = {}
-        self._interests: Dict[int, int] = {}
-        self._due: List[Tuple[float, int, Timer]] = []
-        self._flushables: List[Flushable] = []
-        self._deferred = deque()
         self.crowded = False
         """Whether somebody else is always ready, so that what has been deferred waits."""
-
-    def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
-        assert fd not in self._callbacks
-        self._callbacks[fd] = callback
-        self._interests[fd] = events
-
-    def change(self, fd: int, events: int) -> None:
-        self._interests[fd] = events
-
-    def unwatch(self, fd: int) -> None:
-        self._callbacks.pop(fd, None)
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        timer = Timer(callback)
-        self._due.append((self.now + delay, next(_numbers), timer))
-        return timer
-
-    def flush_soon(self, what: Flushable) -> None:
-        self._flushables.append(what)
+        self.sockets: Dict[int, FakeSocket] = {}
+        self._interests: Dict[int, int] = {}
+        self._end = self.now
+        self._idle = False
+        self.real = Loop(_fail, epoll=self, clock=lambda: self.now)
 
     @property
     def watched(self) -> Set[int]:
         """The descriptors that are watched."""
-        return set(self._callbacks)
+        return set(self._interests)
 
     @property
     def timers(self) -> int:
         """How many timers run."""
-        return sum(timer.callback is not None for _, _, timer in self._due)
+        return len(self._dues)
+
+    @property
+    def due(self) -> float:
+        """When the next timer is."""
+        return min(self._dues, default=math.inf)
 
     def settle(self) -> None:
         """Goes on until nothing moves any more."""
-        while self._flush_all() or self._read_all() or self._go_on():
-            pass
+        self.advance(0)
 
     def advance(self, seconds: float) -> None:
         """Lets so much time pass: what is due happens in its order, each with its consequences."""
-        end = self.now + seconds
-        self.settle()
-        while True:
-            due = [entry for entry in self._due if entry[2].callback is not None and entry[0] <= end]
-            if not due:
-                break
-            entry = min(due, key=lambda entry: entry[:2])
-            self._due.remove(entry)
-            self.now = max(self.now, entry[0])
-            assert entry[2].callback is not None
-            entry[2].callback()
-            self.settle()
-        self.now = end
+        self._end = self.now + seconds
+        self._idle = False
+        self.real.run()
 
-    def _flush_all(self) -> bool:
-        flushables, self._flushables = self._flushables, []
-        for what in flushables:
-            what.flush()
-        return bool(flushables)
+    # What the real loop asks.
 
-    def _go_on(self) -> bool:
-        if self.crowded or not self._deferred:
-            return False
-        self._run_deferred(True)
-        return True
+    def register(self, fd: int, eventmask: int) -> None:
+        assert fd not in self._interests
+        self._interests[fd] = eventmask
 
-    def _read_all(self) -> bool:
-        moved = False
-        for fd in list(self._callbacks):
-            callback, sock = self._callbacks.get(fd), self.sockets[fd]
-            ready = (READ if sock.readable else 0) | (WRITE if sock.writable else 0)
-            ready &= self._interests[fd]
-            if callback is not None and ready:
-                callback(ready)
-                moved = True
-        return moved
+    def modify(self, fd: int, eventmask: int) -> None:
+        self._interests[fd] = eventmask
+
+    def unregister(self, fd: int) -> None:
+        del self._interests[fd]
+
+    def poll(self, timeout: float, maxevents: int) -> List[Tuple[int, int]]:
+        ready = self._ready()
+        if ready or not (timeout or self.crowded):
+            self._idle = False
+            return ready
+        # What the round before has still written may be heard in this one.
+        if self._idle:
+            self._sleep()
+        self._idle = True
+        return [_SOMEBODY] if self.crowded else []
+
+    def close(self) -> None:
+        """Has nothing to give back."""
+
+    @property
+    def _dues(self) -> List[float]:
+        return [due for due, _, timer in self.real._timers if timer.callback is not None]
+
+    def _ready(self) -> List[Tuple[int, int]]:
+        found = ((fd, self.sockets[fd].ready & interest) for fd, interest in self._interests.items())
+        return [(fd, events) for fd, events in found if events]
+
+    def _sleep(self) -> None:
+        if self.due <= self._end:
+            self.now = max(self.now, self.due)
+        else:
+            self.now = max(self.now, self._end)
+            self.real.stop()
+
+
+def _fail(error: BaseException) -> None:
+    raise error
 
 
 class FakeSocket:
@@ -122,6 +120,11 @@ class FakeSocket:
         """Whether what comes in is left unread, as by a process that hangs."""
         self.closed = False
         loop.sockets[self._fd] = self
+
+    @property
+    def ready(self) -> int:
+        """The events that epoll tells."""
+        return (READ if self.readable else 0) | (WRITE if self.writable else 0)
 
     @property
     def readable(self) -> bool:
@@ -186,7 +189,7 @@ class Peer:
         self.closed: Optional[str] = None
         """Why the connection is over, when it is."""
         self.connection = Connection(client, max_streams=max_streams)
-        self.transport = Transport(loop, sock, self.connection, self.on_events, self._on_closed)
+        self.transport = Transport(loop.real, sock, self.connection, self.on_events, self._on_closed)
         self._loop = loop
 
     def on_events(self, events: List[Event]) -> None:

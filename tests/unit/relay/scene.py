@@ -70,11 +70,11 @@ class Node:
         defaults = {"connection_timeout": 5.0, "fan_out_timeout": 5.0, "absence_grace": 0.0, "max_message_size": 10_000}
         self.config: Any = SimpleNamespace(**{**defaults, **settings})
         log = Log(verbosity, StreamOutput(self.text))
-        self.context = Context(self.config, self.loop, log, self.router(ids))
+        self.context = Context(self.config, self.loop.real, log, self.router(ids))
         self.memories = Memories(self.context)
         names = self.context.router.runtimes
         self.runtimes = {
-            each.runtime: Runtime(self.loop, log, each, each.runtime, self._on_change, dial=self._dial)
+            each.runtime: Runtime(self.loop.real, log, each, each.runtime, self._on_change, dial=self._dial)
             for each in (names.primary, *names.alternatives)
         }
         self.dispatcher = Dispatcher(self.context, self.memories, lambda _: self._serving(), lambda: "{}")
@@ -89,7 +89,7 @@ class Node:
         """Kubelet connects, anew if it has been connected."""
         ours, theirs = socketpair(self.loop)
         self.downstream = DownstreamConnection(
-            self.loop, self.context.log, ours, self.dispatcher.dispatch, lambda _: None, self._forget
+            self.loop.real, self.context.log, ours, self.dispatcher.dispatch, lambda _: None, self._forget
         )
         self.clients.append(self.downstream)
         self.kubelet = Peer(self.loop, theirs, client=True)

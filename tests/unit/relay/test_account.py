@@ -22,7 +22,7 @@ class Accounted(Node):
     def __init__(self, limit: int = LIMIT, **settings: Any) -> None:
         super().__init__(**{"max_message_size": 64 * MIB, **settings})
         self.account = Account(
-            self.loop,
+            self.loop.real,
             self.context.log,
             lambda: limit,
             lambda: self.clients,
@@ -83,7 +83,6 @@ def test_a_client_that_does_not_read_its_answers_is_cut_off_and_told_why() -> No
     greedy = node.kubelet
     while greedy.closed is None:
         node.get_status(MIB)
-        node.loop.advance(0)
     assert [event.code for event in greedy.heard(GoAwayReceived)] == [ErrorCode.ENHANCE_YOUR_CALM]
     text = node.text.getvalue()
     assert "a client (connection " in text
@@ -116,7 +115,6 @@ def test_a_client_that_sends_more_than_is_taken_is_not_read_from_and_then_cut_of
     greedy, connection = node.kubelet, node.downstream
     for _ in range(9):
         node.begin(2 * MIB)
-    node.loop.advance(0)
     assert connection.transport.paused
     node.kubelet = reader
     assert is_served(node)
@@ -130,7 +128,6 @@ def test_a_client_that_sends_more_than_is_taken_is_not_read_from_and_then_cut_of
 def test_a_client_is_read_from_again_when_there_is_room() -> None:
     node = Accounted()
     streams = [node.begin(2 * MIB) for _ in range(9)]
-    node.loop.advance(0)
     transport = node.downstream.transport
     before = transport.paused
     for stream in streams[:4]:
@@ -196,17 +193,17 @@ def test_lists_that_are_kept_to_be_faster_go_first() -> None:
     assert sum(each.held for each in node.context.router.kept) > 2 * MIB
     for _ in range(17):
         node.get_status(MIB - 5)
-    node.loop.advance(0)
     assert sum(each.held for each in node.context.router.kept) == 0
     assert node.kubelet.closed is None
 
 
 def test_remembered_lists_are_on_their_runtime_s_account_and_go_with_it() -> None:
     node = Accounted(limit=8 * MIB, absence_grace=60.0)
-    list_ = message("ListContainersResponse", containers=[{"id": "c", "labels": {"l": "v" * 12 * MIB}}])
-    node.loop.settle()
-    node.give(ALT, "ListContainers", list_)
-    assert node.held[REMEMBERED] > 12 * MIB
+    big = {"id": "x", "labels": {"l": "v" * 6 * MIB}}
+    node.give(ALT, "ListPodSandbox", message("ListPodSandboxResponse", items=[big]))
+    assert node.held[REMEMBERED] > 6 * MIB
+    node.give(ALT, "ListContainers", message("ListContainersResponse", containers=[big]))
+    assert node.held[REMEMBERED] > 8 * MIB
     node.loop.advance(2 * PATIENCE)
     assert "MiB of its remembered lists" in node.text.getvalue()
     assert REMEMBERED not in node.held

@@ -24,7 +24,7 @@ class Crowd(Node):
         self.let_in: List[bool] = []
         self.all: List[Peer] = []
         super().__init__()
-        self.count = Clients(self.loop, self.context.log, lambda: BOUND, self.let_in.append)
+        self.count = Clients(self.loop.real, self.context.log, lambda: BOUND, self.let_in.append)
         self.count.come(self.downstream)
         self.all.append(self.kubelet)
 

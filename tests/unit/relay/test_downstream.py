@@ -38,9 +38,7 @@ def drained(node: Node) -> Drain:
 def test_kubelet_is_told_that_there_will_be_no_more_calls_and_then_which_was_the_last() -> None:
     node = Node((PRIMARY,))
     stream = node.call("ContainerStatus", container_id="c")
-    assert drained(node) is Drain.ANNOUNCED
-    node.loop.advance(0)
-    assert state_of(node) is Drain.PARTING
+    assert drained(node) is Drain.PARTING
     assert [event.last_stream_id for event in node.kubelet.heard(GoAwayReceived)] == [LAST, stream]
     node.give(PRIMARY, "ContainerStatus", STATUS)
     assert node.answer(stream).bodies == [STATUS]
@@ -54,7 +52,7 @@ def test_a_call_that_is_on_its_way_meanwhile_is_taken() -> None:
     stream = node.call("ContainerStatus", container_id="c")
     node.give(PRIMARY, "ContainerStatus", STATUS)
     node.kubelet.sock.deaf = False
-    node.loop.advance(0)
+    node.loop.settle()
     assert node.answer(stream).bodies == [STATUS]
 
 
@@ -71,7 +69,6 @@ def test_a_client_that_does_not_answer_is_not_waited_for() -> None:
 def test_it_is_kubelet_that_hangs_up() -> None:
     node = Node((PRIMARY,))
     drained(node)
-    node.loop.advance(0)
     assert state_of(node) is Drain.LINGERING
     assert not node.downstream.transport.closed
     node.kubelet.close()
@@ -84,7 +81,6 @@ def test_a_second_drain_changes_nothing() -> None:
     node.call("ContainerStatus", container_id="c")
     drained(node)
     drained(node)
-    node.loop.advance(0)
     assert len(node.kubelet.heard(GoAwayReceived)) == 2
 
 
@@ -131,7 +127,6 @@ def test_a_call_that_is_reset_in_the_piece_it_comes_in_reaches_no_runtime() -> N
 def test_each_change_of_state_is_logged_at_the_highest_verbosity() -> None:
     node = Node((PRIMARY,), verbosity=STATES)
     drained(node)
-    node.loop.advance(0)
     node.kubelet.close()
     changes = [line.rpartition(": ")[2] for line in node.text.getvalue().splitlines() if "of a client" in line]
     assert changes == ["OPEN -> ANNOUNCED", "ANNOUNCED -> PARTING", "PARTING -> LINGERING", "LINGERING -> CLOSED"]

@@ -107,7 +107,6 @@ class Life:
         if downstream.state is Drain.CLOSED:
             assert not downstream.calls
             assert not self._asked(), "the runtime works for nobody"
-            self.node.loop.advance(0)  # what was to come next is not waited for
             assert not self.node.loop.timers
         elif kubelet.closed is None and not kubelet.sock.deaf:
             # What kubelet waits for, the relay knows of.

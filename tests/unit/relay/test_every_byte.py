@@ -155,7 +155,7 @@ def test_a_peer_that_begins_with_anything(client: bool) -> None:
         loop = ClockLoop()
         ours, theirs = socketpair(loop)
         closed: List[str] = []
-        Transport(loop, ours, Connection(client), lambda events: None, closed.append)
+        Transport(loop.real, ours, Connection(client), lambda events: None, closed.append)
         theirs.send(text)
         loop.settle()
         theirs.close()

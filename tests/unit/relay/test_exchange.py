@@ -108,7 +108,7 @@ class OneExchange(RuleBasedStateMachine):
         )
         runtime: Any = self.runtime
         loop = ClockLoop()
-        self.exchange = Exchange(context, runtime, own_request(loop, "Status"), self.sink, True)
+        self.exchange = Exchange(context, runtime, own_request(loop.real, "Status"), self.sink, True)
         self.headed = self.cancelled = False
         self.exchange.start(b"")
 

@@ -90,7 +90,7 @@ class Life:
         self.node = Node((PRIMARY, ALT) if kind.id else (PRIMARY,), verbosity=STATES, max_message_size=LIMIT)
         self.sink = Sink()
         self.sent_end = kind.body is not None
-        request = own_request(self.node.loop, kind.method)
+        request = own_request(self.node.loop.real, kind.method)
         runtime = self.node.runtimes[kind.id]
         self.exchange = Exchange(self.node.context, runtime, request, self.sink, kind.in_messages)
         self.started = False

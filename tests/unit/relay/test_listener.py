@@ -28,7 +28,7 @@ def test_that_no_connection_can_be_accepted_is_said_once_a_minute() -> None:
     loop, text = ClockLoop(), io.StringIO()
     sock: Any = WithoutRoom(loop)
     connections: List[Any] = []
-    Listener(loop, Log(0, StreamOutput(text)), sock, connections.append).open()
+    Listener(loop.real, Log(0, StreamOutput(text)), sock, connections.append).open()
     loop.advance(600)
     records = text.getvalue().splitlines()
     assert "cannot accept a connection: Too many open files; trying again" in records[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from typing import Callable, Iterator, List, Tuple
 
@@ -14,7 +13,29 @@ from criproxy.relay.loop import BUSY, PATIENCE, Loop
 Events = List[Tuple[int, int]]
 
 
-class Epoll:
+class FakeEpoll:
+    """Whatever is watched, ``give`` says what is ready; it is told for how long may be waited."""
+
+    def __init__(self, give: Callable[[float], Events]) -> None:
+        self._give = give
+
+    def register(self, fd: int, eventmask: int) -> None:
+        """Always possible."""
+
+    def modify(self, fd: int, eventmask: int) -> None:
+        """Always possible."""
+
+    def unregister(self, fd: int) -> None:
+        """Always possible."""
+
+    def poll(self, timeout: float, maxevents: int) -> Events:
+        return self._give(timeout)
+
+    def close(self) -> None:
+        """Has nothing to give back."""
+
+
+class Rounds:
     """Gives what it is told to, one round after the other, and remembers for how long it was asked to wait."""
 
     def __init__(self, *rounds: Events) -> None:
@@ -22,7 +43,8 @@ class Epoll:
         self._rounds = iter(rounds)
         self.at_end: Callable[[], None] = lambda: None
 
-    def poll(self, timeout: float, most: int) -> Events:
+    def give(self, timeout: float) -> Events:
+        """One round."""
         self.waits.append(timeout)
         if not timeout:
             return []
@@ -43,16 +65,13 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_cores
 
 
-def ran(busy: float, epoll: Epoll) -> Iterator[str]:
+def ran(busy: float, rounds: Rounds) -> Iterator[str]:
     """Runs a loop over those rounds; says for each wait whether it slept or looked."""
-    loop = Loop(_fail, busy)
-    real, loop._epoll = loop._epoll, epoll  # type: ignore[assignment]
-    epoll.at_end = loop.stop
-    loop._watched[7] = lambda events: None
+    loop = Loop(_fail, busy, FakeEpoll(rounds.give))
+    rounds.at_end = loop.stop
+    loop.watch(7, lambda events: None)
     loop.run()
-    loop._epoll = real
-    loop.close()
-    return iter("slept" if wait else "looked" for wait in epoll.waits)
+    return iter("slept" if wait else "looked" for wait in rounds.waits)
 
 
 def _fail(error: BaseException) -> None:
@@ -61,33 +80,33 @@ def _fail(error: BaseException) -> None:
 
 def test_it_looks_again_after_something_happened_and_then_sleeps(cores: Callable[[int], None]) -> None:
     cores(2)
-    waits = list(ran(BUSY, Epoll([(7, 1)])))
+    waits = list(ran(BUSY, Rounds([(7, 1)])))
     assert waits[0] == waits[-1] == "slept"
     assert set(waits[1:-1]) == {"looked"}
 
 
 def test_it_sleeps_where_nothing_happened(cores: Callable[[int], None]) -> None:
     cores(2)
-    assert list(ran(BUSY, Epoll([]))) == ["slept", "slept"]
+    assert list(ran(BUSY, Rounds([]))) == ["slept", "slept"]
 
 
 @pytest.mark.parametrize(("count", "busy"), [(1, BUSY), (2, 0.0)])
 def test_it_never_looks_on_one_core_or_when_it_is_not_to(cores: Callable[[int], None], count: int, busy: float) -> None:
     cores(count)
-    assert list(ran(busy, Epoll([(7, 1)], [(7, 1)]))) == ["slept", "slept", "slept"]
+    assert list(ran(busy, Rounds([(7, 1)], [(7, 1)]))) == ["slept", "slept", "slept"]
 
 
 def test_who_has_heard_an_event_is_not_kept_while_the_loop_waits_for_the_next(cores: Callable[[int], None]) -> None:
     class Listener:
         def on_ready(self, events: int) -> None:
             """Is the only one who knows this object, and hears nothing more."""
-            del loop._watched[7]
+            loop.unwatch(7)
 
     cores(1)
-    loop, epoll = Loop(_fail), Epoll([(7, 1)])
-    real, loop._epoll = loop._epoll, epoll  # type: ignore[assignment]
+    rounds = Rounds([(7, 1)])
+    loop = Loop(_fail, epoll=FakeEpoll(rounds.give))
     listener = Listener()
-    loop._watched[7] = listener.on_ready
+    loop.watch(7, listener.on_ready)
     known = weakref.ref(listener)
     del listener
     kept: List[bool] = []
@@ -96,10 +115,8 @@ def test_who_has_heard_an_event_is_not_kept_while_the_loop_waits_for_the_next(co
         kept.append(known() is not None)
         loop.stop()
 
-    epoll.at_end = end
+    rounds.at_end = end
     loop.run()
-    loop._epoll = real
-    loop.close()
     assert kept == [False]
 
 
@@ -109,16 +126,14 @@ def test_who_has_heard_an_event_is_not_kept_while_the_loop_waits_for_the_next(co
 class Order:
     """A loop, one descriptor of which is always ready for so many rounds, and what happens in it in its order."""
 
-    def __init__(self, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, rounds: int, on_error: Callable[[BaseException], None] = _fail) -> None:
         self.happened: List[str] = []
         self.now = 100.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        self.loop = Loop(_fail)
+        self.loop = Loop(on_error, epoll=FakeEpoll(self._give), clock=lambda: self.now)
         self._left = rounds
-        self._real, self.loop._epoll = self.loop._epoll, self  # type: ignore[assignment]
-        self.loop._watched[7] = lambda events: self._serve()
+        self.loop.watch(7, lambda events: self._serve())
 
-    def poll(self, timeout: float, most: int) -> Events:
+    def _give(self, timeout: float) -> Events:
         """One round."""
         if self._left:
             self._left -= 1
@@ -140,26 +155,24 @@ class Order:
     def run(self) -> List[str]:
         """Runs to the end."""
         self.loop.run()
-        self.loop._epoll = self._real
-        self.loop.close()
         return self.happened
 
 
-def test_work_goes_on_where_nothing_else_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(0, monkeypatch)
+def test_work_goes_on_where_nothing_else_is_ready() -> None:
+    order = Order(0)
     order.loop.work(order.steps("a", 3))
     assert order.run() == ["a0", "a1", "a2"]
 
 
-def test_several_works_take_their_steps_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(0, monkeypatch)
+def test_several_works_take_their_steps_in_turn() -> None:
+    order = Order(0)
     order.loop.work(order.steps("a", 2))
     order.loop.work(order.steps("b", 2))
     assert order.run() == ["a0", "b0", "a1", "b1"]
 
 
-def test_others_go_first_and_yet_work_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(10, monkeypatch)
+def test_others_go_first_and_yet_work_gets_on() -> None:
+    order = Order(10)
     order.loop.work(order.steps("a", 3))
     happened = order.run()
     assert happened[:4] == ["other"] * 4
@@ -168,15 +181,15 @@ def test_others_go_first_and_yet_work_gets_on(monkeypatch: pytest.MonkeyPatch) -
     assert happened.count("other") == 10
 
 
-def test_work_that_is_cancelled_takes_no_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(0, monkeypatch)
+def test_work_that_is_cancelled_takes_no_more_steps() -> None:
+    order = Order(0)
     work = order.loop.work(order.steps("a", 3))
     order.loop.defer(work.cancel)
     assert order.run() == ["a0"]
 
 
-def test_work_that_cancels_itself_has_had_its_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(0, monkeypatch)
+def test_work_that_cancels_itself_has_had_its_last_step() -> None:
+    order = Order(0)
 
     def steps() -> Iterator[None]:
         work.cancel()
@@ -187,10 +200,9 @@ def test_work_that_cancels_itself_has_had_its_last_step(monkeypatch: pytest.Monk
     order.run()
 
 
-def test_what_a_step_raises_ends_the_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(0, monkeypatch)
+def test_what_a_step_raises_ends_the_work_alone() -> None:
     told: List[BaseException] = []
-    order.loop._on_error = told.append
+    order = Order(0, told.append)
 
     def steps() -> Iterator[None]:
         yield

@@ -62,7 +62,7 @@ class Scene:
         runtimes = Runtimes([id] if id else [])
         names = runtimes.alternatives[0] if id else runtimes.primary
         log = Log(STATES, StreamOutput(self.text))
-        self.runtime = Runtime(self.loop, log, names, "/run/x.sock", self._on_change, service, self._dial)
+        self.runtime = Runtime(self.loop.real, log, names, "/run/x.sock", self._on_change, service, self._dial)
 
     def connect(self) -> Scene:
         """Has it looked for."""

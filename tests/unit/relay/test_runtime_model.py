@@ -60,7 +60,7 @@ class Life:
         runtimes = Runtimes([id] if id else [])
         names = runtimes.alternatives[0] if id else runtimes.primary
         self.runtime = Runtime(
-            self.loop, Log(STATES, StreamOutput(self.text)), names, "/run/x.sock", self._on_change, dial=self._dial
+            self.loop.real, Log(STATES, StreamOutput(self.text)), names, "/run/x.sock", self._on_change, dial=self._dial
         )
         self.runtime.connect()
         self.loop.settle()
@@ -131,8 +131,7 @@ class Life:
 
     def _pass_time(self) -> None:
         """Until the next timer is due."""
-        due = min(when for when, _, timer in self.loop._due if timer.callback is not None)
-        self.loop.advance(max(0.0, due - self.loop.now))
+        self.loop.advance(max(0.0, self.loop.due - self.loop.now))
 
     def _go_away(self, peer: FakeRuntime) -> None:
         peer.connection.go_away()

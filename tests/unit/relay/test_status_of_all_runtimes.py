@@ -96,7 +96,6 @@ def test_a_person_is_told_at_once_that_the_primary_is_not_there(when: str) -> No
         node.lose(PRIMARY)
     node.give(ALT, "Status", READY)
     node.loop.settle()
-    node.loop.advance(0)
     assert conditions(node, stream)["RuntimeReady"] == (False, "RuntimeNotAvailable")
     assert conditions(node, stream)[KIND] == (True, "")
     assert node.answer(stream).code == Code.OK

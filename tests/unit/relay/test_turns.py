@@ -39,7 +39,7 @@ class Server:
         self.clients: List[Peer] = []
         for number in range(clients):
             ours, theirs = socketpair(self.loop)
-            Transport(self.loop, ours, Connection(False), self._counts(number), self.closed.append)
+            Transport(self.loop.real, ours, Connection(False), self._counts(number), self.closed.append)
             self.clients.append(Peer(self.loop, theirs, client=True))
         self.loop.settle()
         self.turns.clear()
@@ -125,7 +125,7 @@ def test_a_connection_that_is_closed_while_it_gives_way_has_no_more_turns() -> N
     server = Server()
     ours, theirs = socketpair(server.loop)
     got: List[Event] = []
-    transport = Transport(server.loop, ours, Connection(False), got.extend, server.closed.append)
+    transport = Transport(server.loop.real, ours, Connection(False), got.extend, server.closed.append)
     client = Peer(server.loop, theirs, client=True)
     server.loop.settle()
     server.loop.crowded = True

@@ -47,7 +47,7 @@ class Scene:
         self.loop = ClockLoop()
         self.owner = Owner()
         ours, theirs = socketpair(self.loop)
-        self.upstream = Upstream(self.loop, ours, self.owner)
+        self.upstream = Upstream(self.loop.real, ours, self.owner)
         self.peer = Peer(self.loop, theirs, max_streams=max_streams)
         self.loop.settle()
 

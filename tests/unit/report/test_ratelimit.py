@@ -18,7 +18,7 @@ class Scene:
         self.clock = ClockLoop()
         self.begun = self.clock.now
         self.records: List[Tuple[float, str]] = []
-        self.limit = RateLimit(self.clock)
+        self.limit = RateLimit(self.clock.real)
 
     def say(self, text: str, fault: bool = True) -> None:
         self.limit.say(lambda line: self.records.append((self.clock.now - self.begun, line)), text, fault)
