@@ -12,7 +12,6 @@ import socket
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from time import perf_counter
 from typing import Callable, Deque, Final, List
 
 from criproxy.http2.connection import Connection
@@ -257,7 +256,7 @@ class Transport:
 
     def _take(self, data: bytes) -> None:
         """Has a turn with what has come; nothing, if the last turn has left enough."""
-        began = perf_counter()
+        began = self._loop.time()
         try:
             events = self.connection.receive(data, _TURN)
         except ConnectionFault as fault:
@@ -274,7 +273,7 @@ class Transport:
                 # A defect of ours: the state of this connection cannot be relied on any more, others are sound.
                 self.close("an internal error")
                 raise
-        took = perf_counter() - began
+        took = self._loop.time() - began
         if not (events or self.connection.is_reading):
             self._count_waste(began, took)
         if (took > _LONG_TURN or self.connection.has_more) and not self.closed:

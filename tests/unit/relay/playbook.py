@@ -29,13 +29,15 @@ class ClockLoop:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.pace = 0.0
+        """What a look at the clock takes, seconds."""
         self.crowded = False
         """Whether somebody else is always ready, so that what has been deferred waits."""
         self.sockets: Dict[int, FakeSocket] = {}
         self._interests: Dict[int, int] = {}
         self._end = self.now
         self._idle = False
-        self.real = Loop(_fail, epoll=self, clock=lambda: self.now)
+        self.real = Loop(_fail, epoll=self, clock=self._look)
 
     @property
     def watched(self) -> Set[int]:
@@ -87,6 +89,10 @@ class ClockLoop:
 
     def close(self) -> None:
         """Has nothing to give back."""
+
+    def _look(self) -> float:
+        self.now += self.pace
+        return self.now
 
     @property
     def _dues(self) -> List[float]:

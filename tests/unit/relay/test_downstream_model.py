@@ -11,7 +11,6 @@ from scene import PRIMARY, Node
 
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.events import GoAwayReceived
-from criproxy.relay import transport
 from criproxy.relay.downstream import TRANSITIONS, Drain
 from criproxy.report.log import STATES
 
@@ -123,10 +122,7 @@ class Explored(NamedTuple):
 @pytest.fixture(scope="module")
 def explored() -> Explored:
     happened: Set[Transition] = set()
-    with pytest.MonkeyPatch.context() as patch:
-        # How long a turn has taken decides who is next: here none takes any time.
-        patch.setattr(transport, "perf_counter", lambda: 0.0)
-        return Explored(explore(lambda: Life(happened), MOST), happened)
+    return Explored(explore(lambda: Life(happened), MOST), happened)
 
 
 def test_no_event_is_forbidden_in_any_state_and_each_transition_of_the_table_happens(explored: Explored) -> None:

@@ -14,7 +14,6 @@ from criproxy.http2 import frames
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, prefix
 from criproxy.http2.headers import Block, encode
-from criproxy.relay import transport
 from criproxy.relay.exchange import NEXT, Exchange, ExchangeState
 from criproxy.relay.outcome import Outcome
 from criproxy.relay.request import own_request
@@ -258,10 +257,7 @@ class Explored(NamedTuple):
 @pytest.fixture(scope="module", params=KINDS, ids=["in frames", "with a request that flows", "a stream of messages"])
 def explored(request: pytest.FixtureRequest) -> Explored:
     happened: Set[Transition] = set()
-    with pytest.MonkeyPatch.context() as patch:
-        # How long a turn has taken decides who is next: here none takes any time.
-        patch.setattr(transport, "perf_counter", lambda: 0.0)
-        return Explored(explore(lambda: Life(request.param, happened), MOST), happened)
+    return Explored(explore(lambda: Life(request.param, happened), MOST), happened)
 
 
 def test_no_event_is_forbidden_in_any_state(explored: Explored) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import List, Tuple
 
-import pytest
 from playbook import ClockLoop, Peer, socketpair
 
 from criproxy.http2.connection import Connection
@@ -17,15 +15,9 @@ from criproxy.relay import transport as transports
 from criproxy.relay.transport import Transport
 
 TURN = transports._TURN
-
-
 LONG_TURN = transports._LONG_TURN
-
-
-@pytest.fixture(autouse=True)
-def no_turn_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine any may be; it is for the tests to say which is."""
-    monkeypatch.setattr(transports, "_LONG_TURN", float("inf"))
+WASTED = 0.3
+"""Seconds that a turn takes where time is wasted."""
 
 
 class Server:
@@ -35,6 +27,8 @@ class Server:
         self.loop = ClockLoop()
         self.turns: List[Tuple[int, int]] = []
         """Whose it was, and how many events it had."""
+        self.takes = 0.0
+        """How long the events of a turn take, seconds."""
         self.closed: List[str] = []
         self.clients: List[Peer] = []
         for number in range(clients):
@@ -47,6 +41,7 @@ class Server:
     def _counts(self, number: int):  # type: ignore[no-untyped-def]
         def count(events: List[Event]) -> None:
             self.turns.append((number, len(events)))
+            self.loop.now += self.takes
 
         return count
 
@@ -103,11 +98,9 @@ def test_who_hangs_up_in_the_middle_of_it_is_heard_to_the_end() -> None:
     assert server.closed == [""]
 
 
-def test_a_turn_that_took_long_is_followed_by_everybody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_that_took_long_is_followed_by_everybody_elses() -> None:
     server = Server(2)
-    times = iter(range(1000))
-    monkeypatch.setattr(transports, "_LONG_TURN", LONG_TURN)
-    monkeypatch.setattr(transports, "perf_counter", lambda: float(next(times)))
+    server.takes = 1.1 * LONG_TURN
     server.loop.crowded = True
     for client in (0, 1):
         server.bring(client, acks(1))
@@ -139,15 +132,9 @@ def test_a_connection_that_is_closed_while_it_gives_way_has_no_more_turns() -> N
     assert all(isinstance(event, PingAcknowledged) for event in got)
 
 
-def test_who_has_us_work_for_frames_that_move_no_call_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_us_work_for_frames_that_move_no_call_is_cut_off() -> None:
     server = Server(2)
-    times = [perf_counter()]
-
-    def later() -> float:
-        times[0] += 0.3
-        return times[0]
-
-    monkeypatch.setattr(transports, "perf_counter", later)
+    server.loop.pace = WASTED
     client, other = server.clients
     for _ in range(3):
         client.connection.ping(b"01234567")
@@ -161,16 +148,10 @@ def test_who_has_us_work_for_frames_that_move_no_call_is_cut_off(monkeypatch: py
     assert other.closed is None
 
 
-def test_a_large_field_block_is_no_waste_though_it_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_field_block_is_no_waste_though_it_takes_turns() -> None:
     """A runtime puts the output of a failed program into the text of an error: 16 MiB of it take 3 s."""
     server = Server(2)
-    times = [perf_counter()]
-
-    def later() -> float:
-        times[0] += 0.3
-        return times[0]
-
-    monkeypatch.setattr(transports, "perf_counter", later)
+    server.loop.pace = WASTED
     code = b"\x18\xc61\x8cc" * 6_000  # "aaaaaaaa"
     wire = request_head("/a").wire + b"\0\x01x\xff\xb1\xe9\1" + code
     server.bring(0, frame(HEADERS, END_STREAM, 1, wire[:16_384]) + frame(CONTINUATION, END_HEADERS, 1, wire[16_384:]))
@@ -180,17 +161,11 @@ def test_a_large_field_block_is_no_waste_though_it_takes_turns(monkeypatch: pyte
     assert not server.closed
 
 
-def test_what_moves_no_call_now_and_then_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_moves_no_call_now_and_then_is_forgiven() -> None:
     server = Server()
-    times = [perf_counter()]
-
-    def later() -> float:
-        times[0] += 0.3
-        return times[0]
-
-    monkeypatch.setattr(transports, "perf_counter", later)
+    server.loop.pace = WASTED
     for _ in range(20):
-        times[0] += transports._WASTE_PERIOD / 2
+        server.loop.now += transports._WASTE_PERIOD / 2
         server.clients[0].connection.ping(b"01234567")
         server.clients[0].say()
     assert not server.closed
