@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 # share; the unit tests, which are short, even out the end.
 WORKERS ?= $(shell expr 2 \* $$(nproc))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+TESTS := tests/fuzz tests/system tests/unit
 
 .PHONY: help
 help: ## list the targets
@@ -43,11 +44,11 @@ check: venv ## ruff, mypy and shellcheck
 
 .PHONY: test
 test: check ## everything that needs no root
-	$(PYTEST) tests/fuzz tests/system tests/unit
+	$(PYTEST) $(TESTS)
 
 .PHONY: coverage
 coverage: venv ## the same with branch coverage, the processes that the tests start included; it may not fall below .ci/coverage.ini
-	$(PYTEST) --cov --cov-config=.ci/coverage.ini --cov-report=term:skip-covered tests/fuzz tests/system tests/unit
+	$(PYTEST) --cov --cov-config=.ci/coverage.ini --cov-report=term:skip-covered $(TESTS)
 
 $(VENV)/fuzz: $(VENV)/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt -e '.[fuzz]'
@@ -121,10 +122,11 @@ build/compiled/ready: $(VENV)/ready build/packaged $(PACKAGED) .ci/compile
 	touch $@
 
 .PHONY: test-compiled
-test-compiled: build/compiled/ready ## tests of the whole process in which mypyc has compiled what moves calls
+test-compiled: build/compiled/ready ## the tests of `make test` on a copy in which mypyc has compiled what moves calls
 	rm -rf build/compiled/tests
 	cp -a tests build/compiled
-	cd build/compiled && $(abspath $(BIN)/python) -m pytest -n $(WORKERS) --dist worksteal tests/system
+	cd build/compiled && $(abspath $(BIN)/python) -m criproxy --version | grep -F '(compiled)'
+	cd build/compiled && $(abspath $(BIN)/python) -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 .PHONY: wheel
 wheel: build/compiled/ready ## the Python package so compiled, for this Python and this kind of machine, into dist/

@@ -1,7 +1,7 @@
 """How the work for an input grows with its size: counted in lines of Python run, so that it is the same each time.
 
-What runs in C (a regular expression, a copy) has no lines. So each input is grown to `LARGE` bytes, too, and must
-simply come to an end there: what is quadratic takes minutes, and the caller's limit of time ends it.
+What runs in C (a regular expression, a copy, a compiled module) has no lines. So each input is grown to `LARGE` bytes,
+too, and must simply come to an end there: what is quadratic takes minutes, and the caller's limit of time ends it.
 """
 
 from __future__ import annotations

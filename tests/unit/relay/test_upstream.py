@@ -217,9 +217,9 @@ def test_goaway_tells_whether_the_runtime_has_taken_a_call_since_it_was_found(se
 
 
 @pytest.mark.parametrize(("code", "named"), [(ErrorCode.ENHANCE_YOUR_CALM, "ENHANCE_YOUR_CALM"), (999, "999")])
-def test_goaway_with_an_error_tells_which(code: Any, named: str) -> None:
+def test_goaway_with_an_error_tells_which(code: int, named: str) -> None:
     scene = Scene()
-    scene.peer.connection.go_away(code, "so \xe9 " + "x" * 1000)
+    scene.peer.connection._out.append(frames.goaway(0, code, "so \xe9 " + "x" * 1000))
     scene.peer.say()
     _, reason, graceful, _ = scene.owner.told[0]
     assert (reason[:200].rstrip("x"), graceful) == (f"it ends the connection: {named}: so \xe9 ", False)
