@@ -41,8 +41,9 @@ _ENTRY: Final = 0x0A
 """The tag of an entry: field 1, length-delimited. Every list of the CRI has its entries in this field."""
 _CHUNK: Final = 32 * 1024
 """The bytes that are compared at once."""
-_LARGEST: Final = 4 * 2**20
-"""The largest list that is kept, bytes. It is kept twice, for each method and each runtime."""
+_LARGEST: Final = 8 * 2**20
+"""The largest list that is kept, bytes: some 9,000 containers. It is kept twice, for each method and each runtime, as
+long as there is memory for it (relay/account.py)."""
 _OFFSET: Final = 40
 """What an offset takes, bytes: an integer, and its place in a list."""
 _FIELDS_AT_ONCE: Final = 2048
