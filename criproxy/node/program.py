@@ -34,4 +34,5 @@ def digest() -> str:
 
 def _files() -> List[Path]:
     found = [path for path in _FOLDER.rglob("*") if path.parent.name != "__pycache__" and path.is_file()]
-    return [*sorted(found), Path(sys.executable)]
+    compiled = _FOLDER.parent.glob(f"{_FOLDER.name}__*.so")  # by mypyc, all of it in one beside the package
+    return [*sorted(found), *sorted(compiled), Path(sys.executable)]
