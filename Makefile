@@ -96,12 +96,16 @@ bench: venv ## compare speed and size with what else there is (root: installs it
 	tests/bench/install
 	$(BIN)/python -m tests.bench $(BENCH)
 
+# The C compiler for the other architecture that criproxy-nodeps is for.
+CROSS_amd64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+CROSS_arm64 := gcc-x86-64-linux-gnu libc6-dev-amd64-cross
+
 .PHONY: deps
 deps: ## install what `make deb` needs (root)
 	.ci/apt build-essential debhelper debian-archive-keyring dh-python lintian patchelf \
-	  python3-all python3-pip python3-setuptools python3-stdeb qemu-user-static
+	  python3-all python3-pip python3-setuptools python3-stdeb qemu-user-static $(CROSS_$(shell dpkg --print-architecture))
 
-PACKAGED = $(shell find criproxy debian etc lib -not -type d -not -name '*.pyc') setup.py README.md LICENSE .ci/deb
+PACKAGED = $(shell find criproxy debian etc lib -not -type d -not -name '*.pyc') setup.py README.md LICENSE .ci/deb .ci/mypy.ini
 
 .PHONY: always
 # It is younger than what has been added or removed. (So is a folder, but that is younger than byte code in it, too.)

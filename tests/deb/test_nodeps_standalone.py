@@ -19,7 +19,7 @@ from .debs import ARCHITECTURES, HERE
 pytestmark = pytest.mark.timeout(600)
 
 CRIPROXY = "/usr/bin/criproxy"
-VERSION = f"criproxy {__version__}\n"
+VERSION = f"criproxy {__version__} (compiled)\n"
 NEWER_THAN_LINUX_4_4 = [
     "copy_file_range",
     "preadv2",
