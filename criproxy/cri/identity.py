@@ -26,6 +26,7 @@ LONGEST_NAME: Final = 253
 """bytes of a name that is shown or quoted (a DNS subdomain, RFC 1123)."""
 _DIGESTS: Final = (b"sha256:", b"sha384:", b"sha512:", b"@")
 """What a bare digest begins with. A repo digest of an image that has no name is ``@sha256:…``."""
+_UNDERSCORE: Final = ord("_")
 _PREFIX: Final = re.compile(rb"([^\0-\x20\x7f/:,]+?)__")
 """What an outer id begins with: no runtime's id has white space, control characters, ``/``, ``:``, ``,`` or ``__``. No
 primary runtime's ids have two underscores; names of its containers do."""
@@ -143,7 +144,7 @@ class Runtimes:
         for names in self.alternatives:
             if names.has_id(name):
                 return names
-        prefix = _PREFIX.match(name) if b"_" in name else None
+        prefix = _PREFIX.match(name) if _UNDERSCORE in name else None
         if prefix is not None:
             raise UnknownRuntime(prefix[1])
         return self.primary
