@@ -19,7 +19,7 @@ from criproxy.config import Config, ConfigError, gid_of, refuse_a_loop
 from criproxy.config.reload import changes, runtimes
 from criproxy.listening import Listening, SocketError, inherited, listen
 from criproxy.memory_limit import default_limit
-from criproxy.relay.loop import BUSY, Loop
+from criproxy.relay.loop import Loop
 from criproxy.relay.proxy import Proxy
 from criproxy.report import journal
 from criproxy.report.log import Log
@@ -104,7 +104,7 @@ class _Daemon:
         self._log = log
         self._service = service
         self._listening = listening
-        self._loop = Loop(self._on_error, BUSY)
+        self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit(Path("/")))
         self._ready = False
         self._stopping = False

@@ -7,11 +7,6 @@ either, and it needs no package that Debian's older releases lack.
 What came in during one round of the loop is worked off before anything is written (`flush_soon`), so that the
 frames of a round leave in one write for each connection.
 
-Before it sleeps, a loop that has just had something to do looks again and again for a moment (`BUSY`). To be woken, on
-another core than the peer's, costs more than all that the proxy does with a call, and most answers of a runtime come
-sooner than that: a call takes less than half of the time so, and less of the processor, too. One that does not come
-costs at most that moment. Where there is only one core the peer could not answer meanwhile: there the loop sleeps.
-
 What takes long is done in pieces of a millisecond or so, and between two of them everybody else has a turn (`defer`,
 `work`): a list of a million entries, or a peer that sends frames without end, costs a call of kubelet's one piece.
 """
@@ -32,8 +27,6 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 _MAX_EVENTS: Final = 256
 """Descriptors in one round of epoll_wait(2); what is left over is ready in the next round."""
-BUSY: Final = 100e-6
-"""How long more is looked for after a round that had something to do, seconds: a runtime's time for a short answer."""
 PATIENCE: Final = 5e-3
 """How long what has been deferred gives way to others, seconds: as it takes a few times as long to have its own turn,
 nobody else waits for it much, and it gets on even while others never stop."""
@@ -85,14 +78,13 @@ class Timer:
 class Loop:
     """Runs callbacks as descriptors become ready, timers due and signals arrive.
 
-    ``on_error`` is told of an exception that a callback let through; the loop goes on. ``busy``: for how long more is
-    looked for before it sleeps (`BUSY`), seconds. ``epoll`` and ``clock`` are the kernel's, but for tests.
+    ``on_error`` is told of an exception that a callback let through; the loop goes on. ``epoll`` and ``clock`` are the
+    kernel's, but for tests.
     """
 
     def __init__(
         self,
         on_error: Callable[[BaseException], None],
-        busy: float = 0.0,
         epoll: Optional[Epoll] = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,7 +97,6 @@ class Loop:
         self._signals: Dict[int, Callable[[], None]] = {}
         self._on_error = on_error
         self._running = False
-        self._busy = busy if len(os.sched_getaffinity(0)) > 1 else 0.0
         self.time = clock
         """The loop's clock, seconds."""
         self.received = 0
@@ -193,15 +184,8 @@ class Loop:
         """Runs until `stop`."""
         self._running = True
         watched = self._watched
-        worked = False
         while self._running:
-            if self._deferred:
-                ready = self._epoll.poll(0, _MAX_EVENTS)
-            else:
-                ready = self._look_again() if worked and self._busy else []
-                if not ready:
-                    ready = self._epoll.poll(self._time_to_timer(), _MAX_EVENTS)
-            worked = bool(ready)
+            ready = self._epoll.poll(0 if self._deferred else self._time_to_timer(), _MAX_EVENTS)
             for fd, events in ready:
                 callback = watched.get(fd)
                 if callback is not None:
@@ -212,20 +196,11 @@ class Loop:
             # It may be the last that knows a connection and all that waits on it, and the next event may be far away.
             callback = None
             if self._deferred:
-                self._run_deferred(not worked)
+                self._run_deferred(not ready)
             if self._timers:
                 self._run_timers()
             if self._to_flush:
                 self._flush()
-
-    def _look_again(self) -> List[Tuple[int, int]]:
-        """What is ready within a moment, found without sleeping."""
-        poll, clock = self._epoll.poll, time.perf_counter
-        end = clock() + self._busy
-        while True:
-            ready = poll(0, _MAX_EVENTS)
-            if ready or clock() >= end:
-                return ready
 
     def close(self) -> None:
         """Gives the loop's own descriptors back, and the signals their default actions."""

@@ -1,14 +1,11 @@
-"""How the loop waits: it looks again for a moment after it had something to do, then it sleeps."""
+"""How the loop waits, and in which order it does what has come together."""
 
 from __future__ import annotations
 
-import os
 import weakref
 from typing import Callable, Iterator, List, Tuple
 
-import pytest
-
-from criproxy.relay.loop import BUSY, PATIENCE, Loop
+from criproxy.relay.loop import PATIENCE, Loop
 
 Events = List[Tuple[int, int]]
 
@@ -46,8 +43,6 @@ class Rounds:
     def give(self, timeout: float) -> Events:
         """One round."""
         self.waits.append(timeout)
-        if not timeout:
-            return []
         try:
             return next(self._rounds)
         except StopIteration:
@@ -55,54 +50,25 @@ class Rounds:
             return []
 
 
-@pytest.fixture
-def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Gives the process so many cores."""
-
-    def set_cores(count: int) -> None:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(count)))
-
-    return set_cores
-
-
-def ran(busy: float, rounds: Rounds) -> Iterator[str]:
-    """Runs a loop over those rounds; says for each wait whether it slept or looked."""
-    loop = Loop(_fail, busy, FakeEpoll(rounds.give))
-    rounds.at_end = loop.stop
-    loop.watch(7, lambda events: None)
-    loop.run()
-    return iter("slept" if wait else "looked" for wait in rounds.waits)
-
-
 def _fail(error: BaseException) -> None:
     raise error
 
 
-def test_it_looks_again_after_something_happened_and_then_sleeps(cores: Callable[[int], None]) -> None:
-    cores(2)
-    waits = list(ran(BUSY, Rounds([(7, 1)])))
-    assert waits[0] == waits[-1] == "slept"
-    assert set(waits[1:-1]) == {"looked"}
+def test_it_sleeps_until_something_happens_whatever_has_happened_before() -> None:
+    rounds = Rounds([(7, 1)], [(7, 1)])
+    loop = Loop(_fail, epoll=FakeEpoll(rounds.give))
+    rounds.at_end = loop.stop
+    loop.watch(7, lambda events: None)
+    loop.run()
+    assert rounds.waits == [-1, -1, -1]
 
 
-def test_it_sleeps_where_nothing_happened(cores: Callable[[int], None]) -> None:
-    cores(2)
-    assert list(ran(BUSY, Rounds([]))) == ["slept", "slept"]
-
-
-@pytest.mark.parametrize(("count", "busy"), [(1, BUSY), (2, 0.0)])
-def test_it_never_looks_on_one_core_or_when_it_is_not_to(cores: Callable[[int], None], count: int, busy: float) -> None:
-    cores(count)
-    assert list(ran(busy, Rounds([(7, 1)], [(7, 1)]))) == ["slept", "slept", "slept"]
-
-
-def test_who_has_heard_an_event_is_not_kept_while_the_loop_waits_for_the_next(cores: Callable[[int], None]) -> None:
+def test_who_has_heard_an_event_is_not_kept_while_the_loop_waits_for_the_next() -> None:
     class Listener:
         def on_ready(self, events: int) -> None:
             """Is the only one who knows this object, and hears nothing more."""
             loop.unwatch(7)
 
-    cores(1)
     rounds = Rounds([(7, 1)])
     loop = Loop(_fail, epoll=FakeEpoll(rounds.give))
     listener = Listener()
