@@ -26,6 +26,7 @@ def compiled() -> List[Any]:
     return mypycify(
         [*options, *(module for module in modules if not module.endswith("__init__.py"))],
         opt_level="3",
+        debug_level="0",
         group_name="criproxy",
     )
 
