@@ -36,7 +36,7 @@ _SEEDS = {
     ALTERNATIVE: ("default/vm=docker.io/library/fedora:41",),
 }
 """What each embedded runtime begins with."""
-_START_TIME = 60.0
+_START_TIME = 120.0
 """How long a process that we have started may take until it answers, seconds."""
 _ARRIVAL_TIME = 3.0
 """How long a real runtime is waited for, seconds; the proxy looks for it several times a second."""

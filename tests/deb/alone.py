@@ -10,8 +10,8 @@ from typing import Iterator, Optional, Sequence
 
 from .debs import NODEPS, ROOT, package, run
 
-PATIENCE = 90
-"""How long a program may take, in seconds: under qemu it is twenty times slower."""
+PATIENCE = 180
+"""How long a program may take, seconds: under qemu it is twenty times slower, and a package is built beside it."""
 PYTHON = "/usr/lib/criproxy/bin/python3"
 
 
