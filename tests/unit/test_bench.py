@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -174,6 +175,13 @@ def test_the_plots_are_pictures_within_their_frame(tmp_path: Path) -> None:
                 assert 0 <= y <= height
         texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
         assert {"ListContainers, ms", "the slower runtime alone", f"{SIZES[-1]:,}"} <= set(texts)
+
+
+def test_the_plots_of_the_readme_are_there() -> None:
+    root = Path(plot.__file__).parents[2]
+    named = re.findall(r'src(?:set)?="([^"]+)"', (root / "README.md").read_text())
+    assert named == ["tests/bench/lists-dark.svg", "tests/bench/lists-light.svg"]
+    assert all((root / name).is_file() for name in named)
 
 
 def test_a_run_without_lists_has_no_plot(tmp_path: Path) -> None:
