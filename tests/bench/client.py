@@ -15,8 +15,8 @@ from typing import Any, List, Optional, Type
 
 from criproxy.cri.messages import api
 from criproxy.http2 import frames
-from criproxy.http2.grpc import CONTENT_TYPE, PREFIX_SIZE, prefix
-from criproxy.http2.headers import NO_TABLE, encode
+from criproxy.http2.grpc import Message, Reader, plain, prefix, request_head
+from criproxy.http2.headers import NO_TABLE
 from tests.bench.figures import UnservedError
 from tests.bench.runtime import SERVICE
 
@@ -39,15 +39,7 @@ class LatencyClient:
             ((frames.SETTINGS_HEADER_TABLE_SIZE, 0), (frames.SETTINGS_INITIAL_WINDOW_SIZE, _WINDOW))
         )
         self._sock.sendall(frames.PREFACE + settings + frames.window_update(0, _WINDOW))
-        fields = (
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", (method if method.startswith("/") else SERVICE + method).encode()),
-            (b":authority", b"localhost"),
-            (b"content-type", CONTENT_TYPE),
-            (b"te", b"trailers"),
-        )
-        self._block = encode(fields)
+        self._block = request_head(method if method.startswith("/") else SERVICE + method).wire
         message, step = prefix(len(body)) + body, frames.DEFAULT_FRAME_SIZE
         self._pieces = [message[at : at + step] for at in range(0, len(message), step)]
         self._initial = self._stream_window = self._window = frames.DEFAULT_WINDOW
@@ -55,7 +47,8 @@ class LatencyClient:
         self._rest = b""
         self._received = 0
         self._owed = 0
-        self._kept: Optional[bytearray] = None
+        self._reader: Optional[Reader] = None
+        self._messages: List[Message] = []
 
     def __enter__(self) -> LatencyClient:
         return self
@@ -95,7 +88,7 @@ class LatencyClient:
 
         Raises UnservedError if there is no such stream, and ConnectionError if it ends.
         """
-        self._kept = bytearray()
+        self._reader = Reader(_WINDOW)
         stream_id = self._send()
         ages: List[float] = []
         end = time.monotonic() + seconds
@@ -103,9 +96,10 @@ class LatencyClient:
             if self._read(stream_id):
                 self._on_end_of_events()
             now = time.time_ns()
-            for message in _messages(self._kept):
-                event: Any = api()["ContainerEventResponse"].FromString(message)
+            for message in self._messages:
+                event: Any = api()["ContainerEventResponse"].FromString(plain(message))
                 ages.append((now - event.created_at) / 1e9)
+            self._messages.clear()
         return ages
 
     def _send(self) -> int:
@@ -164,8 +158,8 @@ class LatencyClient:
                 ended = bool(flags & frames.END_STREAM)
                 if kind == frames.DATA:
                     self._received += size
-                    if self._kept is not None:
-                        self._kept += data[begin:stop]
+                    if self._reader is not None:
+                        self._messages += self._reader.feed(data[begin:stop])
             elif kind == frames.RST_STREAM:
                 raise ConnectionError("the stream was reset")
             else:
@@ -196,16 +190,3 @@ class LatencyClient:
             if number == frames.SETTINGS_INITIAL_WINDOW_SIZE:
                 self._stream_window += value - self._initial
                 self._initial = value
-
-
-def _messages(kept: bytearray) -> List[bytes]:
-    """Takes the whole messages off what has come."""
-    found, at = [], 0
-    while len(kept) - at >= PREFIX_SIZE:
-        stop = at + PREFIX_SIZE + int.from_bytes(kept[at + 1 : at + PREFIX_SIZE], "big")
-        if stop > len(kept):
-            break
-        found.append(bytes(kept[at + PREFIX_SIZE : stop]))
-        at = stop
-    del kept[:at]
-    return found
