@@ -162,15 +162,9 @@ class FakeSocket:
     def sendmsg(self, buffers: Any) -> int:
         return self.send(b"".join(bytes(buffer) for buffer in buffers))
 
-    def recv_into(self, buffer: Any) -> int:
+    def recv(self, size: int) -> bytes:
         if not self._in and not (self.peer is None or self.peer.closed):
             raise BlockingIOError
-        size = min(len(buffer), len(self._in))
-        buffer[:size] = self._in[:size]
-        del self._in[:size]
-        return size
-
-    def recv(self, size: int) -> bytes:
         data = bytes(self._in[:size])
         del self._in[:size]
         return data
