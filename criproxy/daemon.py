@@ -10,8 +10,6 @@ import socket
 import sys
 import traceback
 from contextlib import closing, suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import Callable
 
 from criproxy import __version__
@@ -105,7 +103,7 @@ class _Daemon:
         self._service = service
         self._listening = listening
         self._loop = Loop(self._on_error)
-        self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit(Path("/")))
+        self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._ready = False
         self._stopping = False
 
@@ -173,7 +171,7 @@ class _Daemon:
             self._log.warning(warning)
         if config.listen != before.listen:
             self._log.warning(f"listen: {config.listen} needs a restart; until then it is {self._listening.path}")
-            config = replace(config, listen=before.listen)
+            config = config._replace(listen=before.listen)
         if config.socket_group != before.socket_group:
             _warn_of_group(config, self._log, self._listening)
         self._config = config

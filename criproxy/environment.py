@@ -8,6 +8,7 @@ and ``$``. Outside of quotes ``\\`` escapes any character, and removes a newline
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 _QUOTES = r"""'[^']*'|"[^"\\]*(?:\\.[^"\\]*)*\""""
@@ -20,13 +21,10 @@ _ENTRY = rf"""
       | (?P<other> [^\n]+)
       | \Z )
     """
-_ENTRIES, _ENTRIES_BEFORE_254 = (
-    re.compile(_ENTRY.replace("COMMENT", comment), re.VERBOSE | re.DOTALL)
-    for comment in (r"[^\n]*", r"[^\\\n]* (?: \\. [^\\\n]* )* \\?")
-)
 """Every repetition ends where the next part must begin, so that a text is read once, not once for each blank in it."""
-_QUOTED = re.compile(_QUOTES, re.DOTALL)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COMMENT = r"[^\n]*"
+_COMMENT_BEFORE_254 = r"[^\\\n]* (?: \\. [^\\\n]* )* \\?"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _BLANK = " \t\r"
 
 
@@ -43,7 +41,7 @@ def read(text: str, open_quotes: bool = False, long_comments: bool = False) -> T
     Raises ValueError for an open quote, unless ``open_quotes``: then all that follows belongs to the quote, as for
     systemd. ``long_comments``: a backslash at the end of a comment continues it, as before systemd 254.
     """
-    entries = _ENTRIES_BEFORE_254 if long_comments else _ENTRIES
+    entries = _reading(_COMMENT_BEFORE_254 if long_comments else _COMMENT)
     variables: Dict[str, Assignment] = {}
     skipped: List[int] = []
     line, at = 1, 0
@@ -58,7 +56,7 @@ def read(text: str, open_quotes: bool = False, long_comments: bool = False) -> T
         is_open = other is None and bare.startswith(("'", '"'))
         if is_open and not open_quotes:
             raise ValueError(f"line {line}: {name}: the quote is not closed")
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             skipped.append(line)
         elif is_open:
             variables[name] = Assignment(_value(match["quoted"] + _closed(text[match.start("bare") :]), ""), line)
@@ -86,7 +84,7 @@ def assign(text: str, name: str, value: str) -> str:
     shown = re.compile(rf"[ \t\r\n]*[#;][ \t]*{re.escape(name)}=")
     begin = end = len(text)
     found = False
-    for match in _entries(text, _ENTRIES):
+    for match in _entries(text, _reading(_COMMENT)):
         if _name(match) == name:
             begin, end, found = match.start("name"), match.end(), True
         elif not found and match["name"] is None and shown.match(match[0]):
@@ -97,6 +95,12 @@ def assign(text: str, name: str, value: str) -> str:
     if before.endswith(("\\", "\\\n")):  # It takes a newline for its own.
         line = f"\n{line}"
     return f"{before}{line}{text[end:]}"
+
+
+@cache
+def _reading(comment: str) -> re.Pattern[str]:
+    """What finds an entry: made when a file is read, since the daemon's first start need not read any."""
+    return re.compile(_ENTRY.replace("COMMENT", comment), re.VERBOSE | re.DOTALL)
 
 
 def _entries(text: str, entries: re.Pattern[str]) -> Iterator[re.Match[str]]:
@@ -124,7 +128,7 @@ def quote(value: str) -> str:
 def _value(quoted: str, bare: str) -> str:
     parts = [
         part[1:-1] if part[0] == "'" else re.sub(r'\\([\n"\\`$])', _escaped, part[1:-1])
-        for part in _QUOTED.findall(quoted)
+        for part in re.findall(_QUOTES, quoted, re.DOTALL)
     ]
     kept = bare.rstrip(_BLANK)
     if (len(kept) - len(kept.rstrip("\\"))) % 2:  # it escapes a blank

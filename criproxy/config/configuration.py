@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from criproxy.config.errors import ConfigError
 from criproxy.config.names import PARTS
@@ -14,8 +13,7 @@ from criproxy.config.sources import Sources, find, unknown_variables
 from criproxy.cri.identity import RuntimeHandler
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """Everything the operator tells the daemon, checked."""
 
     runtimes: Tuple[RuntimeAddress, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import List, Sequence
 
@@ -35,6 +34,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
     if len(name) > _LONGEST:
         return ""
     by_end = {_distinctive(each): each for each in known}
+    import difflib  # few configurations have a name that is not known
+
     found = difflib.get_close_matches(_distinctive(name), by_end, 1, _ALIKE)
     return by_end[found[0]] if found else ""
 

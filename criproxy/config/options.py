@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from criproxy.config.runtimes import handlers_of, runtimes_of, socket_path
 from criproxy.config.values import (
@@ -32,8 +31,7 @@ GO = "go"
 """Of ``compatibility``."""
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """``--name``, the key ``name`` and the variable ``CRIPROXY_NAME``."""
 
     name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Dict, Sequence
 
 from criproxy.config.configuration import Config
@@ -22,11 +21,7 @@ def _shown(config: Config) -> Dict[str, str]:
     return {
         "connect": _connect(config.runtimes),
         "handler": ",".join(map(_handler, filter(_is_given, config.handlers))),
-        **{
-            field.name.replace("_", "-"): str(getattr(config, field.name))
-            for field in fields(Config)
-            if field.name not in own
-        },
+        **{name.replace("_", "-"): str(getattr(config, name)) for name in Config._fields if name not in own},
     }
 
 

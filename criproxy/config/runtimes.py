@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Dict, List, NoReturn, Sequence, Tuple
+from typing import Dict, List, NamedTuple, NoReturn, Sequence, Tuple
 
 from criproxy.address import path_of
 from criproxy.cri.identity import RuntimeHandler, is_label
@@ -13,8 +12,7 @@ _LONGEST_PATH = 107
 """bytes: ``sun_path`` of ``struct sockaddr_un`` has 108, with the zero at the end (unix(7))."""
 
 
-@dataclass(frozen=True)
-class RuntimeAddress:
+class RuntimeAddress(NamedTuple):
     """Which runtime listens on which unix socket."""
 
     id: str

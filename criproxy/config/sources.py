@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from criproxy import environment
 from criproxy.config import files
@@ -26,8 +25,7 @@ _NOT_IN_OPTS = ("help", "version", "environment-file")
 """They mean something to whoever types the command line; a reload would make the daemon print and end."""
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(NamedTuple):
     """What has been given, and where."""
 
     own: List[str]
@@ -45,7 +43,7 @@ class Sources:
     has_environment_file: bool
     """Whether it exists."""
     warnings: List[str]
-    lines: Dict[str, str] = field(default_factory=dict)
+    lines: Dict[str, str]
     """Where each key of the configuration file stands. `texts` fills it."""
 
     def texts(self) -> Dict[str, str]:
@@ -107,7 +105,7 @@ def find(argv: Sequence[str], environ: Mapping[str, str]) -> Sources:
     parts = _put_together(variables, places)
     opts, without_effect = _words_of_opts(variables.get(OPTS, ""), places)
     there = assigned is not None
-    return Sources(own, opts, variables, places, parts, path, there, [*warnings, *more, *without_effect])
+    return Sources(own, opts, variables, places, parts, path, there, [*warnings, *more, *without_effect], {})
 
 
 def unknown_variables(environ: Mapping[str, str]) -> List[str]:

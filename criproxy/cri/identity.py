@@ -15,9 +15,8 @@ UTF-8.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Dict, Final, Iterable, Mapping, Optional, Tuple
+from typing import Dict, Final, Iterable, Mapping, NamedTuple, Optional, Tuple
 
 TARGET_RUNTIME: Final = b"kubernetes.io/target-runtime"
 """The annotation by which a pod asks for a runtime."""
@@ -38,8 +37,7 @@ def is_label(name: str) -> bool:
     return _LABEL.fullmatch(name) is not None
 
 
-@dataclass(frozen=True)
-class RuntimeHandler:
+class RuntimeHandler(NamedTuple):
     """The runtime, and its own handler, for a pod with this runtime handler."""
 
     name: str

@@ -7,9 +7,8 @@ method without a row goes to the primary runtime unchanged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Dict, Final, Iterable, List, Tuple
+from typing import Dict, Final, Iterable, List, NamedTuple, Tuple
 
 from criproxy.cri.schema import Rpc, load
 
@@ -69,8 +68,7 @@ class Verbosity(IntEnum):
     LISTS = 5
 
 
-@dataclass(frozen=True)
-class NamedField:
+class NamedField(NamedTuple):
     """A field to translate, by its dotted path in the message: ``items.id`` is the id of each item."""
 
     path: str
@@ -80,8 +78,7 @@ class NamedField:
 NamedFields = Tuple[NamedField, ...]
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """One method's row."""
 
     name: str
@@ -110,10 +107,8 @@ class Method:
     merge: Merge = Merge.CONCATENATED
     changes_lists: bool = False
     """Whether the call changes the lists of pods and containers."""
-    rpc: Rpc = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rpc", load().methods[self.name])
+    rpc: Rpc = Rpc("", "", "", "", False)
+    """What ``api.proto`` says of the method. `METHODS` has it."""
 
 
 def ids(*paths: str) -> NamedFields:
@@ -370,5 +365,5 @@ _ROWS: Final[List[Method]] = [
     _list("ImageFsInfo", ()),
 ]
 
-METHODS: Final[Dict[str, Method]] = {row.name: row for row in _ROWS}
+METHODS: Final[Dict[str, Method]] = {row.name: row._replace(rpc=load().methods[row.name]) for row in _ROWS}
 """All rows by the methods' names."""

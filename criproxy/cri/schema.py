@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Final, List, Optional
+from typing import Dict, Final, List, NamedTuple, Optional
 
 _FIELD: Final = re.compile(
     r"(?P<repeated>repeated )?(?P<type>map<string, (?P<value>\w+)>|\w+) (?P<name>\w+) = (?P<number>\d+)"
@@ -24,8 +23,7 @@ _METHOD: Final = re.compile(
 _BLOCK: Final = re.compile(r"(?P<kind>message|enum|service) (?P<name>\w+) {(?P<end>})?")
 
 
-@dataclass(frozen=True)
-class SchemaField:
+class SchemaField(NamedTuple):
     """A field of a message. ``type`` is the name of a scalar type, or of a message or enumeration of the schema."""
 
     name: str
@@ -38,8 +36,7 @@ class SchemaField:
     """Never to be shown (``debug_redact``)."""
 
 
-@dataclass(frozen=True)
-class Rpc:
+class Rpc(NamedTuple):
     """A method of a service: the names of its messages, and whether it streams its responses."""
 
     service: str
@@ -49,8 +46,7 @@ class Rpc:
     server_streaming: bool
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     """All of ``api.proto``, by name."""
 
     messages: Dict[str, Dict[str, SchemaField]]

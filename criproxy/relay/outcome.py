@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Optional
 
@@ -23,7 +22,6 @@ RUNTIME: Final = Source.RUNTIME
 PROXY: Final = Source.PROXY
 
 
-@dataclass(init=False)
 class Outcome:
     """How an exchange has ended.
 
@@ -32,12 +30,6 @@ class Outcome:
     """
 
     __slots__ = ("code", "reset", "source", "text", "trailers")
-
-    source: Source
-    code: int
-    trailers: Optional[Block]
-    text: str
-    reset: Optional[int]
 
     def __init__(
         self, source: Source, code: int, trailers: Optional[Block] = None, text: str = "", reset: Optional[int] = None

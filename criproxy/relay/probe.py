@@ -6,7 +6,6 @@ is UNIMPLEMENTED. After any other answer the runtime is not ready yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Final, FrozenSet, NamedTuple, Optional
 
 from google.protobuf.message import DecodeError
@@ -28,8 +27,7 @@ _VIEWS: Final = cut(
 )
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(NamedTuple):
     """One of the CRI's two services, as it is looked for on a socket."""
 
     name: str

@@ -6,9 +6,8 @@ row to a request's message; the functions that rename are compiled when a method
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Callable, Dict, Final, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -96,14 +95,10 @@ def plan_of(head: Head) -> Plan:
     return plan
 
 
-@dataclass(init=False)
 class Route:
     """Where one call goes, with the message that each runtime there gets. To nobody: the answer is the empty one."""
 
     __slots__ = ("body", "targets")
-
-    targets: Sequence[Names]
-    body: bytes
 
     def __init__(self, targets: Sequence[Names], body: bytes) -> None:
         self.targets = targets
@@ -145,8 +140,7 @@ class _Reading:
         self.check_ids: Walk = walk(row.rpc.request, named, {FieldKind.ID: _checked})
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """Which rules beyond those of the Go program apply."""
 
     selectors: bool = True

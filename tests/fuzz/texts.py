@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from contextlib import redirect_stdout, suppress
-from dataclasses import replace
 from functools import lru_cache
 from typing import Dict, List, Tuple
 
@@ -121,7 +120,7 @@ def _plain(config: Config) -> Config:
     numbers = {
         name: round(getattr(config, name), 9) for name in ("connection_timeout", "fan_out_timeout", "absence_grace")
     }
-    return replace(config, warnings=(), handlers=given, **numbers)
+    return config._replace(warnings=(), handlers=given, **numbers)
 
 
 def _work_configuration(data: bytes) -> None:

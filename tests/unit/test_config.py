@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Dict, List, Mapping, Sequence
@@ -419,7 +418,7 @@ COMPATIBILITY = ("--compatibility", "go")
 
 
 def test_compatibility_with_the_go_program_sets_what_that_did_otherwise() -> None:
-    assert parse([*TWO, *COMPATIBILITY], {}) == replace(parse(TWO, {}), handlers=(), **AS_GO)
+    assert parse([*TWO, *COMPATIBILITY], {}) == parse(TWO, {})._replace(handlers=(), **AS_GO)
     assert parse([*TWO, "--compatibility=none"], {}) == parse(TWO, {})
 
 
@@ -437,7 +436,7 @@ def test_an_option_that_is_given_wins_over_compatibility_wherever_it_is_given(tm
     file.write_text("image-prefix = optional\n")
     words = [*COMPATIBILITY, "--digests", "all", "--config", str(file)]
     given = {"image_prefix": "optional", "digests": "all", "status": "all"}
-    assert parse(words, {"CRIPROXY_STATUS": "all"}) == replace(parse([], {}), **{**AS_GO, **given})
+    assert parse(words, {"CRIPROXY_STATUS": "all"}) == parse([], {})._replace(**{**AS_GO, **given})
 
 
 def test_with_compatibility_only_handlers_that_are_given_ask_for_a_runtime() -> None:
@@ -782,7 +781,7 @@ def test_an_environment_file_that_does_not_exist_is_empty_with_a_warning_of_what
     for words in ([], ["--environment-file", "/etc/hosts/no"]):
         configured = parse([*words, "--environment-file", str(env_file)], {})
         assert configured.warnings == (f"{warning} /var/run/dockershim.sock",)
-        assert replace(configured, warnings=()) == parse([], {})
+        assert configured._replace(warnings=()) == parse([], {})
     (said,) = parse(["--environment-file", str(env_file), "-connect", "/a.sock"], {}).warnings
     assert said == f"{warning} /a.sock"
 

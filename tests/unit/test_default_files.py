@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Dict, List
 
@@ -92,7 +91,7 @@ def test_a_line_of_comment_stands_before_each_option() -> None:
 def test_the_defaults_can_be_used_as_they_come(tmp_path: Path) -> None:
     """An empty variable counts as not set."""
     configured = from_defaults(tmp_path, DEFAULTS.read_text())
-    assert replace(configured, warnings=()) == parse(["-v", "2"], {})
+    assert configured._replace(warnings=()) == parse(["-v", "2"], {})
     (warning,) = configured.warnings
     assert warning.endswith("does not set CRI_PRIMARY: the primary runtime is /var/run/dockershim.sock")
 
