@@ -1,4 +1,4 @@
-"""What every call may use: the configuration, the clock, the log and the router. All four outlive it.
+"""What every call may use: the configuration, the clock, the log, the router and the statistics. All outlive it.
 
 Nothing is found through it but these: whoever needs more is handed that when it is made.
 """
@@ -9,6 +9,7 @@ from typing import Callable, Iterator, Optional, Protocol
 
 from criproxy.relay.loop import Timer
 from criproxy.relay.routing import Router
+from criproxy.relay.statistics import CallStatistics
 from criproxy.report.log import Log
 
 
@@ -51,10 +52,11 @@ class Clock(Protocol):
 class Context:
     """What every call may use. A reload of the configuration replaces ``config`` and ``router``."""
 
-    __slots__ = ("clock", "config", "log", "router")
+    __slots__ = ("clock", "config", "log", "router", "statistics")
 
     def __init__(self, config: Settings, clock: Clock, log: Log, router: Router) -> None:
         self.config = config
         self.clock = clock
         self.log = log
         self.router = router
+        self.statistics = CallStatistics()

@@ -215,5 +215,6 @@ class _Incoming:
 
     def cancel(self) -> None:
         """No runtime has been asked yet."""
+        self._request.ended(self._dispatcher._context.statistics, Code.CANCELLED)
         if self._work is not None:
             self._work.cancel()

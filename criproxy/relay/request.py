@@ -11,24 +11,44 @@ from criproxy.http2.grpc import request_head, timeout_of, with_timeout
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Clock
 from criproxy.relay.routing import Plan, plan_of
+from criproxy.relay.statistics import CallStatistics
 
 
 class Request:
     """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock)."""
 
-    __slots__ = ("_clock", "block", "body", "plan", "started")
+    __slots__ = ("_asked_at", "_clock", "answered_at", "block", "body", "plan", "started")
 
     def __init__(self, clock: Clock, block: Block, plan: Plan) -> None:
         self.block = block
         self.plan = plan
         self.body = b""
         self.started = clock.time()
+        self.answered_at = 0.0
+        """When the last of the runtimes that have been asked has answered, or was given up; 0 until one has."""
+        self._asked_at = 0.0
         self._clock = clock
 
     @property
     def age(self) -> float:
         """How long ago it has come, seconds."""
         return self._clock.time() - self.started
+
+    def asked(self) -> float:
+        """A runtime is being asked, or waited for; gives the time."""
+        now = self._clock.time()
+        if not self._asked_at:
+            self._asked_at = now
+        return now
+
+    def ended(self, calls: CallStatistics, code: int) -> None:
+        """The caller has its answer, or wants none any more: that is counted.
+
+        What the runtimes took is the time from when the first was asked to when the last had answered.
+        """
+        total = self._clock.time() - self.started
+        theirs = self.answered_at - self._asked_at if self.answered_at else 0.0
+        calls.end(self.plan.method, code, total, max(0.0, total - theirs))
 
     def remaining(self) -> Optional[float]:
         """How long the caller will wait for the response, seconds; None if it does not say (``grpc-timeout``)."""

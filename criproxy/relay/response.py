@@ -143,10 +143,11 @@ class Response:
 
     # Its end.
 
-    def finish(self, trailers: bytes) -> None:
-        """Sends the trailers."""
+    def finish(self, trailers: bytes, code: int = 0) -> None:
+        """Sends the trailers, which have this status."""
         self._downstream.send_headers(self._stream_id, trailers, True)
         self._downstream.forget(self._stream_id)
+        self.request.ended(self._context.statistics, code)
         if not self.complete:
             self._take_no_more()
 
@@ -164,12 +165,13 @@ class Response:
         if head is not None and not self._headers_sent:
             self.send_headers(head.wire)
         # Without headers of its own the trailers may be all that the runtime has said.
-        self.finish(trailers_of(trailers) if self._headers_sent and head is None else trailers.wire)
+        wire = trailers_of(trailers) if self._headers_sent and head is None else trailers.wire
+        self.finish(wire, outcome.code)
 
     def fail(self, error: RpcError) -> None:
         """Ends with an error of the proxy's own."""
         self.log_failure(error.code, str(error))
-        self.finish(error.trailers() if self._headers_sent else error.trailers_only())
+        self.finish(error.trailers() if self._headers_sent else error.trailers_only(), error.code)
 
     def reset(self, code: int) -> None:
         """Ends as the runtime has ended it, without a status (an error code of RFC 9113, section 7)."""
@@ -177,6 +179,11 @@ class Response:
         self.log_failure(Code.UNKNOWN, f"the runtime reset the stream: {known.name}")
         self._downstream.reset(self._stream_id, known)
         self._downstream.forget(self._stream_id)
+        self.request.ended(self._context.statistics, Code.UNKNOWN)
+
+    def cancelled(self) -> None:
+        """Kubelet does not want it any more."""
+        self.request.ended(self._context.statistics, Code.CANCELLED)
 
     def answer_empty(self) -> None:
         """Ends with a message that has nothing in it."""

@@ -14,6 +14,7 @@ from criproxy.http2.grpc import Code, RpcError
 from criproxy.relay import facts
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.probe import RUNTIME_SERVICE, Found, Probe, Service
+from criproxy.relay.statistics import RuntimeStatistics
 from criproxy.relay.upstream import Parting, Upstream
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
@@ -120,6 +121,7 @@ class Runtime:
         self.known = False
         """Whether it has been found out if the runtime is there."""
         self.reason = "not connected yet"
+        self.statistics = RuntimeStatistics(loop.time)
         self._log = log
         self._records = RateLimit(loop)
         self._on_change = on_change

@@ -65,6 +65,7 @@ class Single:
     def cancel(self) -> None:
         """Kubelet does not want the response: neither do we."""
         self._exchange.cancel()
+        self._response.cancelled()
         if self._changes_lists:
             self._note_change()
 

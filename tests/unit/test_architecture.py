@@ -35,7 +35,7 @@ ORDER = (
     ("facts", "probe"),
     ("routing", "upstream"),
     ("pods", "transport"),
-    ("loop", "peer"),
+    ("loop", "peer", "statistics"),
 )
 """The relay's modules from top to bottom; each imports only from those below it."""
 
