@@ -72,6 +72,13 @@ OPTIONS = (
         "the group that may connect to that socket beside root; its members can do what kubelet can do",
     ),
     Option(
+        "control",
+        path_if_any,
+        "/run/criproxy/control.sock",
+        "PATH",
+        "the socket for root's own commands, as criproxy status; empty: none",
+    ),
+    Option(
         "image-service",
         path_if_any,
         "",

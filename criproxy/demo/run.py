@@ -125,6 +125,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     arguments = ["-connect", options.connect or _embedded(options.dir), "-listen", f"{options.dir}/criproxy.sock"]
+    arguments += ["-control", f"{options.dir}/control.sock"]
     try:
         config = parse(arguments, {})
         os.makedirs(options.dir, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Callable, Dict, Final, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy import __version__
 from criproxy.config import ALL, REQUIRED, Config
@@ -18,14 +18,16 @@ from criproxy.relay.clients import Clients, most_clients
 from criproxy.relay.context import Context
 from criproxy.relay.dispatch import Dispatcher
 from criproxy.relay.downstream import DownstreamConnection
+from criproxy.relay.inventory import Inventory
 from criproxy.relay.listener import Listener
 from criproxy.relay.loop import Loop
-from criproxy.relay.memory import Memories
+from criproxy.relay.memory import Absence, Memories
 from criproxy.relay.peer import peer_of
 from criproxy.relay.pods import Pods
 from criproxy.relay.probe import IMAGE_SERVICE, RUNTIME_SERVICE, Service
 from criproxy.relay.routing import Router, Rules
 from criproxy.relay.runtime import Runtime
+from criproxy.relay.statistics import CallStatistics
 from criproxy.relay.status import about
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
@@ -68,6 +70,7 @@ class Proxy:
         self._pods = Pods(lambda uid: self._memories.runtime_of_pod(uid))
         self._context = Context(config, loop, log, self._router())
         self._memories = Memories(self._context)
+        self.inventory = Inventory(self._context)
         self._dispatcher = Dispatcher(self._context, self._memories, self._serving, self._info)
         self._account = Account(
             loop,
@@ -130,6 +133,25 @@ class Proxy:
         if self._image_service is not self._primary:
             info["imageService"] = about(self._image_service)
         return json.dumps(info)
+
+    @property
+    def runtimes(self) -> Sequence[Runtime]:
+        """All runtimes, the primary first; its image service, if that is elsewhere, is one, too."""
+        return self._everyone
+
+    @property
+    def clients(self) -> Collection[DownstreamConnection]:
+        """All connections of clients."""
+        return self._clients.connected
+
+    @property
+    def calls(self) -> CallStatistics:
+        """What kubelet's calls, and those of others, have come to."""
+        return self._context.statistics
+
+    def absence(self, runtime: Runtime) -> Optional[Absence]:
+        """What is remembered for a runtime that is away; None if nothing is, or it is there."""
+        return self._memories.absence(runtime)
 
     @property
     def ready(self) -> bool:

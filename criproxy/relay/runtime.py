@@ -121,6 +121,10 @@ class Runtime:
         self.known = False
         """Whether it has been found out if the runtime is there."""
         self.reason = "not connected yet"
+        self.since = loop.time()
+        """Since when it is there, or is not, seconds of the clock."""
+        self.called = ""
+        """What it calls itself, with its version; empty until it was found, or where it does not say."""
         self.statistics = RuntimeStatistics(loop.time)
         self._log = log
         self._records = RateLimit(loop)
@@ -155,9 +159,12 @@ class Runtime:
         """Who is there, or why nobody is, in a few words."""
         if self.there:
             return self._who
-        if self.state is State.SILENT:
-            return f"not there: {_SILENT}"
-        return f"not there: {self.reason}" if self.known else self.reason
+        return f"not there: {self.problem}" if self.known else self.reason
+
+    @property
+    def problem(self) -> str:
+        """Why it is not there, if it is not."""
+        return _SILENT if self.state is State.SILENT else self.reason
 
     @property
     def there(self) -> bool:
@@ -185,7 +192,9 @@ class Runtime:
         assert state in TRANSITIONS[self.state], f"{self}: {self.state.name} cannot become {state.name}"
         if self._log.enabled(STATES):
             self._log.info(f"{self} ({self.path}): {self.state.name} -> {state.name}", self._facts)
-        self.state = state
+        was_there, self.state = self.there, state
+        if self.there is not was_there:
+            self.since = self.loop.time()
         self.available = self.upstream if state is State.UP else None
 
     # Waiting.
@@ -284,6 +293,7 @@ class Runtime:
     def _tell_of(self, found: Found) -> None:
         """Logs who is there, unless they have only moved."""
         spoken = ", ".join(version.spoken for version in ApiVersion if version in found.versions)
+        self.called = found.name
         before, self._who = self._who, f"{found.name or 'connected'} ({spoken})"
         if self.state is State.MOVING and self._who == before:
             return
