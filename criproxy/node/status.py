@@ -56,6 +56,8 @@ class SeenUnit:
     condition: Condition
     restarts: Optional[int]
     """How often it was started again since somebody started it; None before systemd 235."""
+    problem: str = ""
+    """What is not well with it, as among the report's problems; empty if all is."""
 
 
 @dataclass
@@ -136,12 +138,13 @@ class Look:
         for unit in (UNIT, SOCKET_UNIT, SERVICE):
             state = self._manager.state(unit)
             condition, text = self._described(unit, state)
-            self._report.units.append(SeenUnit(unit, text, condition, state.restarts))
             self._say(f"{unit}: {text}")
-            if not self._report.turned_over or condition is Condition.RUNS:
-                continue
-            remedy = f"journalctl -u {unit}" if state.restarting or state.restarts else f"systemctl start {unit}"
-            self._complain(f"{unit} is {text}. Next: {remedy}")
+            problem = ""
+            if self._report.turned_over and condition is not Condition.RUNS:
+                remedy = f"journalctl -u {unit}" if state.restarting or state.restarts else f"systemctl start {unit}"
+                problem = f"{unit} is {text}. Next: {remedy}"
+                self._complain(problem)
+            self._report.units.append(SeenUnit(unit, text, condition, state.restarts, problem))
 
     def _described(self, unit: str, state: UnitState) -> Tuple[Condition, str]:
         if state.load == "masked":

@@ -11,22 +11,27 @@ from criproxy.http2.grpc import request_head, timeout_of, with_timeout
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Clock
 from criproxy.relay.routing import Plan, plan_of
-from criproxy.relay.statistics import CallStatistics
+from criproxy.relay.statistics import CallStatistics, RuntimeStatistics
 
 
 class Request:
-    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock)."""
+    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock).
 
-    __slots__ = ("_asked_at", "_clock", "answered_at", "block", "body", "plan", "started")
+    ``own``: whether it is the proxy's own.
+    """
 
-    def __init__(self, clock: Clock, block: Block, plan: Plan) -> None:
+    __slots__ = ("_answered_at", "_asked_at", "_clock", "block", "body", "own", "plan", "started")
+
+    def __init__(self, clock: Clock, block: Block, plan: Plan, own: bool = False) -> None:
         self.block = block
         self.plan = plan
         self.body = b""
+        self.own = own
         self.started = clock.time()
-        self.answered_at = 0.0
-        """When the last of the runtimes that have been asked has answered, or was given up; 0 until one has."""
         self._asked_at = 0.0
+        """When the first runtime was asked, or waited for; 0 until then."""
+        self._answered_at = 0.0
+        """When the last of those that have been asked has answered, or was given up; 0 until one has."""
         self._clock = clock
 
     @property
@@ -41,13 +46,17 @@ class Request:
             self._asked_at = now
         return now
 
+    def answered(self, calls: RuntimeStatistics, code: int, asked_at: float, opened: bool) -> None:
+        """A runtime that was asked then has answered, or was given up: that is counted. See `RuntimeStatistics.end`."""
+        self._answered_at = calls.end(self.plan.method, code, asked_at, opened, self.own)
+
     def ended(self, calls: CallStatistics, code: int) -> None:
         """The caller has its answer, or wants none any more: that is counted.
 
         What the runtimes took is the time from when the first was asked to when the last had answered.
         """
         total = self._clock.time() - self.started
-        theirs = self.answered_at - self._asked_at if self.answered_at else 0.0
+        theirs = self._answered_at - self._asked_at if self._answered_at else 0.0
         calls.end(self.plan.method, code, total, max(0.0, total - theirs))
 
     def remaining(self) -> Optional[float]:
@@ -75,4 +84,4 @@ def _own_block(method: str) -> Block:
 def own_request(clock: Clock, method: str) -> Request:
     """A request of the proxy's own for a method of the CRI, in v1 whatever the runtime speaks, without a deadline."""
     block = _own_block(method)
-    return Request(clock, block, plan_of(block.head))
+    return Request(clock, block, plan_of(block.head), True)

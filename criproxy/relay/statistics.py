@@ -4,7 +4,8 @@ No call is stored. A time falls into one of fixed classes, so that to note one c
 is counted since the start is for whoever takes the differences himself (Prometheus); the last minutes are in a ring.
 
 There are two views. `CallStatistics` has the calls as kubelet sees them, `RuntimeStatistics` those that one runtime has
-been asked, the proxy's own among them: a list that all runtimes answer is one of the first, and one of each runtime's.
+been asked: a list that all runtimes answer is one of the first, and one of each runtime's. The proxy's own questions
+are calls of the runtimes, too, but not among those of the last minutes: to look must not change what is seen.
 """
 
 from __future__ import annotations
@@ -124,19 +125,23 @@ class RuntimeStatistics:
         self._recent = Recent()
         self._clock = clock
 
-    def end(self, row: Optional[Method], code: int, asked_at: float, opened: bool) -> float:
-        """A call has ended that the runtime was to get at ``asked_at``; ``opened``: it has got it. Gives the time."""
+    def end(self, row: Optional[Method], code: int, asked_at: float, opened: bool, own: bool = False) -> float:
+        """A call has ended that the runtime was to get at ``asked_at``. Gives the time.
+
+        ``opened``: the runtime has got it; if not, it says nothing of how long that takes. ``own``: it is the proxy's.
+        """
         now = self._clock()
         method = _of(self.methods, row)
-        minute = self._recent.at(now)
         known = code if 0 <= code < CODES else _UNKNOWN
         method.codes[known] += 1
-        minute.codes[known] += 1
-        # One that the runtime has never got says nothing of how long the runtime takes.
-        if opened and (row is None or row.to is not _EVENTS):
-            took = now - asked_at
-            method.times.add(took)
-            minute.counts[bisect_left(BOUNDS, took)] += 1
+        timed = opened and (row is None or row.to is not _EVENTS)
+        if timed:
+            method.times.add(now - asked_at)
+        if not own:
+            minute = self._recent.at(now)
+            minute.codes[known] += 1
+            if timed:
+                minute.counts[bisect_left(BOUNDS, now - asked_at)] += 1
         return now
 
     def recent(self) -> Minute:
