@@ -196,7 +196,7 @@ class Look:
         except NodeError as error:
             self._say(f"{SOCKET}: no answer")
             if self._report.turned_over:
-                self._complain(f"kubelet gets no answer: {error}. Next: criproxy show tells how each runtime is")
+                self._complain(f"kubelet gets no answer: {error}. Next: criproxy status tells how each runtime is")
 
     def _see_drift(self, kubelet: Kubelet) -> None:
         """Kubelet's own flags may name other sockets by now, as after an upgrade by kubeadm. What somebody has chosen

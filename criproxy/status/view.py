@@ -57,12 +57,11 @@ def _kubelet(seen: Seen, terminal: Terminal) -> List[str]:
     unit = next((unit for unit in node.units if unit.name == UNIT), None)
     if unit is None and not node.turned_over:
         return _line(terminal, "kubelet", "not looked at: systemd does not run here")
-    version = f" ({node.kubelet})" if node.kubelet else ""
-    parts = [f"{'unknown, without systemd' if unit is None else unit.text}{version}"]
-    parts.append("on criproxy" if node.turned_over else "not on criproxy: this node is not turned over")
+    where = "on criproxy" if node.turned_over else "not on criproxy (this node is not turned over)"
+    parts = [node.kubelet, where, "not looked at: systemd does not run here" if unit is None else unit.text]
     if unit is not None and unit.restarts and unit.condition is Condition.RUNS:
         parts.append(f"restarts: {unit.restarts}")
-    return _line(terminal, "kubelet", ", ".join(parts))
+    return _line(terminal, "kubelet", ", ".join(filter(None, parts)))
 
 
 def _criproxy(seen: Seen, terminal: Terminal) -> Iterator[str]:
@@ -100,7 +99,7 @@ def _clients(seen: Seen, terminal: Terminal) -> List[str]:
 
 
 def _client(who: str, connections: int, calls: int) -> str:
-    often = f" {connections} times" if connections > 1 else ""
+    often = f", {connections} connections" if connections > 1 else ""
     return f"{who}{often}, {_several(calls, 'call')}" if calls else f"{who}{often}"
 
 
