@@ -110,8 +110,7 @@ class Look:
             self._see_units()
             if self._report.turned_over:
                 self._see_flags()
-            if asks:
-                self._see_answer()
+            self._see_answer(asks)
         if self._report.turned_over and kubelet is not None:
             self._see_drift(kubelet)
         return self._report
@@ -182,7 +181,7 @@ class Look:
         if flags is not None and not any(ENDPOINT in flag for flag in flags):
             self._complain(f"the kubelet that runs was not started on {SOCKET}. Next: systemctl restart {UNIT}")
 
-    def _see_answer(self) -> None:
+    def _see_answer(self, asks: bool) -> None:
         if self._tree.is_folder(SOCKET):
             self._say(f"{SOCKET}: a directory")
             if self._report.turned_over:
@@ -190,6 +189,8 @@ class Look:
                     f"{SOCKET} is a directory, so criproxy cannot listen there. Next: rmdir {SOCKET}, then systemctl"
                     f" restart {SOCKET_UNIT} {SERVICE}"
                 )
+            return
+        if not asks:
             return
         try:
             self._say(f"{SOCKET}: {self._runtimes.version(SOCKET)}")

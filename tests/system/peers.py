@@ -229,7 +229,7 @@ class Proxy:
         command = [sys.executable, *launcher, *words, *options]
         self.path = listen
         self.control = f"{listen}.control"
-        how["env"] = {**how.get("env", os.environ), "CRIPROXY_CONTROL": self.control}
+        how["env"] = {"CRIPROXY_CONTROL": self.control, **how.get("env", os.environ)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", **how)
         self.lines: List[str] = []
         self._changed = threading.Condition()

@@ -91,13 +91,18 @@ def test_there_is_none_if_its_path_is_empty(start_proxy: StartProxy, primary: Ru
     assert not proxy.logged("control")
 
 
-def test_another_path_needs_a_restart(start_proxy: StartProxy, primary: Runtime, folder: Path) -> None:
+def test_another_path_needs_a_restart(primary: Runtime, folder: Path) -> None:
     conf = folder / "criproxy.conf"
     conf.write_text(f"control = {folder}/one.sock\n")
-    proxy = start_proxy(primary, {}, f"--config={conf}", "--control", str(folder / "one.sock"))
+    environ = {**os.environ, "CRIPROXY_CONTROL": ""}
+    proxy = Proxy(primary.path, str(folder / "proxy.sock"), f"--config={conf}", env=environ)
+    proxy.wait_for_log("connected to ")
+    conf.write_text(f"control = {folder}/two.sock\n")
     proxy.signal(signal.SIGHUP)
     proxy.wait_for_log("reloaded: nothing has changed")
-    assert not proxy.logged("needs a restart")
+    assert proxy.logged(f"control: {folder}/two.sock needs a restart; until then it is {folder}/one.sock")
+    assert os.path.exists(folder / "one.sock")
+    proxy.stop()
 
 
 # Status.

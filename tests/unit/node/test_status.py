@@ -188,6 +188,8 @@ def test_who_asks_the_daemon_itself_has_no_runtime_asked(turned: Lab) -> None:
     report = turned.look.report(asks=False)
     assert report.verdict is Verdict.WELL
     assert report.lines[-1] == "criproxy.service: running"
+    (turned.root / "run/criproxy.sock").mkdir(parents=True)
+    assert "is a directory" in turned.look.report(asks=False).problems[0]
 
 
 def test_the_verdict_is_an_exit_status() -> None:
