@@ -1,4 +1,4 @@
-"""What every call may use: the configuration, the clock, the log and the router. All four outlive it.
+"""What every call may use: the configuration, the clock, the log, the router and the names. All outlive it.
 
 Nothing is found through it but these: whoever needs more is handed that when it is made.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterator, Optional, Protocol
 
+from criproxy.relay.known import Known
 from criproxy.relay.loop import Timer
 from criproxy.relay.routing import Router
 from criproxy.report.log import Log
@@ -51,10 +52,11 @@ class Clock(Protocol):
 class Context:
     """What every call may use. A reload of the configuration replaces ``config`` and ``router``."""
 
-    __slots__ = ("clock", "config", "log", "router")
+    __slots__ = ("clock", "config", "known", "log", "router")
 
     def __init__(self, config: Settings, clock: Clock, log: Log, router: Router) -> None:
         self.config = config
         self.clock = clock
+        self.known = Known()
         self.log = log
         self.router = router

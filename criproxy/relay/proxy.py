@@ -76,7 +76,7 @@ class Proxy:
             lambda: self._clients.connected,
             lambda: self._everyone,
             self._memories,
-            lambda: self._context.router.kept,
+            lambda: (self._context.known, *self._context.router.kept),
         )
         self._arrange()
 

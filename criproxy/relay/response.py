@@ -193,6 +193,12 @@ class Response:
 
     # The log.
 
+    def note_start(self, body: bytes) -> None:
+        """The message that has been sent tells the id of what the call has started."""
+        row = self.request.plan.method
+        assert row is not None  # what starts something has a row
+        self._context.known.started(row, self.request.body, body)
+
     def _log_message(self, body: bytes) -> None:
         plan = self.request.plan
         assert plan.method is not None  # what is shown has a row

@@ -34,7 +34,7 @@ ORDER = (
     ("context", "runtime"),
     ("facts", "probe"),
     ("routing", "upstream"),
-    ("pods", "transport"),
+    ("known", "pods", "transport"),
     ("loop", "peer"),
 )
 """The relay's modules from top to bottom; each imports only from those below it."""

@@ -28,7 +28,7 @@ class Accounted(Node):
             lambda: self.clients,
             self.runtimes.values,
             self.memories,
-            lambda: self.context.router.kept,
+            lambda: (self.context.known, *self.context.router.kept),
         )
 
     @property
