@@ -11,6 +11,7 @@ from criproxy.relay.known import Known
 from criproxy.relay.loop import Timer
 from criproxy.relay.routing import Router
 from criproxy.report.log import Log
+from criproxy.report.problems import Problems
 
 
 class Settings(Protocol):
@@ -52,11 +53,15 @@ class Clock(Protocol):
 class Context:
     """What every call may use. A reload of the configuration replaces ``config`` and ``router``."""
 
-    __slots__ = ("clock", "config", "known", "log", "router")
+    __slots__ = ("clock", "config", "faults", "known", "log", "refusals", "router")
 
     def __init__(self, config: Settings, clock: Clock, log: Log, router: Router) -> None:
         self.config = config
         self.clock = clock
+        self.faults = Problems(clock)
+        """What is logged at any verbosity of calls that fail."""
+        self.refusals = Problems(clock)
+        """What is logged only where it is asked for: kubelet gets such answers all day long."""
         self.known = Known()
         self.log = log
         self.router = router

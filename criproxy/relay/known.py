@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Dict, Final, List, Optional, Sequence, Tuple
 
 from criproxy.cri.filter import CONTAINERS, PODS, UNFILTERED, ListKind
+from criproxy.cri.identity import LONGEST_NAME
 from criproxy.cri.methods import Method
-from criproxy.cri.names import ContainerName, PodName, find_container, find_pod, named_in
+from criproxy.cri.names import LARGEST_REQUEST, ContainerName, PodName, find_container, find_pod, named_in
 from criproxy.cri.subjects import CONTAINER, POD, subjects
 from criproxy.cri.verify import LONGEST_ID
 from criproxy.http2.cache import Cache
@@ -34,14 +35,14 @@ class Subject:
         self.pod = pod
         self.container = container
         self.ids = ids
-        """`subjects.POD` or `CONTAINER`, and the id."""
+        """`subjects.POD` or `CONTAINER`, and the id, which is cut if no runtime gives one that long."""
 
     def __str__(self) -> str:
         if self.container is not None:
             return str(self.container)
         if self.pod is not None:
             return str(self.pod)
-        return self.ids[0][1] if self.ids else ""
+        return self.ids[0][1][:LONGEST_NAME] if self.ids else ""
 
 
 class Known:
@@ -103,13 +104,17 @@ class Known:
         return known
 
     def subject(self, row: Optional[Method], request: bytes, answer: Optional[bytes] = None) -> Subject:
-        """What a call is about: by its request and, if it is there, its answer, with kubelet's names."""
-        if row is None:
+        """What a call is about: by its request and, if it is there, its answer, with kubelet's names.
+
+        Of a request that is too large to be read at once that is not known.
+        """
+        if row is None or len(request) > LARGEST_REQUEST:
             return Subject(None, None, [])
         pod, container = named_in(row.rpc.request, request)
-        ids = list(subjects(row.rpc.request, request))
+        found = list(subjects(row.rpc.request, request))
         if answer is not None:
-            ids += subjects(row.rpc.response, answer)
+            found += subjects(row.rpc.response, answer)
+        ids = [(what, id[:LONGEST_ID]) for what, id in found]
         for what, id in ids:
             if what == CONTAINER and container is None:
                 container = self.container(id.encode())

@@ -14,12 +14,16 @@ from criproxy.relay.routing import Plan, plan_of
 
 
 class Request:
-    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock)."""
+    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock).
 
-    __slots__ = ("_clock", "block", "body", "plan", "started")
+    ``number``: counts the calls of clients, from 1 on; 0 for the proxy's own.
+    """
 
-    def __init__(self, clock: Clock, block: Block, plan: Plan) -> None:
+    __slots__ = ("_clock", "block", "body", "number", "plan", "started")
+
+    def __init__(self, clock: Clock, block: Block, plan: Plan, number: int = 0) -> None:
         self.block = block
+        self.number = number
         self.plan = plan
         self.body = b""
         self.started = clock.time()

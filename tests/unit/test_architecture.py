@@ -29,7 +29,7 @@ ORDER = (
     ("scatter",),
     ("response",),
     ("exchange",),
-    ("translation",),
+    ("failures", "translation"),
     ("complaint", "outcome", "request"),
     ("context", "runtime"),
     ("facts", "probe"),
