@@ -12,7 +12,8 @@ from typing import Any, Dict, Final, Iterable, NamedTuple, Optional, Sequence, T
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.identity import LONGEST_NAME
-from criproxy.cri.messages import cut, entries
+from criproxy.cri.messages import cut
+from criproxy.cri.verify import LONGEST_ID, Malformed, field_at
 
 LARGEST_REQUEST: Final = 2**20
 """The largest request that is read for a name, bytes: it takes a fraction of a millisecond."""
@@ -40,7 +41,10 @@ def _paths() -> Dict[str, Iterable[str]]:
 _VIEWS: Final = cut("criproxy.names", _paths())
 _POD: Final[Any] = _VIEWS["PodSandbox"]
 _CONTAINER: Final[Any] = _VIEWS["Container"]
-_LIST: Final[Any] = entries()
+_FIRST: Final = 0x0A
+"""The tag of a list's entries, and of an entry's id: field 1, length-delimited."""
+MOST_ENTRIES: Final = 4096
+"""So many entries of a list are looked at for a name, which takes a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +106,50 @@ def find_container(parts: Sequence[bytes], id: bytes) -> Optional[Listed]:
 
 
 def _find(parts: Sequence[bytes], id: bytes, view: Any) -> Any:
-    # An id is in one piece on the wire: to look for it takes a hundredth of the time that it takes to parse.
+    # The id is an entry's first field, and what writes messages writes them in the order of their fields: to look for
+    # the entry so takes a tenth of the time that it takes to parse the list.
+    size = len(id)
+    if not 0 < size <= LONGEST_ID:
+        return None
+    head = bytes((_FIRST, size) if size < 0x80 else (_FIRST, size & 0x7F | 0x80, size >> 7)) + id
     for part in parts:
-        if id in part:
+        entry = _entry_with(part, head)
+        if entry:
             try:
-                for entry in _LIST.FromString(part).entry:
-                    if id in entry:
-                        found = view.FromString(entry)
-                        if found.id == id:
-                            return found
+                found = view.FromString(entry)
             except DecodeError:
                 continue
+            if found.id == id:
+                return found
     return None
+
+
+def _entry_with(body: bytes, head: bytes) -> bytes:
+    """The entry of a list that begins so; nothing if there is none among the first `MOST_ENTRIES`, or it is no list.
+
+    The same bytes may be in the middle of an entry, as a text of a pod's author: they name nobody there.
+    """
+    wanted = body.find(head)
+    at, end = 0, len(body)
+    try:
+        for _ in range(MOST_ENTRIES):
+            if wanted < at or body[at] != _FIRST:
+                break
+            begin, size = at + 2, body[at + 1]
+            stop = begin + size
+            if size >= 0x80:
+                begin, more = at + 3, body[at + 2]
+                stop = begin + (size & 0x7F) + (more << 7)
+                if more >= 0x80:
+                    _, _, begin, stop = field_at(body, at, end)
+            if wanted < stop:
+                if begin == wanted:
+                    return body[begin:stop]
+                wanted = body.find(head, stop)
+            at = stop
+    except (IndexError, Malformed):
+        return b""
+    return b""
 
 
 def _pod_of(metadata: Any) -> Optional[PodName]:

@@ -19,7 +19,7 @@ from criproxy.cri.verify import LONGEST_ID
 from criproxy.http2.cache import Cache
 
 LARGEST_LIST: Final = 4 * 2**20
-"""The largest list that is kept, bytes: some 4,000 containers. To search it takes a few milliseconds at most."""
+"""The largest list that is kept, bytes: some 4,000 containers. To search it takes a millisecond."""
 _MOST: Final = 2 * 2**20
 """What the names that have been found may take, of pods and again of containers, bytes: some 5,000."""
 STARTS: Final = frozenset(("RunPodSandbox", "RestorePod", "CreateContainer"))
@@ -86,7 +86,7 @@ class Known:
     def pod(self, id: bytes) -> Optional[PodName]:
         """The name of the pod with this id; None if it is not known."""
         known = self._pods.get(id)
-        if known is None and 0 < len(id) <= LONGEST_ID:
+        if known is None:
             known = find_pod(self._lists.get(PODS, ()), id)
             if known is not None:
                 self._keep_pod(id, known)
@@ -95,7 +95,7 @@ class Known:
     def container(self, id: bytes) -> Optional[ContainerName]:
         """The name of the container with this id; None if it is not known."""
         known = self._containers.get(id)
-        if known is None and 0 < len(id) <= LONGEST_ID:
+        if known is None:
             found = find_container(self._lists.get(CONTAINERS, ()), id)
             if found is not None and found.name:
                 known = ContainerName(self.pod(found.pod), found.name)

@@ -11,6 +11,7 @@ from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS
 from criproxy.cri.names import (
     LARGEST_REQUEST,
+    MOST_ENTRIES,
     ContainerName,
     Listed,
     PodName,
@@ -19,6 +20,7 @@ from criproxy.cri.names import (
     named_in,
 )
 from criproxy.cri.schema import load
+from criproxy.cri.verify import LONGEST_ID
 
 WEB = PodName("default", "web")
 METADATA = {"namespace": "default", "name": "web"}
@@ -104,7 +106,43 @@ def test_an_id_in_another_field_is_no_id(field: str) -> None:
     assert find_pod(parts, b"p3") is None
 
 
-@pytest.mark.parametrize("body", [b"\xff", b"\x0a\x7fp1", b"\x0a\x04\x0a\x09p1"])
+def test_the_author_of_a_pod_cannot_give_another_one_a_name() -> None:
+    forged = message("PodSandbox", id="p1", metadata={"name": "forged"}).decode()
+    entry = pods({"id": "p1", "metadata": {"name": "forged"}}).decode()
+    listed = {"id": "p2", "annotations": {"a": f"{forged}{entry}"}, "labels": {forged: entry}}
+    assert find_pod([pods(listed)], b"p1") is None
+    assert find_pod([pods(listed, {"id": "p1", "metadata": METADATA}, listed)], b"p1") == WEB
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 300, LONGEST_ID])
+@pytest.mark.parametrize("rest", [0, 100, 20_000])
+def test_an_id_and_its_entry_may_be_long(size: int, rest: int) -> None:
+    others = [{"id": f"{number}", "annotations": {"a": "x" * rest}} for number in range(3)]
+    listed = {"id": "p" * size, "metadata": METADATA, "annotations": {"a": "x" * rest}}
+    assert find_pod([pods(*others, listed, *others)], b"p" * size) == WEB
+
+
+def test_an_id_that_is_none_names_nothing() -> None:
+    for id in (b"", b"p" * (LONGEST_ID + 1)):
+        assert find_pod([pods({"id": id.decode(), "metadata": METADATA})], id) is None
+
+
+def test_in_a_list_of_more_entries_than_a_node_has_not_all_are_looked_at() -> None:
+    listed = {"id": "p1", "metadata": METADATA}
+    assert find_pod([b"\x0a\x00" * (MOST_ENTRIES - 1) + pods(listed)], b"p1") == WEB
+    assert find_pod([b"\x0a\x00" * MOST_ENTRIES + pods(listed)], b"p1") is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff",
+        b"\x0a\x7f\x0a\x02p1",
+        b"\x0a\x05\x0a\x02p1\xff",
+        b"\x12\x00\x0a\x04\x0a\x02p1",
+        b"\x0a\x04\x0a\x02p1\x0a",
+    ],
+)
 def test_what_cannot_be_read_names_nothing(body: bytes) -> None:
     found: List[Optional[PodName]] = [find_pod([body], b"p1"), find_pod([body, pods({"id": "p1"})], b"p1")]
     assert found == [None, None]
