@@ -18,6 +18,7 @@ from criproxy.relay.clients import Clients, most_clients
 from criproxy.relay.context import Context
 from criproxy.relay.dispatch import Dispatcher
 from criproxy.relay.downstream import DownstreamConnection
+from criproxy.relay.failures import absence_of
 from criproxy.relay.inventory import Inventory
 from criproxy.relay.listener import Listener
 from criproxy.relay.loop import Loop
@@ -79,7 +80,7 @@ class Proxy:
             lambda: self._clients.connected,
             lambda: self._everyone,
             self._memories,
-            lambda: self._context.router.kept,
+            lambda: (self._context.known, *self._context.router.kept),
         )
         self._arrange()
 
@@ -268,7 +269,8 @@ class Proxy:
     def _finish_if_drained(self) -> None:
         if self._drained is not None and not self._clients.connected:
             done, self._drained = self._drained, None
-            self._faults.finish()
+            for records in (self._faults, self._context.faults, self._context.refusals):
+                records.finish()
             for runtime in self._everyone:
                 self._memories.remove(runtime)
                 runtime.stop()
@@ -290,9 +292,19 @@ class Proxy:
         for call in list(self._dispatcher.lasting):
             call.follow(runtime)
         self._memories.follow(runtime)
+        if runtime.there:
+            self._tell_of_failed(runtime)
         if all(each.known for each in self._everyone):
             self._open()
         self._tell_change()
+
+    def _tell_of_failed(self, runtime: Runtime) -> None:
+        """Says how many more calls have failed than are in the log, since a runtime has not been there."""
+        count = self._context.faults.settle(absence_of(runtime.names))
+        if count:
+            runtime.tell(
+                f"{runtime} ({runtime.path}): {count} more {'call' if count == 1 else 'calls'} failed without it"
+            )
 
 
 def _naming(config: Config) -> Tuple[object, ...]:

@@ -17,16 +17,16 @@ from criproxy.relay.statistics import CallStatistics, RuntimeStatistics
 class Request:
     """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock).
 
-    ``own``: whether it is the proxy's own.
+    ``number``: counts the calls of clients, from 1 on; 0 for the proxy's own.
     """
 
-    __slots__ = ("_answered_at", "_asked_at", "_clock", "block", "body", "own", "plan", "started")
+    __slots__ = ("_answered_at", "_asked_at", "_clock", "block", "body", "number", "plan", "started")
 
-    def __init__(self, clock: Clock, block: Block, plan: Plan, own: bool = False) -> None:
+    def __init__(self, clock: Clock, block: Block, plan: Plan, number: int = 0) -> None:
         self.block = block
+        self.number = number
         self.plan = plan
         self.body = b""
-        self.own = own
         self.started = clock.time()
         self._asked_at = 0.0
         """When the first runtime was asked, or waited for; 0 until then."""
@@ -48,7 +48,7 @@ class Request:
 
     def answered(self, calls: RuntimeStatistics, code: int, asked_at: float, opened: bool) -> None:
         """A runtime that was asked then has answered, or was given up: that is counted. See `RuntimeStatistics.end`."""
-        self._answered_at = calls.end(self.plan.method, code, asked_at, opened, self.own)
+        self._answered_at = calls.end(self.plan.method, code, asked_at, opened, self.number == 0)
 
     def ended(self, calls: CallStatistics, code: int) -> None:
         """The caller has its answer, or wants none any more: that is counted.
@@ -84,4 +84,4 @@ def _own_block(method: str) -> Block:
 def own_request(clock: Clock, method: str) -> Request:
     """A request of the proxy's own for a method of the CRI, in v1 whatever the runtime speaks, without a deadline."""
     block = _own_block(method)
-    return Request(clock, block, plan_of(block.head), True)
+    return Request(clock, block, plan_of(block.head))

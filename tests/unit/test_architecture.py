@@ -30,12 +30,12 @@ ORDER = (
     ("scatter",),
     ("response",),
     ("exchange",),
-    ("translation",),
+    ("failures", "translation"),
     ("complaint", "outcome", "request"),
     ("context", "runtime"),
     ("facts", "probe"),
     ("routing", "upstream"),
-    ("pods", "transport"),
+    ("known", "pods", "transport"),
     ("loop", "peer", "statistics"),
 )
 """The relay's modules from top to bottom; each imports only from those below it."""
