@@ -5,7 +5,7 @@ From verbosity 3 on, where calls are logged that succeed, each failure is, too: 
 
 from __future__ import annotations
 
-from typing import Final, Sequence
+from typing import Final, Optional, Sequence
 
 from criproxy.cri.identity import Names
 from criproxy.cri.methods import To
@@ -16,6 +16,7 @@ from criproxy.relay.request import Request
 from criproxy.relay.routing import Plan
 from criproxy.report.log import is_urgent
 from criproxy.report.problems import Problem
+from criproxy.report.record import ERROR, WARNING, Level
 
 EACH: Final = 3
 """The verbosity from which on each call that fails is logged."""
@@ -29,6 +30,7 @@ _OF_PRIMARY: Final = (To.ALL, To.STATUS)
 def log_failure(context: Context, request: Request, targets: Sequence[Names], code: int, text: str, own: bool) -> None:
     """Logs that a call ends with this gRPC status. ``own``: it is the proxy itself that has found that.
 
+    That a runtime is not there is as serious as its loss: without the primary the node does not work.
     A stream of events ends as often as a runtime goes or comes, which is logged as such: it is nothing urgent.
     """
     log = context.log
@@ -43,15 +45,18 @@ def log_failure(context: Context, request: Request, targets: Sequence[Names], co
         fields += facts.of_end(code, request.age)
     said = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
+    problem: Problem = (plan.name, str(code), subject)
+    level: Optional[Level] = None
+    if own and code == Code.UNAVAILABLE and (len(targets) == 1 or _fails_with_primary(plan)):
+        problem = absence_of(targets[0])
+        level = WARNING if targets[0].runtime else ERROR
+
     def write(note: str) -> None:
-        log.fail(plan.path, code, said + note, lambda: fields, subject, own)
+        log.fail(plan.path, code, said + note, lambda: fields, subject, own, level)
 
     if log.enabled(EACH):
         write("")
         return
-    problem: Problem = (plan.name, str(code), subject)
-    if own and code == Code.UNAVAILABLE and (len(targets) == 1 or _fails_with_primary(plan)):
-        problem = absence_of(targets[0])
     (context.faults if urgent else context.refusals).say(problem, write)
 
 

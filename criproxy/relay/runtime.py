@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import socket
 from enum import Enum
 from typing import Callable, Dict, Final, FrozenSet, List, Optional, Protocol, Set
@@ -32,6 +33,9 @@ _REMEMBERED_WARNINGS: Final = 64
 """What a runtime is warned of once is mostly the same few things; a peer that says something else each time must not
 fill the memory. What is not remembered is told again, as far as the limit on records lets it."""
 _SILENT: Final = "it does not answer"
+_NO_SOCKET: Final = "there is no such socket"
+_OF_THE_GONE: Final = (_NO_SOCKET, os.strerror(errno.ECONNREFUSED).lower())
+"""Why nobody can connect to a runtime that has gone, which is no news then."""
 
 
 class State(Enum):
@@ -244,7 +248,7 @@ class Runtime:
         try:
             sock = self._dial(self.path)
         except OSError as error:  # the path's, or no descriptors left: there will be some again
-            known = "there is no such socket" if error.errno == errno.ENOENT else error.strerror
+            known = _NO_SOCKET if error.errno == errno.ENOENT else error.strerror
             self._not_there((known or str(error)).lower(), self.connect)
             return
         if self.state is State.LOOKING:
@@ -319,7 +323,8 @@ class Runtime:
     def _lose(self, state: State) -> None:
         self._gone = self.loop.time()
         self._change(state)
-        self.warn(f"{self} ({self.path}) has gone: {self.reason}")
+        self.warn(f"{self} ({self.path}) has gone: {self.reason}; looking for it")
+        self._warned.update(f"absent: {reason}" for reason in _OF_THE_GONE)
 
     def _move(self, parting: Parting) -> None:
         """Makes the next connection to a runtime that takes no more calls on this one."""

@@ -94,12 +94,20 @@ class Log:
         return self.verbosity >= FAILURES
 
     def fail(
-        self, path: str, code: int, text: str, facts: Facts = _no_facts, subject: str = "", own: bool = False
+        self,
+        path: str,
+        code: int,
+        text: str,
+        facts: Facts = _no_facts,
+        subject: str = "",
+        own: bool = False,
+        level: Optional[Level] = None,
     ) -> None:
         """Logs that a call ends with this gRPC status.
 
         ``subject``: the pod or container that it is about; ``own``: the status is the proxy's own, which needs no name
-        besides its text. From verbosity 2 on the record has the form that the Go program gives it.
+        besides its text; ``level``: how serious that is, if not as the status says. From verbosity 2 on the record has
+        the form that the Go program gives it.
         """
         name = code_name(code)
         if self.logs_all_failures:
@@ -107,7 +115,7 @@ class Log:
         else:
             method = path.rpartition("/")[2]
             line = f"{method}{' ' if subject else ''}{subject}: {'' if own else f'{name}: '}{text}"
-        self._record(ERROR if name in _OF_THE_NODE else REFUSAL, escape(line), facts)
+        self._record(level or (ERROR if name in _OF_THE_NODE else REFUSAL), escape(line), facts)
 
     def _record(self, level: Level, text: str, facts: Facts) -> None:
         output = self.output

@@ -116,6 +116,7 @@ def test_an_outage_is_a_few_records_with_the_number_of_calls_that_it_has_cost(
     assert re.search(r"; it is back after \d+(\.\d)? s$", back)
     assert len(proxy.logged("is not available")) == 1
     assert len(proxy.logged("has gone")) == 1
+    assert not proxy.logged("is not there")
 
 
 def test_two_containers_are_two_problems(client: Client, proxy: Proxy, other: Runtime) -> None:

@@ -123,8 +123,8 @@ def test_what_kubelet_gets_all_day_long_does_not_hide_what_is_urgent() -> None:
     assert len(logged(node, "StopContainer")) == 2
 
 
-@pytest.mark.parametrize(("id", "prefix"), [(PRIMARY, ""), (ALT, "alt.test__")])
-def test_a_runtime_that_is_away_is_one_problem_whatever_is_asked_of_it(id: str, prefix: str) -> None:
+@pytest.mark.parametrize(("id", "prefix", "letter"), [(PRIMARY, "", "E"), (ALT, "alt.test__", "W")])
+def test_a_runtime_that_is_away_is_one_problem_whatever_is_asked_of_it(id: str, prefix: str, letter: str) -> None:
     node = Node(connection_timeout=0.0)
     node.lose(id)
     for number in range(100):
@@ -132,7 +132,7 @@ def test_a_runtime_that_is_away_is_one_problem_whatever_is_asked_of_it(id: str, 
         node.call("ContainerStatus", container_id=f"{prefix}{number}")
         node.loop.settle()
     assert len(logged(node, "is not available")) == 1
-    assert logged(node, "is not available")[0].startswith(f"E StopContainer {prefix}0: criproxy: ")
+    assert logged(node, "is not available")[0].startswith(f"{letter} StopContainer {prefix}0: criproxy: ")
 
 
 def test_a_list_that_fails_with_the_primary_is_the_same_problem() -> None:
