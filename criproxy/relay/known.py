@@ -20,8 +20,8 @@ from criproxy.http2.cache import Cache
 
 LARGEST_LIST: Final = 4 * 2**20
 """The largest list that is kept, bytes: some 4,000 containers. To search it takes a millisecond."""
-_MOST: Final = 2 * 2**20
-"""What the names that have been found may take, of pods and again of containers, bytes: some 5,000."""
+_MOST: Final = 2**20
+"""What the names that have been found may take, of pods and again of containers, bytes: some 2,800."""
 STARTS: Final = frozenset(("RunPodSandbox", "RestorePod", "CreateContainer"))
 """The methods whose requests have a name, and their answers the id that it belongs to."""
 

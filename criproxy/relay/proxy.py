@@ -299,7 +299,12 @@ class Proxy:
         self._tell_change()
 
     def _tell_of_failed(self, runtime: Runtime) -> None:
-        """Says how many more calls have failed than are in the log, since a runtime has not been there."""
+        """Says how many more calls have failed than are in the log, since a runtime has not been there.
+
+        The primary's calls are counted together, though some are for another socket.
+        """
+        if not all(each.there for each in self._everyone if each.names is runtime.names):
+            return
         count = self._context.faults.settle(absence_of(runtime.names))
         if count:
             runtime.tell(

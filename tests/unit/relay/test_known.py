@@ -204,7 +204,7 @@ def test_what_is_held_is_bounded_and_can_be_forgotten() -> None:
     request = message(row.rpc.request, config={"metadata": _OF_WEB})
     for number in range(20_000):
         known.started(row, request, message(row.rpc.response, pod_sandbox_id=f"{number:064}"))
-    assert known.held <= 2 << 20
+    assert known.held <= 1 << 20
     assert known.pod(b"%064d" % 19_999) == WEB
     list_pods(node)
     known.forget()
