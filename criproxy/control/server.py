@@ -7,9 +7,9 @@ the calls of each, for a request, and for what waits for a client that does not 
 from __future__ import annotations
 
 import socket
-from typing import Callable, Mapping
+from typing import Mapping
 
-from criproxy.control.call import Answer, Call, Method
+from criproxy.control.call import MOST_UNREAD, Answer, Call, Method
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Block
@@ -19,13 +19,12 @@ from criproxy.relay.listener import Listener
 from criproxy.relay.loop import Loop
 from criproxy.relay.peer import peer_of
 from criproxy.report.log import Log
+from criproxy.report.ratelimit import RateLimit
 
 MOST_CLIENTS = 16
 """Clients at once. For one more, one that is idle is hung up on, or it has to wait."""
 MOST_CALLS = 32
 """Calls of one client at once: more are refused."""
-MOST_BACKLOG = 1024 * 1024
-"""A client that has so much to read yet, and asks for more, is cut off, bytes."""
 
 
 class ControlServer:
@@ -34,6 +33,7 @@ class ControlServer:
     def __init__(self, loop: Loop, log: Log, sock: socket.socket, methods: Mapping[str, Method]) -> None:
         self._loop = loop
         self._log = log
+        self._faults = RateLimit(loop)
         self._methods = {path.encode("ascii"): method for path, method in methods.items()}
         self._clients = Clients(loop, log, lambda: MOST_CLIENTS, self._let_in, "clients of the control socket")
         self._listener = Listener(loop, log, sock, self._on_connection)
@@ -42,6 +42,7 @@ class ControlServer:
     def close(self) -> None:
         """Hangs up on everybody, and takes no more connections."""
         self._listener.close()
+        self._faults.finish()
         for client in list(self._clients.connected):
             client.transport.close("criproxy stops")
 
@@ -49,17 +50,27 @@ class ControlServer:
         self._listener.pause(not more)
 
     def _on_connection(self, sock: socket.socket) -> None:
-        ended: Callable[[DownstreamConnection], None] = self._clients.go
+        peer = peer_of(sock)
         self._clients.come(
-            DownstreamConnection(self._loop, self._log, sock, self._dispatch, _nothing, ended, peer_of(sock))
+            DownstreamConnection(self._loop, self._log, sock, self._dispatch, _nothing, self._forget, peer)
         )
+
+    def _forget(self, client: DownstreamConnection) -> None:
+        if client.fault:
+            self._complain(client, client.fault)
+        self._clients.go(client)
+
+    def _complain(self, client: DownstreamConnection, why: str) -> None:
+        self._faults.say(self._log.warning, f"control: {client} is cut off: {why}")
 
     def _dispatch(self, client: DownstreamConnection, stream_id: int, block: Block, end: bool) -> None:
         """Makes a call of a request's head; ``end``: nothing else comes of the request."""
         if client.transport.closed:  # by what has come before this in the same piece
             return
-        if client.transport.unread > MOST_BACKLOG:
-            client.transport.cut_off("it asks, and does not read the answers", ErrorCode.ENHANCE_YOUR_CALM)
+        if client.transport.unread > MOST_UNREAD:
+            why = "it asks, and does not read the answers"
+            self._complain(client, why)
+            client.transport.cut_off(why, ErrorCode.ENHANCE_YOUR_CALM)
             return
         try:
             call = Call(client, stream_id, block, self._method(client, block))

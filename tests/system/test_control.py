@@ -7,13 +7,16 @@ import signal
 import socket
 import stat
 import threading
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Iterator, List
 
 import grpc
 import pytest
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 from peers import PATIENCE, Client, Connect, Proxy, Runtime, StartProxy, v1
+from wire import WireClient, message
 
 from criproxy import __version__
 from criproxy.control.api import Api, control, health
@@ -277,3 +280,17 @@ def test_idle_clients_make_room_for_another(proxy: Proxy, to: grpc.Channel) -> N
             idle.append(stack.enter_context(closing(socket.socket(socket.AF_UNIX))))
             idle[-1].connect(proxy.control)
         assert check(to) == SERVING
+
+
+def test_who_asks_and_does_not_read_is_cut_off_and_the_others_are_not(proxy: Proxy, to: grpc.Channel) -> None:
+    status(to)
+    client = WireClient(proxy.control, {SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    with suppress(OSError, ProtocolError):
+        for _ in range(900):
+            stream = client.open("Status", path=control().path("Status"))
+            client.data(stream, message(b""), True)
+    client.wait_until(lambda: client.closed)
+    client.close()
+    proxy.wait_for_log(f"control: a client (pid {os.getpid()}")
+    assert proxy.logged("is cut off: it asks, and does not read the answers")
+    assert check(to) == SERVING

@@ -665,3 +665,19 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def test_since_when_a_runtime_is_there_or_away_can_be_looked_at() -> None:
+    scene = Scene().connect()
+    found = scene.runtime.since
+    scene.loop.advance(100)
+    scene.go_away()
+    scene.loop.settle()
+    scene.loop.advance(MOVE_INTERVAL)
+    there = scene.runtime.there
+    assert there
+    assert scene.runtime.since == found, "it has moved to another connection, and was there all the time"
+    scene.silence()
+    assert not scene.runtime.there
+    assert scene.runtime.problem == "it does not answer"
+    assert scene.runtime.since == scene.loop.real.time()
