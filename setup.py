@@ -43,7 +43,11 @@ setup(
     license="Apache-2.0",
     ext_modules=compiled(),
     packages=find_packages(include=["criproxy", "criproxy.*"]),
-    package_data={"criproxy": ["py.typed"], "criproxy.cri": ["api.proto"]},
+    package_data={
+        "criproxy": ["py.typed"],
+        "criproxy.control": ["control.proto", "health.proto"],
+        "criproxy.cri": ["api.proto"],
+    },
     # What `criproxy node apply` makes this node's files of, and an example; debian/ ships them, too.
     data_files=[
         ("lib/systemd/system", ["lib/systemd/system/criproxy.service", "lib/systemd/system/criproxy.socket"]),

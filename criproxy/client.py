@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from types import TracebackType
-from typing import Any, Optional, Type
+from typing import Any, Iterator, Optional, Type, TypeVar
 
 import grpc
 
@@ -51,16 +51,17 @@ def channel(path: str) -> grpc.Channel:
     return grpc.insecure_channel(f"unix:{path}", options=_OPTIONS)
 
 
-class Client:
-    """Calls methods of the CRI, in v1, or in v1alpha2 where that is not spoken. To be used in a ``with`` statement."""
+AnyConnection = TypeVar("AnyConnection", bound="Connection")
+
+
+class Connection:
+    """Asks whoever serves gRPC on a unix socket, and tells well why that fails. To be used in a ``with`` statement."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.version: Optional[ApiVersion] = None
-        """The version that is spoken, once something has been called."""
         self._channel: Optional[grpc.Channel] = None
 
-    def __enter__(self) -> Client:
+    def __enter__(self: AnyConnection) -> AnyConnection:
         return self
 
     def __exit__(
@@ -69,15 +70,29 @@ class Client:
         if self._channel is not None:
             self._channel.close()
 
-    def call(self, method: str, **fields: Any) -> Any:
-        """The answer to a request with these fields. Raises ClientError."""
-        if self.version is None:
-            self.version = self._find_version(self._reached())
-        return self.call_in(self.version, method, **fields)
+    def ask(self, path: str, request: Any, response: Any) -> Any:
+        """The answer of a method, by its path, to a message; ``response`` is the answer's class. Raises ClientError."""
+        ask = self._reached().unary_unary(
+            path, request_serializer=_serialized, response_deserializer=response.FromString
+        )
+        try:
+            return ask(request, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            raise self._failed(path, error) from error
 
-    def call_in(self, version: ApiVersion, method: str, **fields: Any) -> Any:
-        """The same in this version, even if it is not spoken. Raises ClientError."""
-        return self._call(self._reached(), version, method, **fields)
+    def listen(self, path: str, request: Any, response: Any) -> Iterator[Any]:
+        """The answers of a method that streams them, for as long as it does. Raises ClientError."""
+        ask = self._reached().unary_stream(
+            path, request_serializer=_serialized, response_deserializer=response.FromString
+        )
+        try:
+            yield from ask(request)
+        except grpc.RpcError as error:
+            raise self._failed(path, error) from error
+
+    def _failed(self, path: str, error: Any) -> ClientError:
+        code, details = error.code(), error.details() or ""
+        return self._error(self._cause(path.rpartition("/")[2], code, details), code)
 
     def _reached(self) -> grpc.Channel:
         if self._channel is None:
@@ -112,31 +127,6 @@ class Client:
                 return error.strerror or str(error)
         return not_grpc(said) or "it closed the connection before it answered"
 
-    def _find_version(self, to: grpc.Channel) -> ApiVersion:
-        for version in VERSIONS:
-            try:
-                self._call(to, version, "Version")
-            except ClientError as error:
-                if error.code is not grpc.StatusCode.UNIMPLEMENTED:
-                    raise
-            else:
-                return version
-        versions = ", ".join(version.spoken for version in VERSIONS)
-        raise self._error(f"it speaks no known version of the CRI ({versions})")
-
-    def _call(self, to: grpc.Channel, version: ApiVersion, method: str, **fields: Any) -> Any:
-        rpc, messages = load().methods[method], api(version.value)
-        ask = to.unary_unary(
-            path_of(version, rpc.service, method),
-            request_serializer=messages[rpc.request].SerializeToString,
-            response_deserializer=messages[rpc.response].FromString,
-        )
-        try:
-            return ask(messages[rpc.request](**fields), timeout=TIMEOUT)
-        except grpc.RpcError as error:
-            code, details = error.code(), error.details() or ""
-            raise self._error(self._cause(method, code, details), code) from error
-
     def _error(self, cause: str, code: Optional[grpc.StatusCode] = None) -> ClientError:
         return ClientError(f"{self.path}: {cause}", code, cause)
 
@@ -148,3 +138,41 @@ class Client:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"{method}: no answer within {TIMEOUT:g} s"
         return f"{method}: {code.name}: {details}"
+
+
+class Client(Connection):
+    """Calls methods of the CRI, in v1, or in v1alpha2 where that is not spoken."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.version: Optional[ApiVersion] = None
+        """The version that is spoken, once something has been called."""
+
+    def call(self, method: str, **fields: Any) -> Any:
+        """The answer to a request with these fields. Raises ClientError."""
+        if self.version is None:
+            self.version = self._find_version()
+        return self.call_in(self.version, method, **fields)
+
+    def call_in(self, version: ApiVersion, method: str, **fields: Any) -> Any:
+        """The same in this version, even if it is not spoken. Raises ClientError."""
+        rpc, messages = load().methods[method], api(version.value)
+        path = path_of(version, rpc.service, method)
+        return self.ask(path, messages[rpc.request](**fields), messages[rpc.response])
+
+    def _find_version(self) -> ApiVersion:
+        for version in VERSIONS:
+            try:
+                self.call_in(version, "Version")
+            except ClientError as error:
+                if error.code is not grpc.StatusCode.UNIMPLEMENTED:
+                    raise
+            else:
+                return version
+        versions = ", ".join(version.spoken for version in VERSIONS)
+        raise self._error(f"it speaks no known version of the CRI ({versions})")
+
+
+def _serialized(message: Any) -> bytes:
+    serialized: bytes = message.SerializeToString()
+    return serialized

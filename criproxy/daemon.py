@@ -8,14 +8,21 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from contextlib import closing, suppress
-from typing import Callable
+from typing import Callable, Optional
 
 from criproxy import __version__
 from criproxy.config import Config, ConfigError, gid_of, refuse_a_loop
 from criproxy.config.reload import changes, runtimes
-from criproxy.listening import Listening, SocketError, inherited, listen
+from criproxy.control.api import control, health
+from criproxy.control.call import method_of
+from criproxy.control.health import HealthService
+from criproxy.control.server import ControlServer
+from criproxy.control.status import StatusService
+from criproxy.control.subject import DaemonState, Refusal
+from criproxy.listening import Listening, SocketError, inherited, listen, listen_for_control
 from criproxy.memory_limit import default_limit
 from criproxy.relay.loop import Loop
 from criproxy.relay.proxy import Proxy
@@ -49,10 +56,13 @@ def run(config: Config, read: Callable[[], Config]) -> int:
     except (SocketError, ConfigError) as error:
         log.error(str(error))
         return 1
+    controlling = _controlling(config, log)
     try:
-        _Daemon(config, read, log, service, listening).run()
+        _Daemon(config, read, log, service, listening, controlling).run()
     finally:
         listening.release()
+        if controlling is not None:
+            controlling.release()
     return 0
 
 
@@ -80,6 +90,17 @@ def _listening(config: Config, service: SystemdService, log: Log) -> Listening:
     return listening
 
 
+def _controlling(config: Config, log: Log) -> Optional[Listening]:
+    """The control socket. To serve kubelet it is not needed: that there is none is no more than a warning."""
+    if not config.control:
+        return None
+    try:
+        return listen_for_control(config.control)
+    except SocketError as error:
+        log.warning(f"control: {error}: criproxy status and other commands cannot ask this process")
+        return None
+
+
 def _warn_of_group(config: Config, log: Log, listening: Listening) -> None:
     """A socket that is there belongs to whom it belongs: systemd's file is beyond our reach."""
     name = config.socket_group
@@ -95,17 +116,26 @@ class _Daemon:
     """What serves, and what signals do to it."""
 
     def __init__(
-        self, config: Config, read: Callable[[], Config], log: Log, service: SystemdService, listening: Listening
+        self,
+        config: Config,
+        read: Callable[[], Config],
+        log: Log,
+        service: SystemdService,
+        listening: Listening,
+        controlling: Optional[Listening],
     ) -> None:
         self._config = config
         self._read = read
         self._log = log
         self._service = service
         self._listening = listening
+        self._controlling = controlling
+        now = time.time()
+        self._state = DaemonState(listening.path, now, now)
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
+        self._health = HealthService(self._state, self._proxy)
         self._ready = False
-        self._stopping = False
 
     def run(self) -> None:
         """Serves until it is told to stop."""
@@ -114,13 +144,27 @@ class _Daemon:
         self._loop.on_signal(signal.SIGHUP, self._reload)
         self._feed_watchdog()
         self._proxy.start(self._listening.sock)
+        control_server = self._serve_control()
         self._log.info(f"criproxy {__version__} serves {self._listening.path} for {runtimes(self._config)}")
         # What is there now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         self._loop.run()
+        if control_server is not None:
+            control_server.close()
         self._loop.close()
         self._log.info("stopped")
+
+    def _serve_control(self) -> Optional[ControlServer]:
+        if self._controlling is None:
+            return None
+        status = StatusService(self._state, self._proxy, self._loop.time)
+        methods = {
+            control().path("Status"): method_of(control(), "Status", status.status),
+            health().path("Check"): method_of(health(), "Check", self._health.check),
+            health().path("Watch"): method_of(health(), "Watch", self._health.watch),
+        }
+        return ControlServer(self._loop, self._log, self._controlling.sock, methods)
 
     def _on_error(self, error: BaseException) -> None:
         for line in traceback.format_exception(type(error), error, error.__traceback__):
@@ -128,7 +172,8 @@ class _Daemon:
                 self._log.error(f"internal error: {part}")
 
     def _on_change(self) -> None:
-        if self._stopping:
+        self._health.tell()
+        if self._state.stopping:
             return
         self._service.status(self._proxy.state)
         if self._proxy.ready and not self._ready:
@@ -142,22 +187,24 @@ class _Daemon:
             self._service.feed_watchdog()
 
     def _stop(self) -> None:
-        if self._stopping:
+        if self._state.stopping:
             self._log.warning(f"a second signal: stopping at once, calls cut off: {self._proxy.under_way}")
             self._loop.stop()
             return
-        self._stopping = True
+        self._state.stopping = True
+        self._health.tell()
         self._service.stopping()
         self._proxy.drain(DRAIN_TIME, self._loop.stop)
         self._log.info(f"stopping: no new calls, {self._proxy.under_way} under way")
 
     def _reload(self) -> None:
-        if self._stopping:
+        if self._state.stopping:
             return
         self._service.reloading()
         try:
             self._take(self._read())
         except ConfigError as error:
+            self._state.refusal = Refusal(time.time(), str(error))
             self._log.error(f"reload refused, the configuration in force stays: {error}")
         finally:
             self._ready = False
@@ -172,6 +219,11 @@ class _Daemon:
         if config.listen != before.listen:
             self._log.warning(f"listen: {config.listen} needs a restart; until then it is {self._listening.path}")
             config = config._replace(listen=before.listen)
+        if config.control != before.control:
+            self._log.warning(
+                f"control: {config.control or 'none'} needs a restart; until then it is {before.control or 'none'}"
+            )
+            config = config._replace(control=before.control)
         if config.socket_group != before.socket_group:
             _warn_of_group(config, self._log, self._listening)
         self._config = config
@@ -179,6 +231,7 @@ class _Daemon:
         if config.log_to_stderr != before.log_to_stderr:
             self._log.output = _output(config)
         self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")
+        self._state.loaded_at, self._state.refusal = time.time(), None
         self._proxy.reload(config)
 
 

@@ -1,4 +1,6 @@
-"""The socket that kubelet connects to: our own at a path, or the one that systemd holds for us."""
+"""The sockets that we listen on: kubelet's, our own at a path or the one that systemd holds for us, and the control
+socket.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ import fcntl
 import os
 import socket
 import stat
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Iterator, Sequence, Tuple
 
 _BACKLOG = socket.SOMAXCONN
 """Connections that may wait to be taken; the kernel may allow fewer (net.core.somaxconn)."""
-_UMASK = 0o117
-"""Leaves 0660 of a socket's mode."""
+_OF_A_GROUP = 0o660
+_OF_ITS_OWNER = 0o600
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link"}
 """What may be at the socket's path instead, by its type; anything else is called a file."""
 
@@ -81,11 +83,29 @@ def listen(path: str, gid: int = -1) -> Listening:
 
     It replaces a socket file that nobody serves. Raises SocketError.
     """
+    return _listen(path, gid, _OF_A_GROUP, "--listen")
+
+
+def listen_for_control(path: str) -> Listening:
+    """A socket of mode 0600 at ``path``; its folder is made if that alone is missing, as systemd makes the service's.
+
+    It replaces a socket file that nobody serves. Raises SocketError.
+    """
+    folder = os.path.dirname(path) or "."
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o755)
+    except OSError as error:
+        raise SocketError(f"cannot listen on {path}: {folder}: {error.strerror}") from error
+    return _listen(path, -1, _OF_ITS_OWNER, "--control")
+
+
+def _listen(path: str, gid: int, mode: int, option: str) -> Listening:
     try:
         with _locked(os.path.dirname(path) or "."):
-            _clear(path)
+            _clear(path, option)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            before = os.umask(_UMASK)
+            before = os.umask(0o777 & ~mode)
             try:
                 sock.bind(path)
             finally:
@@ -120,15 +140,18 @@ def _locked(directory: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _clear(path: str) -> None:
-    """Removes a socket file that nobody serves. Raises SocketError if there is anything else."""
+def _clear(path: str, option: str) -> None:
+    """Removes a socket file that nobody serves. Raises SocketError if there is anything else.
+
+    ``option``: what sets the path.
+    """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "a file")
-        raise SocketError(f"cannot listen: {path} is {kind}, not a socket; remove it or set another path with --listen")
+        raise SocketError(f"cannot listen: {path} is {kind}, not a socket; remove it or set another path with {option}")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
         probe.setblocking(False)
         result = probe.connect_ex(path)

@@ -1,6 +1,9 @@
-"""Text from outside, for people: whatever is in it, it stays in its line and does nothing to a terminal."""
+"""Text for people. Whatever is in text from outside, it stays in its line and does nothing to a terminal."""
 
 from __future__ import annotations
+
+_SCALES = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"), (0.0, 1.0, "s"))
+"""From how many seconds on a time is told in which unit, and how many seconds that has."""
 
 
 def escape(text: str) -> str:
@@ -15,3 +18,9 @@ def _escaped(character: str) -> str:
     if character == "\n":
         return "\\n"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def period(seconds: float) -> str:
+    """A time that has passed, as ``14 s`` or ``3 d``."""
+    size, unit = next((size, unit) for least, size, unit in _SCALES if max(0.0, seconds) >= least)
+    return f"{max(1.0, seconds / size):.0f} {unit}"

@@ -22,6 +22,8 @@ class Config(NamedTuple):
     """The unix socket kubelet connects to."""
     socket_group: str
     """The group, by its name or number, that it belongs to; empty: this process's own."""
+    control: str
+    """The unix socket of the commands that ask the daemon; empty if there is none."""
     image_service: str
     """The unix socket of the primary's ImageService; empty if that is at the primary's own."""
     handlers: Tuple[RuntimeHandler, ...]

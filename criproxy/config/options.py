@@ -70,6 +70,13 @@ OPTIONS = (
         "the group that may connect to that socket beside root; its members can do what kubelet can do",
     ),
     Option(
+        "control",
+        path_if_any,
+        "/run/criproxy/control.sock",
+        "PATH",
+        "the socket for root's own commands, as criproxy status; empty: none",
+    ),
+    Option(
         "image-service",
         path_if_any,
         "",
@@ -131,8 +138,9 @@ OPTIONS = (
         level,
         "0",
         "N",
-        "what is logged of calls; 2: calls that fail, 3: also calls that change something, 4: also calls for a status,"
-        " 5: also lists, 6: also each change of a state of runtimes, calls and connections",
+        "what is logged of calls; 0: those that fail by the node's fault, 2: all that fail, 3: also calls that change"
+        " something, 4: also calls for a status, 5: also lists, 6: also each change of a state of runtimes, calls and"
+        " connections",
         go_name="v",
     ),
     Option(

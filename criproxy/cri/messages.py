@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Final, Iterable, Mapping, Set, Type
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from criproxy.cri.schema import SchemaField, load
+from criproxy.cri.schema import Schema, SchemaField, load
 
 Classes = Dict[str, Type[Message]]
 """Message classes by the messages' names."""
@@ -45,7 +45,11 @@ def api(package: str = "runtime.v1") -> Classes:
 
 @cache
 def _api(package: str) -> Classes:
-    schema = load()
+    return whole(load(), package)
+
+
+def whole(schema: Schema, package: str) -> Classes:
+    """Every message of a schema, as classes in this protobuf package."""
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     for enum, values in schema.enums.items():
         # The values of proto3 enumerations share their file's scope: each goes into a message of its own.
@@ -55,12 +59,11 @@ def _api(package: str) -> Classes:
     for name, fields in schema.messages.items():
         message = file.message_type.add(name=name)
         for field in fields.values():
-            _whole(package, message, field)
+            _whole(schema, package, message, field)
     return _classes(file, schema.messages)
 
 
-def _whole(package: str, message: descriptor_pb2.DescriptorProto, field: SchemaField) -> None:
-    schema = load()
+def _whole(schema: Schema, package: str, message: descriptor_pb2.DescriptorProto, field: SchemaField) -> None:
     proto = message.field.add(name=field.name, number=field.number)
     repeated = field.repeated or field.map_value is not None
     proto.label = _Proto.LABEL_REPEATED if repeated else _Proto.LABEL_OPTIONAL

@@ -1,6 +1,6 @@
-"""Reads ``api.proto``: messages, fields, enumerations and methods as plain data.
+"""Reads ``api.proto``, and other files like it: messages, fields, enumerations and methods as plain data.
 
-The file uses a part of the protobuf language that can be read line by line: one declaration a line, no ``oneof``, no
+Such a file uses a part of the protobuf language that can be read line by line: one declaration a line, no ``oneof``, no
 ``import``. Reading it takes a few milliseconds. A generated module would be bound to a release of protobuf. The tests
 compare the result with protoc's.
 """
@@ -47,15 +47,15 @@ class Rpc(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """All of ``api.proto``, by name."""
+    """All of one file, by name."""
 
     messages: Dict[str, Dict[str, SchemaField]]
     enums: Dict[str, Dict[str, int]]
     methods: Dict[str, Rpc]
 
 
-def parse(text: str) -> Schema:
-    """Reads a schema. Raises ValueError with the number of a line that is not understood."""
+def parse(text: str, name: str = "api.proto") -> Schema:
+    """Reads a schema, of a file of this name. Raises ValueError with the number of a line that is not understood."""
     messages: Dict[str, Dict[str, SchemaField]] = {}
     enums: Dict[str, Dict[str, int]] = {}
     methods: Dict[str, Rpc] = {}
@@ -75,7 +75,7 @@ def parse(text: str) -> Schema:
         elif open_blocks and _declare(open_blocks[-1], line, messages, enums, methods):
             continue
         else:
-            raise ValueError(f"api.proto, line {number}: not understood: {line}")
+            raise ValueError(f"{name}, line {number}: not understood: {line}")
     return Schema(messages, enums, methods)
 
 
@@ -115,5 +115,10 @@ def _declare(
 @lru_cache(maxsize=1)
 def load() -> Schema:
     """The schema of ``api.proto`` beside this module."""
-    with open(os.path.join(os.path.dirname(__file__), "api.proto"), encoding="utf-8") as file:
-        return parse(file.read())
+    return read(os.path.join(os.path.dirname(__file__), "api.proto"))
+
+
+def read(path: str) -> Schema:
+    """The schema in a file that is part of the package. Raises OSError, and ValueError as `parse` does."""
+    with open(path, encoding="utf-8") as file:
+        return parse(file.read(), os.path.basename(path))

@@ -125,6 +125,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     arguments = ["-connect", options.connect or _embedded(options.dir), "-listen", f"{options.dir}/criproxy.sock"]
+    arguments += ["-control", f"{options.dir}/control.sock"]
     try:
         config = parse(arguments, {})
         os.makedirs(options.dir, exist_ok=True)
@@ -140,7 +141,7 @@ def main(argv: Sequence[str]) -> int:
         processes.start("criproxy", "-v", "2", *arguments)
         _show(processes, config, embedded=not options.connect)
         if not options.once:
-            print(_hint(config.listen), flush=True)
+            print(_hint(config.listen, config.control), flush=True)
             while True:
                 processes.wait()
     except _Stopped:
@@ -184,11 +185,12 @@ def _show(processes: _Processes, config: Config, embedded: bool) -> None:
     print(overview(config.listen), flush=True)
 
 
-def _hint(path: str) -> str:
+def _hint(path: str, control: str) -> str:
     python = min(sys.executable, os.path.relpath(sys.executable), key=len)
     return f"""
 It serves until Ctrl-C. To try it:
   crictl -r unix://{os.path.abspath(path)} ps
+  {python} -m criproxy status --socket {control} --watch
   {python} -m criproxy show --socket {path} --watch"""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
@@ -16,12 +16,12 @@ from criproxy.node.plan import DEFAULTS, ENDPOINT, SERVICE, SOCKET, SOCKET_UNIT
 from criproxy.node.runtimes import RuntimeClient
 from criproxy.node.tree import Tree
 from criproxy.node.watch import REAL, Clock
-from criproxy.text import escape
+from criproxy.text import escape, period
 
 _COUNTED = 100
 """So many restarts of a unit are looked for in its log at most."""
-_SCALES = ((86400.0, 3600.0, "h"), (3600.0, 60.0, "min"), (0.0, 1.0, "s"))
-"""From how many seconds on a time is told in which unit, and how many seconds that has."""
+_LOOP = 3
+"""A unit that has been restarted by itself so often, and does not last, is in a crash loop."""
 
 
 class Verdict(enum.IntEnum):
@@ -32,6 +32,34 @@ class Verdict(enum.IntEnum):
     NOT_TURNED_OVER = 3
 
 
+class Condition(enum.Enum):
+    """How a unit is, in one word."""
+
+    RUNS = "runs"
+    RESTARTING = "restarting"
+    """It has ended, by itself, and been started again a moment ago, or is about to be."""
+    LOOPS = "crash loop"
+    """The same again and again."""
+    STOPPED = "stopped"
+    FAILED = "failed"
+    MISSING = "missing"
+    """systemd does not know it."""
+
+
+@dataclass(frozen=True)
+class SeenUnit:
+    """A unit, and how it is."""
+
+    name: str
+    text: str
+    """How it is, for a person, with its last words if it is not well."""
+    condition: Condition
+    restarts: Optional[int]
+    """How often it was started again since somebody started it; None before systemd 235."""
+    problem: str = ""
+    """What is not well with it, as among the report's problems; empty if all is."""
+
+
 @dataclass
 class Report:
     """What has been found."""
@@ -40,6 +68,11 @@ class Report:
     lines: List[str] = field(default_factory=list)
     problems: List[str] = field(default_factory=list)
     """What is not well, each with the next step."""
+    kubelet: str = ""
+    """Kubelet's version; empty if there is no kubelet, or none that can be worked with."""
+    managed: bool = True
+    """Whether systemd runs here, so that it is known how units are."""
+    units: List[SeenUnit] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
@@ -66,14 +99,18 @@ class Look:
         self._ledger = Ledger.read(tree)
         self._report = Report(DROP_IN in self._ledger.entries and tree.exists(DROP_IN))
 
-    def report(self) -> Report:
-        """What there is to say. Raises NodeError if the ledger cannot be read."""
+    def report(self, asks: bool = True) -> Report:
+        """What there is to say. Raises NodeError if the manager of services does not answer.
+
+        ``asks``: whether the primary runtime is asked through criproxy, which takes as long as it takes.
+        """
         kubelet = self._see_kubelet()
-        if self._manager.running:
+        self._report.managed = self._manager.running
+        if self._report.managed:
             self._see_units()
             if self._report.turned_over:
                 self._see_flags()
-            self._see_answer()
+            self._see_answer(asks)
         if self._report.turned_over and kubelet is not None:
             self._see_drift(kubelet)
         return self._report
@@ -92,29 +129,36 @@ class Look:
             self._say(head)
             self._complain(str(error))
             return None
+        self._report.kubelet = kubelet.version_text if kubelet else ""
         self._say(f"{head} ({kubelet.version_text})" if kubelet else f"{head}: {kubelets.missing(self._tree)}")
         return kubelet
 
     def _see_units(self) -> None:
         for unit in (UNIT, SOCKET_UNIT, SERVICE):
             state = self._manager.state(unit)
-            text = self._described(unit, state)
+            condition, text = self._described(unit, state)
             self._say(f"{unit}: {text}")
-            if not self._report.turned_over or text in ("running", "listening"):
-                continue
-            remedy = f"journalctl -u {unit}" if state.restarting or state.restarts else f"systemctl start {unit}"
-            self._complain(f"{unit} is {text}. Next: {remedy}")
+            problem = ""
+            if self._report.turned_over and condition is not Condition.RUNS:
+                remedy = f"journalctl -u {unit}" if state.restarting or state.restarts else f"systemctl start {unit}"
+                problem = f"{unit} is {text}. Next: {remedy}"
+                self._complain(problem)
+            self._report.units.append(SeenUnit(unit, text, condition, state.restarts, problem))
 
-    def _described(self, unit: str, state: UnitState) -> str:
+    def _described(self, unit: str, state: UnitState) -> Tuple[Condition, str]:
         if state.load == "masked":
-            return f"masked (systemctl unmask {unit})"
+            return Condition.STOPPED, f"masked (systemctl unmask {unit})"
         if watch.is_restless(self._manager, unit, state, self._clock):
-            return f"restarting{self._how_often(unit, state)}{self._last_words(unit)}"
+            once = state.restarts is not None and state.restarts < _LOOP
+            text = f"restarting{self._how_often(unit, state)}{self._last_words(unit)}"
+            return Condition.RESTARTING if once else Condition.LOOPS, text
         if state.active == "active":
-            return "listening" if unit == SOCKET_UNIT else "running"
+            return Condition.RUNS, "listening" if unit == SOCKET_UNIT else "running"
         if state.active == "failed":
-            return f"failed ({state.result}){self._last_words(unit)}"
-        return "not there" if state.load == "not-found" else state.active or "not known to systemd"
+            return Condition.FAILED, f"failed ({state.result}){self._last_words(unit)}"
+        if state.load == "not-found" or not state.active:
+            return Condition.MISSING, "not there" if state.load == "not-found" else "not known to systemd"
+        return Condition.STOPPED, state.active
 
     def _how_often(self, unit: str, state: UnitState) -> str:
         """How many times in how long, as far as its log has them."""
@@ -123,7 +167,7 @@ class Look:
         found = self._manager.restarts(unit, min(state.restarts, _COUNTED))
         if not found:
             return f" ({state.restarts} times)"
-        return f" ({len(found)} times in {_duration(self._clock.now() - found[0])})"
+        return f" ({len(found)} times in {period(self._clock.now() - found[0])})"
 
     def _last_words(self, unit: str) -> str:
         said = self._manager.last_words(unit, 1)
@@ -137,7 +181,7 @@ class Look:
         if flags is not None and not any(ENDPOINT in flag for flag in flags):
             self._complain(f"the kubelet that runs was not started on {SOCKET}. Next: systemctl restart {UNIT}")
 
-    def _see_answer(self) -> None:
+    def _see_answer(self, asks: bool) -> None:
         if self._tree.is_folder(SOCKET):
             self._say(f"{SOCKET}: a directory")
             if self._report.turned_over:
@@ -146,12 +190,14 @@ class Look:
                     f" restart {SOCKET_UNIT} {SERVICE}"
                 )
             return
+        if not asks:
+            return
         try:
             self._say(f"{SOCKET}: {self._runtimes.version(SOCKET)}")
         except NodeError as error:
             self._say(f"{SOCKET}: no answer")
             if self._report.turned_over:
-                self._complain(f"kubelet gets no answer: {error}. Next: criproxy show tells how each runtime is")
+                self._complain(f"kubelet gets no answer: {error}. Next: criproxy status tells how each runtime is")
 
     def _see_drift(self, kubelet: Kubelet) -> None:
         """Kubelet's own flags may name other sockets by now, as after an upgrade by kubeadm. What somebody has chosen
@@ -186,8 +232,3 @@ class Look:
 
 
 _AGAIN = "systemctl daemon-reload, then criproxy node apply"
-
-
-def _duration(seconds: float) -> str:
-    size, unit = next((size, unit) for least, size, unit in _SCALES if seconds >= least)
-    return f"{max(1.0, seconds / size):.0f} {unit}"

@@ -8,17 +8,17 @@ Whose they are: a client's are its calls, their requests, what it has not read o
 each answer so far up to `_SHARE`: many lists at once are the fault of who asks for them. What is more of one answer is
 the runtime's, and so are its remembered lists and the requests that it has not read.
 
-Over the limit, the lists are dropped first that are kept only to be faster. Then the largest user among the clients and
-the alternative runtimes is slowed: nothing more is read from it, unless it is by reading itself that it makes room. If
-that does not help in time, or the sum goes on growing, its connection is cut off. The primary runtime's never is.
+Over the limit, what is kept only to show names, or to be faster, is dropped first. Then the largest user among the
+clients and the alternative runtimes is slowed: nothing more is read from it, unless it is by reading itself that it
+makes room. If that does not help in time, or the sum goes on growing, its connection is cut off. The primary runtime's
+never is.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Final, Iterable, List, Optional, Set, Tuple, Union
+from typing import Callable, Dict, Final, Iterable, List, Optional, Protocol, Set, Tuple, Union
 
-from criproxy.cri.incremental import Incremental
 from criproxy.relay import facts
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.loop import Loop, Timer
@@ -57,10 +57,21 @@ Uses = Dict[str, int]
 """What for, and how many bytes."""
 
 
+class Kept(Protocol):
+    """What is kept though it may be dropped."""
+
+    @property
+    def held(self) -> int:
+        """The memory that it takes, bytes."""
+
+    def forget(self) -> None:
+        """Drops it."""
+
+
 class Account:
     """Keeps the memory that is held below ``limit()``, bytes. ``clients``, ``runtimes``: all that there are.
 
-    ``kept`` gives what may be dropped without a loss but of time.
+    ``kept`` gives what may be dropped without a loss but of time, or of names in the log; what is first goes first.
     """
 
     def __init__(
@@ -71,7 +82,7 @@ class Account:
         clients: Callable[[], Iterable[DownstreamConnection]],
         runtimes: Callable[[], Iterable[Runtime]],
         memories: Memories,
-        kept: Callable[[], Iterable[Incremental]],
+        kept: Callable[[], Iterable[Kept]],
     ) -> None:
         self._loop = loop
         self._log = log
@@ -147,10 +158,11 @@ class Account:
         held = self.held()
         total = sum(map(_sum, held.values()))
         kept = sum(each.held for each in self._kept())
-        if total + kept > self._limit():
-            for each in self._kept():
-                each.forget()
-            kept = 0
+        for each in self._kept():
+            if total + kept <= self._limit():
+                break
+            kept -= each.held
+            each.forget()
         return held, total + kept
 
     @staticmethod

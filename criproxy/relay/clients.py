@@ -18,8 +18,8 @@ from criproxy.report.log import Log
 
 MOST: Final = 256
 """Clients at once, at most: kubelet has two connections, and each that is open takes memory."""
-_OWN: Final = 32
-"""Descriptors for what is no client and no runtime: the loop, the log, files that are read."""
+_OWN: Final = 48
+"""Descriptors for what is no client and no runtime: the loop, the log, files that are read, and who controls us."""
 _OF_RUNTIME: Final = 4
 """Descriptors for a runtime: one that is found anew may have calls on its old connections."""
 IDLE: Final = 5.0
@@ -39,15 +39,24 @@ def most_clients(runtimes: int) -> int:
 class Clients:
     """All connections of clients.
 
-    ``most`` gives how many there may be; ``let_in`` is told whether more are to be accepted.
+    ``most`` gives how many there may be; ``let_in`` is told whether more are to be accepted; ``whose`` is what the
+    log calls them.
     """
 
-    def __init__(self, loop: Loop, log: Log, most: Callable[[], int], let_in: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        log: Log,
+        most: Callable[[], int],
+        let_in: Callable[[bool], None],
+        whose: str = "clients",
+    ) -> None:
         self.connected: Set[DownstreamConnection] = set()
         self._loop = loop
         self._log = log
         self._most = most
         self._let_in = let_in
+        self._whose = whose
         self._full = False
         self._look: Optional[Timer] = None
         """To the next look whether somebody has become idle, while all are in use."""
@@ -92,6 +101,6 @@ class Clients:
         if self._loop.time() >= self._told + _SILENCE:
             self._told = self._loop.time()
             self._log.warning(
-                f"{most} clients are connected, as many as there may be: {what}; see who connects so often, and whether"
-                " the limit of open files is low (LimitNOFILE=)"
+                f"{most} {self._whose} are connected, as many as there may be: {what}; see who connects so often, and"
+                " whether the limit of open files is low (LimitNOFILE=)"
             )

@@ -1,15 +1,18 @@
-"""What every call may use: the configuration, the clock, the log and the router. All four outlive it.
+"""What every call may use: the configuration, the clock, the log, the router, the names and the statistics.
 
-Nothing is found through it but these: whoever needs more is handed that when it is made.
+All outlive it. Nothing is found through it but these: whoever needs more is handed that when it is made.
 """
 
 from __future__ import annotations
 
 from typing import Callable, Iterator, Optional, Protocol
 
+from criproxy.relay.known import Known
 from criproxy.relay.loop import Timer
 from criproxy.relay.routing import Router
+from criproxy.relay.statistics import CallStatistics
 from criproxy.report.log import Log
+from criproxy.report.problems import Problems
 
 
 class Settings(Protocol):
@@ -51,10 +54,16 @@ class Clock(Protocol):
 class Context:
     """What every call may use. A reload of the configuration replaces ``config`` and ``router``."""
 
-    __slots__ = ("clock", "config", "log", "router")
+    __slots__ = ("clock", "config", "faults", "known", "log", "refusals", "router", "statistics")
 
     def __init__(self, config: Settings, clock: Clock, log: Log, router: Router) -> None:
         self.config = config
         self.clock = clock
+        self.faults = Problems(clock)
+        """What is logged at any verbosity of calls that fail."""
+        self.refusals = Problems(clock)
+        """What is logged only where it is asked for: kubelet gets such answers all day long."""
+        self.known = Known()
         self.log = log
         self.router = router
+        self.statistics = CallStatistics()

@@ -45,6 +45,8 @@ class Dispatcher:
     ) -> None:
         self.lasting: Set[Events] = set()
         """Calls that do not end by themselves."""
+        self._calls = 0
+        """How many there have been."""
         self._context = context
         self._memories = memories
         self._serving = serving
@@ -61,7 +63,8 @@ class Dispatcher:
     def dispatch(self, downstream: Downstream, stream_id: int, block: Block, end: bool) -> None:
         """Makes a call of a request's head; ``end``: nothing else comes of the request."""
         plan = plan_of(block.head)
-        request = Request(self._context.clock, block, plan)
+        self._calls += 1
+        request = Request(self._context.clock, block, plan, self._calls)
         if plan.refusal is not None:
             Response(self._context, downstream, stream_id, request, end).fail(plan.refusal)
         elif plan.method is None:
@@ -114,7 +117,7 @@ class Dispatcher:
             targets = route.targets
             return route
         finally:
-            about = partial(facts.of_call, request.plan, targets, request.body)
+            about = partial(facts.of_call, self._context.known, request.number, request.plan, targets, request.body)
             self._context.log.enter(request.plan.path, row.rpc.request, request.body, about)
 
     def _events(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
@@ -215,5 +218,6 @@ class _Incoming:
 
     def cancel(self) -> None:
         """No runtime has been asked yet."""
+        self._request.ended(self._dispatcher._context.statistics, Code.CANCELLED)
         if self._work is not None:
             self._work.cancel()

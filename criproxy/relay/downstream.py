@@ -71,7 +71,7 @@ class DownstreamConnection:
         self.calls: Dict[int, Call] = {}
         self.fault = ""
         """What the client has done wrong, for which it has been cut off."""
-        self._peer = peer
+        self.peer = peer
         self._loop = loop
         self._log = log
         self._dispatch = dispatch
@@ -87,7 +87,7 @@ class DownstreamConnection:
         self.transport = Transport(loop, sock, self.connection, self._on_events, self._on_closed)
 
     def __str__(self) -> str:
-        return f"a client ({self._peer or f'connection {self.transport.fd}'})"
+        return f"a client ({self.peer or f'connection {self.transport.fd}'})"
 
     def send_headers(self, stream_id: int, wire: bytes, end: bool = False) -> None:
         """Sends a field block."""

@@ -75,6 +75,7 @@ _WAITING: Final = ExchangeState.WAITING
 _OPEN: Final = ExchangeState.OPEN
 _HEADERS: Final = ExchangeState.HEADERS
 _ENDED: Final = ExchangeState.ENDED
+_CANCELLED: Final = int(Code.CANCELLED)
 _IDLE: Final = Meter(0)
 """Stands for the flow of a response whose messages have each come in one frame."""
 _GOOD_HEAD: Final = object()
@@ -161,6 +162,7 @@ class Exchange:
         self._in_messages = in_messages
         self._waits = waits
         self._body: Optional[bytes] = None
+        self._asked = request.asked()
         row = request.plan.method
         self._unary = row is not None and not row.rpc.server_streaming
 
@@ -225,8 +227,7 @@ class Exchange:
             try:
                 translated = body if translation.request is None else translation.request(body)
             except DecodeError as error:
-                text = f"criproxy: the request does not parse: {error}"
-                self._end(failure(RpcError(Code.INVALID_ARGUMENT, text)))
+                self._end(failure(RpcError(Code.INVALID_ARGUMENT, f"criproxy: the request does not parse: {error}")))
                 return
             data = prefix(len(translated)) + translated
         self.upstream = upstream
@@ -277,13 +278,10 @@ class Exchange:
         """Data of the request that had waited has left."""
         self._sink.on_request_sent(size)
 
-    def cancel(self) -> None:
-        """The response is not wanted any more: the sink hears nothing more."""
+    def cancel(self, code: int = _CANCELLED) -> None:
+        """The response is not wanted any more: the sink hears nothing more. ``code``: what it counts as."""
         if self.state is not _ENDED:
-            self._become(_ENDED)
-            del self._sink
-            self._reader = self._early = None
-            self._stop_work()
+            self._leave(code)
             self.runtime.leave(self)
             if self.upstream is not None:
                 self.upstream.cancel(self)
@@ -467,9 +465,8 @@ class Exchange:
                 self._become(_WAITING)
             self.start(self._body)
             return
-        status = Code.UNAVAILABLE if refused else Code.INTERNAL
-        text = f"criproxy: the runtime reset the stream: {ErrorCode.name_of(code)}"
-        self._end(Outcome(PROXY, status, None, text, code))
+        how = Code.UNAVAILABLE if refused else Code.INTERNAL
+        self._end(Outcome(PROXY, how, None, f"criproxy: the runtime reset the stream: {ErrorCode.name_of(code)}", code))
 
     def _may_retry(self) -> bool:
         # The data of a request that flows has not been kept.
@@ -481,8 +478,7 @@ class Exchange:
             self._behind.append(lambda: self.on_lost(reason))
             return
         self.upstream = None
-        text = f"criproxy: {self.runtime} has gone during the call: {reason}"
-        self._end(failure(RpcError(Code.UNAVAILABLE, text)))
+        self._end(failure(RpcError(Code.UNAVAILABLE, f"criproxy: {self.runtime} has gone during the call: {reason}")))
 
     def _give_up(self, error: RpcError) -> None:
         """Ends the exchange before its response does."""
@@ -491,10 +487,14 @@ class Exchange:
         self._end(failure(error))
 
     def _end(self, outcome: Outcome) -> None:
-        self._become(_ENDED)
         sink = self._sink
+        self._leave(outcome.code)
+        sink.on_end(self, outcome)
+
+    def _leave(self, code: int) -> None:
+        self._become(_ENDED)
+        self.request.answered(self.runtime.statistics, code, self._asked, self.opened)
         # They know each other: without this both would be there until the collector finds them.
         del self._sink
         self._reader = self._early = None
         self._stop_work()
-        sink.on_end(self, outcome)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Final, Iterable, List, Optional, Tuple
 
 from criproxy.cri.identity import Names
-from criproxy.cri.subjects import CONTAINER, POD, subjects
+from criproxy.cri.subjects import CONTAINER, POD
+from criproxy.relay.known import Known, Subject
 from criproxy.relay.routing import Plan
 from criproxy.report.log import code_name
 
@@ -19,18 +19,23 @@ def of_runtime(names: Names) -> Tuple[str, str]:
     return "CRI_RUNTIME", names.runtime or "primary"
 
 
-def of_call(plan: Plan, runtimes: Iterable[Names], request: bytes, answer: Optional[bytes] = None) -> _Facts:
-    """Whom a call is for, and which pods and containers it is about, as kubelet calls them.
+def of_call(
+    known: Known, number: int, plan: Plan, runtimes: Iterable[Names], request: bytes, answer: Optional[bytes] = None
+) -> _Facts:
+    """Which call it is, whom it is for, and which pods and containers it is about, as kubelet calls them.
 
     The journal takes a field more than once: a list's record is found by each of the runtimes that are asked.
     """
-    facts = [("CRI_METHOD", plan.path.rpartition("/")[2]), *map(of_runtime, runtimes)]
-    row = plan.method
-    if row is not None:
-        found = subjects(row.rpc.request, request)
-        if answer is not None:
-            found = chain(found, subjects(row.rpc.response, answer))
-        facts += dict.fromkeys((_OF_SUBJECT[subject], name) for subject, name in found)
+    about = known.subject(plan.method, request, answer)
+    return [("CRI_CALL", str(number)), ("CRI_METHOD", plan.name), *map(of_runtime, runtimes), *_of_subject(about)]
+
+
+def _of_subject(about: Subject) -> _Facts:
+    facts = list(dict.fromkeys((_OF_SUBJECT[what], id) for what, id in about.ids))
+    if about.pod is not None:
+        facts += (("CRI_POD_NAMESPACE", about.pod.namespace), ("CRI_POD_NAME", about.pod.name))
+    if about.container is not None:
+        facts.append(("CRI_CONTAINER_NAME", about.container.name))
     return facts
 
 

@@ -16,6 +16,7 @@ from criproxy.cri.steps import then
 from criproxy.cri.verify import LARGEST_MESSAGE
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
+from criproxy.relay.known import LARGEST_LIST
 from criproxy.relay.loop import Timer
 from criproxy.relay.memory import Memories, Memory
 from criproxy.relay.outcome import Outcome
@@ -145,6 +146,7 @@ class UnaryList:
 
     def _send(self, parts: List[bytes]) -> None:
         self.scatter.stop()
+        self._context.known.listed(self._stand_in.kind, self._response.request.body, parts)
         primary = self.scatter.primary
         self._response.send_parts(parts, primary.head)
         self._response.end(self.scatter.outcomes[primary], primary.head)
@@ -165,6 +167,9 @@ class StreamedList:
         self._sent = bytearray()
         """What kubelet has got of the runtime whose turn it is; kept only if it is to be remembered."""
         self._sent_size = self._sent_before = 0
+        self._listed: List[bytes] = []
+        """What kubelet has got, if names are to be found in it."""
+        self._listed_size = 0
         self._turn_ends: Optional[Timer] = None
         self._was_slow = False
         """Whether the runtime whose turn it is has had to wait for kubelet."""
@@ -181,7 +186,7 @@ class StreamedList:
     def held(self, exchange: Exchange) -> int:
         """What waits for the runtime's turn, or is kept of it to be remembered."""
         if exchange is self.scatter.turn:
-            return len(self._sent)
+            return len(self._sent) + self._listed_size
         return sum(map(len, self._held.get(exchange, ())))
 
     def _time_turn(self) -> None:
@@ -251,6 +256,13 @@ class StreamedList:
         self._sent_size += len(body)
         if self.scatter.turn is not self.scatter.primary and self._sent_size <= self._kept:
             self._sent += body
+        self._note(body)
+
+    def _note(self, body: bytes) -> None:
+        # What is more than that is not needed: it is enough to see that there is more.
+        if self._stand_in.kind is not None and self._listed_size <= LARGEST_LIST:
+            self._listed_size += len(body)
+            self._listed.append(body)
 
     @property
     def _kept(self) -> int:
@@ -261,5 +273,6 @@ class StreamedList:
 
     def _finish(self) -> None:
         self.scatter.stop()
+        self._context.known.listed(self._stand_in.kind, self._response.request.body, self._listed)
         primary = self.scatter.primary
         self._response.end(self.scatter.outcomes[primary], primary.head)

@@ -14,24 +14,33 @@ something has changed there (a kubelet that reads events lists every few minutes
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, Final, List, Optional, Set, Union
+from typing import Dict, Final, List, NamedTuple, Optional, Set, Union
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.filter import LIST_KINDS, PODS, UNFILTERED, ListKind, count, has_pod, ready_pods
 from criproxy.http2.grpc import Code
 from criproxy.relay.context import Context
-from criproxy.relay.exchange import Exchange
 from criproxy.relay.loop import Timer
 from criproxy.relay.outcome import Outcome
-from criproxy.relay.request import own_request
+from criproxy.relay.question import Question
 from criproxy.relay.runtime import Runtime
-from criproxy.relay.scatter import Scatter
 
 ASK_INTERVAL: Final = 1.0
 """Between two attempts to get a list that a runtime does not give, seconds: kubelet's own interval between lists."""
 REFRESH_DELAY: Final = 2.0
 """How long kubelet is given to list by itself after a change, seconds: twice what it takes where it reads no events."""
+
+
+class Absence(NamedTuple):
+    """A runtime of which lists have what it had."""
+
+    since: float
+    """When it was first missed, seconds of the clock."""
+    until: float
+    """When what it had will be forgotten."""
+    pods: int
+    """How many pods are remembered that were ready."""
 
 
 class Changes:
@@ -69,7 +78,7 @@ class Memory:
         self._end: Optional[Timer] = None
         self._told = False
         """Whether it has been said that lists have what the runtime had before."""
-        self._asked: Dict[ListKind, Union[_Question, Timer]] = {}
+        self._asked: Dict[ListKind, Union[Question, Timer]] = {}
         self._refresh: Optional[Timer] = None
 
     def has_pod(self, uid: bytes) -> bool:
@@ -86,6 +95,13 @@ class Memory:
             return ready_pods(self._bodies.get(PODS, b""))
         except DecodeError:
             return []
+
+    @property
+    def absence(self) -> Optional[Absence]:
+        """The absence that there is, if any."""
+        if not self._missed:
+            return None
+        return Absence(self._since, self._since + self._grace, len(self.pods) if PODS in self._missed else 0)
 
     def follow(self) -> None:
         """The runtime is there, or is not there any more; or the configuration is another one."""
@@ -116,7 +132,7 @@ class Memory:
     @property
     def held(self) -> int:
         """The memory that is taken by what is remembered, and by what has come of a list since, bytes."""
-        coming = sum(asked.taken for asked in self._asked.values() if isinstance(asked, _Question))
+        coming = sum(asked.taken for asked in self._asked.values() if isinstance(asked, Question))
         return sum(map(len, self._bodies.values())) + coming
 
     def forget(self) -> None:
@@ -226,8 +242,8 @@ class Memory:
         present = self.is_fresh(kind) and kind not in self._missed
         if upstream is None or present or kind in self._asked or not self._context.config.absence_grace:
             return
-        question = _Question(
-            self._context, self._runtime, kind.method, partial(self._on_answer, kind, self._changes.now)
+        question = Question(
+            self._context, self._runtime, kind.method, b"", partial(self._on_answer, kind, self._changes.now)
         )
         self._asked[kind] = question
         question.ask()
@@ -253,38 +269,6 @@ class Memory:
         if self._refresh is not None:
             self._refresh.cancel()
             self._refresh = None
-
-
-class _Question:
-    """A list that the proxy itself asks a runtime for, without a filter. ``done`` is told what has come, once."""
-
-    def __init__(self, context: Context, runtime: Runtime, method: str, done: Callable[[bytes, Outcome], None]) -> None:
-        self._done = done
-        self._body = b""
-        self._scatter = Scatter(context, own_request(context.clock, method), [runtime], self)
-        self.cancel = self._scatter.stop
-
-    @property
-    def taken(self) -> int:
-        """The memory that is taken by what has come, bytes."""
-        return sum(size for _, size in self._scatter.held().answers)
-
-    def ask(self) -> None:
-        """Asks."""
-        self._scatter.start(b"")
-
-    def held(self, exchange: Exchange) -> int:
-        """The list."""
-        return len(self._body)
-
-    def on_message(self, exchange: Exchange, body: bytes) -> None:
-        """The list."""
-        self._body = body
-
-    def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Whether what has come is the list."""
-        self.cancel()
-        self._done(self._body, outcome)
 
 
 class Memories:
@@ -344,6 +328,11 @@ class Memories:
     def runtime_of_pod(self, uid: bytes) -> str:
         """The id of the runtime that has listed a pod of this UID last; nothing if none has."""
         return next((runtime.names.runtime for runtime, memory in self._of.items() if memory.has_pod(uid)), "")
+
+    def absence(self, runtime: Runtime) -> Optional[Absence]:
+        """What is remembered for a runtime that is away; None if nothing is, or it is there."""
+        memory = self._of.get(runtime)
+        return None if memory is None else memory.absence
 
     def pods(self, runtime: Runtime) -> List[str]:
         """NAMESPACE/NAME of the pods that were ready on a runtime when its pods were last listed."""

@@ -22,7 +22,7 @@ class Peer(NamedTuple):
 
     def __str__(self) -> str:
         """``pid 123 (kubelet), uid 0``. The name is the process's own to choose: it is a hint, not a proof."""
-        name = _name_of(self.pid)
+        name = name_of(self.pid)
         who = f"pid {self.pid}" if self.pid else "a process of another PID namespace"
         group = f", gid {self.gid}" if self.uid else ""
         return f"{who}{f' ({name})' if name else ''}, uid {self.uid}{group}"
@@ -33,7 +33,7 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
-def _name_of(pid: int) -> str:
+def name_of(pid: int) -> str:
     """The name of a process; empty if it is gone or hidden."""
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Callable, Dict, Final, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy import __version__
 from criproxy.config import ALL, REQUIRED, Config
@@ -18,14 +18,17 @@ from criproxy.relay.clients import Clients, most_clients
 from criproxy.relay.context import Context
 from criproxy.relay.dispatch import Dispatcher
 from criproxy.relay.downstream import DownstreamConnection
+from criproxy.relay.failures import absence_of
+from criproxy.relay.inventory import Inventory
 from criproxy.relay.listener import Listener
 from criproxy.relay.loop import Loop
-from criproxy.relay.memory import Memories
+from criproxy.relay.memory import Absence, Memories
 from criproxy.relay.peer import peer_of
 from criproxy.relay.pods import Pods
 from criproxy.relay.probe import IMAGE_SERVICE, RUNTIME_SERVICE, Service
 from criproxy.relay.routing import Router, Rules
 from criproxy.relay.runtime import Runtime
+from criproxy.relay.statistics import CallStatistics
 from criproxy.relay.status import about
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
@@ -68,6 +71,7 @@ class Proxy:
         self._pods = Pods(lambda uid: self._memories.runtime_of_pod(uid))
         self._context = Context(config, loop, log, self._router())
         self._memories = Memories(self._context)
+        self.inventory = Inventory(self._context)
         self._dispatcher = Dispatcher(self._context, self._memories, self._serving, self._info)
         self._account = Account(
             loop,
@@ -76,7 +80,7 @@ class Proxy:
             lambda: self._clients.connected,
             lambda: self._everyone,
             self._memories,
-            lambda: self._context.router.kept,
+            lambda: (self._context.known, *self._context.router.kept),
         )
         self._arrange()
 
@@ -130,6 +134,25 @@ class Proxy:
         if self._image_service is not self._primary:
             info["imageService"] = about(self._image_service)
         return json.dumps(info)
+
+    @property
+    def runtimes(self) -> Sequence[Runtime]:
+        """All runtimes, the primary first; its image service, if that is elsewhere, is one, too."""
+        return self._everyone
+
+    @property
+    def clients(self) -> Collection[DownstreamConnection]:
+        """All connections of clients."""
+        return self._clients.connected
+
+    @property
+    def calls(self) -> CallStatistics:
+        """What kubelet's calls, and those of others, have come to."""
+        return self._context.statistics
+
+    def absence(self, runtime: Runtime) -> Optional[Absence]:
+        """What is remembered for a runtime that is away; None if nothing is, or it is there."""
+        return self._memories.absence(runtime)
 
     @property
     def ready(self) -> bool:
@@ -246,7 +269,8 @@ class Proxy:
     def _finish_if_drained(self) -> None:
         if self._drained is not None and not self._clients.connected:
             done, self._drained = self._drained, None
-            self._faults.finish()
+            for records in (self._faults, self._context.faults, self._context.refusals):
+                records.finish()
             for runtime in self._everyone:
                 self._memories.remove(runtime)
                 runtime.stop()
@@ -268,9 +292,24 @@ class Proxy:
         for call in list(self._dispatcher.lasting):
             call.follow(runtime)
         self._memories.follow(runtime)
+        if runtime.there:
+            self._tell_of_failed(runtime)
         if all(each.known for each in self._everyone):
             self._open()
         self._tell_change()
+
+    def _tell_of_failed(self, runtime: Runtime) -> None:
+        """Says how many more calls have failed than are in the log, since a runtime has not been there.
+
+        The primary's calls are counted together, though some are for another socket.
+        """
+        if not all(each.there for each in self._everyone if each.names is runtime.names):
+            return
+        count = self._context.faults.settle(absence_of(runtime.names))
+        if count:
+            runtime.tell(
+                f"{runtime} ({runtime.path}): {count} more {'call' if count == 1 else 'calls'} failed without it"
+            )
 
 
 def _naming(config: Config) -> Tuple[object, ...]:

@@ -11,24 +11,53 @@ from criproxy.http2.grpc import request_head, timeout_of, with_timeout
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Clock
 from criproxy.relay.routing import Plan, plan_of
+from criproxy.relay.statistics import CallStatistics, RuntimeStatistics
 
 
 class Request:
-    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock)."""
+    """One call's request: its head, the message (empty until it is there), and when it came (seconds of the clock).
 
-    __slots__ = ("_clock", "block", "body", "plan", "started")
+    ``number``: counts the calls of clients, from 1 on; 0 for the proxy's own.
+    """
 
-    def __init__(self, clock: Clock, block: Block, plan: Plan) -> None:
+    __slots__ = ("_answered_at", "_asked_at", "_clock", "block", "body", "number", "plan", "started")
+
+    def __init__(self, clock: Clock, block: Block, plan: Plan, number: int = 0) -> None:
         self.block = block
+        self.number = number
         self.plan = plan
         self.body = b""
         self.started = clock.time()
+        self._asked_at = 0.0
+        """When the first runtime was asked, or waited for; 0 until then."""
+        self._answered_at = 0.0
+        """When the last of those that have been asked has answered, or was given up; 0 until one has."""
         self._clock = clock
 
     @property
     def age(self) -> float:
         """How long ago it has come, seconds."""
         return self._clock.time() - self.started
+
+    def asked(self) -> float:
+        """A runtime is being asked, or waited for; gives the time."""
+        now = self._clock.time()
+        if not self._asked_at:
+            self._asked_at = now
+        return now
+
+    def answered(self, calls: RuntimeStatistics, code: int, asked_at: float, opened: bool) -> None:
+        """A runtime that was asked then has answered, or was given up: that is counted. See `RuntimeStatistics.end`."""
+        self._answered_at = calls.end(self.plan.method, code, asked_at, opened, self.number == 0)
+
+    def ended(self, calls: CallStatistics, code: int) -> None:
+        """The caller has its answer, or wants none any more: that is counted.
+
+        What the runtimes took is the time from when the first was asked to when the last had answered.
+        """
+        total = self._clock.time() - self.started
+        theirs = self._answered_at - self._asked_at if self._answered_at else 0.0
+        calls.end(self.plan.method, code, total, max(0.0, total - theirs))
 
     def remaining(self) -> Optional[float]:
         """How long the caller will wait for the response, seconds; None if it does not say (``grpc-timeout``)."""

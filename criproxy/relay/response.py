@@ -10,6 +10,7 @@ from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, RpcError, p
 from criproxy.http2.headers import Block
 from criproxy.relay import facts
 from criproxy.relay.context import Context
+from criproxy.relay.failures import log_failure
 from criproxy.relay.outcome import Outcome
 from criproxy.relay.request import Request
 from criproxy.relay.runtime import Runtime
@@ -143,10 +144,11 @@ class Response:
 
     # Its end.
 
-    def finish(self, trailers: bytes) -> None:
-        """Sends the trailers."""
+    def finish(self, trailers: bytes, code: int = 0) -> None:
+        """Sends the trailers, which have this status."""
         self._downstream.send_headers(self._stream_id, trailers, True)
         self._downstream.forget(self._stream_id)
+        self.request.ended(self._context.statistics, code)
         if not self.complete:
             self._take_no_more()
 
@@ -160,23 +162,29 @@ class Response:
             self.fail(outcome.error)
             return
         if outcome.code:
-            self.log_failure(outcome.code, outcome.message)
+            self._log_failure(outcome.code, outcome.message, False)
         if head is not None and not self._headers_sent:
             self.send_headers(head.wire)
         # Without headers of its own the trailers may be all that the runtime has said.
-        self.finish(trailers_of(trailers) if self._headers_sent and head is None else trailers.wire)
+        wire = trailers_of(trailers) if self._headers_sent and head is None else trailers.wire
+        self.finish(wire, outcome.code)
 
     def fail(self, error: RpcError) -> None:
         """Ends with an error of the proxy's own."""
-        self.log_failure(error.code, str(error))
-        self.finish(error.trailers() if self._headers_sent else error.trailers_only())
+        self._log_failure(error.code, str(error), True)
+        self.finish(error.trailers() if self._headers_sent else error.trailers_only(), error.code)
 
     def reset(self, code: int) -> None:
         """Ends as the runtime has ended it, without a status (an error code of RFC 9113, section 7)."""
         known = ErrorCode(code) if code in ErrorCode.__members__.values() else ErrorCode.INTERNAL_ERROR
-        self.log_failure(Code.UNKNOWN, f"the runtime reset the stream: {known.name}")
+        self._log_failure(Code.UNKNOWN, f"the runtime reset the stream: {known.name}", False)
         self._downstream.reset(self._stream_id, known)
         self._downstream.forget(self._stream_id)
+        self.request.ended(self._context.statistics, Code.UNKNOWN)
+
+    def cancelled(self) -> None:
+        """Kubelet does not want it any more."""
+        self.request.ended(self._context.statistics, Code.CANCELLED)
 
     def answer_empty(self) -> None:
         """Ends with a message that has nothing in it."""
@@ -193,6 +201,12 @@ class Response:
 
     # The log.
 
+    def note_start(self, body: bytes) -> None:
+        """The message that has been sent tells the id of what the call has started."""
+        row = self.request.plan.method
+        assert row is not None  # what starts something has a row
+        self._context.known.started(row, self.request.body, body)
+
     def _log_message(self, body: bytes) -> None:
         plan = self.request.plan
         assert plan.method is not None  # what is shown has a row
@@ -201,11 +215,11 @@ class Response:
         code = None if rpc.server_streaming else Code.OK
         self._context.log.leave(plan.path, rpc.response, body, lambda: self._facts(code, body))
 
-    def log_failure(self, code: int, text: str) -> None:
-        """Says that the call has failed."""
-        self._context.log.fail(self.request.plan.path, code, text, lambda: self._facts(code))
+    def _log_failure(self, code: int, text: str, own: bool) -> None:
+        log_failure(self._context, self.request, self.targets, code, text, own)
 
-    def _facts(self, code: Optional[int], message: Optional[bytes] = None) -> JournalFields:
+    def _facts(self, code: Optional[int], message: bytes) -> JournalFields:
         request = self.request
-        about = facts.of_call(request.plan, self.targets, request.body, message)
+        known = self._context.known
+        about = facts.of_call(known, request.number, request.plan, self.targets, request.body, message)
         return about + facts.of_end(code, request.age)

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from criproxy.cri.identity import LONGEST_NAME, TARGET_RUNTIME, Names, Runtimes, UnknownRuntime, is_digest
 from criproxy.cri.incremental import Incremental
 from criproxy.cri.merge import MergeOf, merge_of
-from criproxy.cri.messages import Transform, cut, pairs
+from criproxy.cri.messages import Transform, pairs
 from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.steps import Work
@@ -24,15 +24,6 @@ from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
 from criproxy.relay.pods import Pods
 
-_NAMED_PODS: Final = cut(
-    "criproxy.pods",
-    {
-        row.rpc.request: ("config.metadata.namespace", "config.metadata.name")
-        for row in METHODS.values()
-        if row.to is To.SELECTED
-    },
-)
-"""Of the requests that start a pod what says which; parsed only for the text of an error."""
 # An enumeration's members are slow to get in the middle of a call.
 _PRIMARY: Final = To.PRIMARY
 _STATUS: Final = To.STATUS
@@ -279,10 +270,10 @@ class Router:
             if names is None:
                 if selector is RuntimeSelector.ANNOTATIONS and _target_runtime(value):
                     target = f'unknown runtime: "{_text(_target_runtime(value)[:LONGEST_NAME])}"'
-                    raise _refused(f"{target}{_of_pod(row, request)} (configured: {self._configured})")
+                    raise _refused(f"{target} (configured: {self._configured})")
             elif chosen is not None and names is not chosen:
                 raise _refused(
-                    f"the annotation {_text(TARGET_RUNTIME)}{_of_pod(row, request)} asks for the runtime"
+                    f"the annotation {_text(TARGET_RUNTIME)} asks for the runtime"
                     f' "{chosen.runtime}", and the runtime handler "{_text(value)}" for "{names.runtime}"'
                 )
             else:
@@ -434,15 +425,6 @@ def _walker(message: str, change: Walk) -> Transform:
 def _target_runtime(annotations: Any) -> bytes:
     """What the target-runtime annotation says; nothing if there is none."""
     return pairs(annotations).get(TARGET_RUNTIME, b"")
-
-
-def _of_pod(row: Method, request: Any) -> str:
-    """The pod that a request starts, for the text of an error; empty if the request does not name it."""
-    parsed: Any = _NAMED_PODS[row.rpc.request].FromString(request.SerializeToString())
-    pod = parsed.config.metadata
-    if not pod.name:
-        return ""
-    return f" of pod {_text(pod.namespace[:LONGEST_NAME])}/{_text(pod.name[:LONGEST_NAME])}"
 
 
 def _named(names: Names) -> str:

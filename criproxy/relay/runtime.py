@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import socket
 from enum import Enum
 from typing import Callable, Dict, Final, FrozenSet, List, Optional, Protocol, Set
@@ -14,6 +15,7 @@ from criproxy.http2.grpc import Code, RpcError
 from criproxy.relay import facts
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.probe import RUNTIME_SERVICE, Found, Probe, Service
+from criproxy.relay.statistics import RuntimeStatistics
 from criproxy.relay.upstream import Parting, Upstream
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
@@ -32,6 +34,9 @@ _REMEMBERED_WARNINGS: Final = 64
 """What a runtime is warned of once is mostly the same few things; a peer that says something else each time must not
 fill the memory. What is not remembered is told again, as far as the limit on records lets it."""
 _SILENT: Final = "it does not answer"
+_NO_SOCKET: Final = "there is no such socket"
+_OF_THE_GONE: Final = (_NO_SOCKET, os.strerror(errno.ECONNREFUSED).lower())
+"""Why nobody can connect to a runtime that has gone, which is no news then."""
 
 
 class State(Enum):
@@ -120,6 +125,11 @@ class Runtime:
         self.known = False
         """Whether it has been found out if the runtime is there."""
         self.reason = "not connected yet"
+        self.since = loop.time()
+        """Since when it is there, or is not, seconds of the clock."""
+        self.called = ""
+        """What it calls itself, with its version; empty until it was found, or where it does not say."""
+        self.statistics = RuntimeStatistics(loop.time)
         self._log = log
         self._records = RateLimit(loop)
         self._on_change = on_change
@@ -153,9 +163,12 @@ class Runtime:
         """Who is there, or why nobody is, in a few words."""
         if self.there:
             return self._who
-        if self.state is State.SILENT:
-            return f"not there: {_SILENT}"
-        return f"not there: {self.reason}" if self.known else self.reason
+        return f"not there: {self.problem}" if self.known else self.reason
+
+    @property
+    def problem(self) -> str:
+        """Why it is not there, if it is not."""
+        return _SILENT if self.state is State.SILENT else self.reason
 
     @property
     def there(self) -> bool:
@@ -183,7 +196,9 @@ class Runtime:
         assert state in TRANSITIONS[self.state], f"{self}: {self.state.name} cannot become {state.name}"
         if self._log.enabled(STATES):
             self._log.info(f"{self} ({self.path}): {self.state.name} -> {state.name}", self._facts)
-        self.state = state
+        was_there, self.state = self.there, state
+        if self.there is not was_there:
+            self.since = self.loop.time()
         self.available = self.upstream if state is State.UP else None
 
     # Waiting.
@@ -244,7 +259,7 @@ class Runtime:
         try:
             sock = self._dial(self.path)
         except OSError as error:  # the path's, or no descriptors left: there will be some again
-            known = "there is no such socket" if error.errno == errno.ENOENT else error.strerror
+            known = _NO_SOCKET if error.errno == errno.ENOENT else error.strerror
             self._not_there((known or str(error)).lower(), self.connect)
             return
         if self.state is State.LOOKING:
@@ -282,6 +297,7 @@ class Runtime:
     def _tell_of(self, found: Found) -> None:
         """Logs who is there, unless they have only moved."""
         spoken = ", ".join(version.spoken for version in ApiVersion if version in found.versions)
+        self.called = found.name
         before, self._who = self._who, f"{found.name or 'connected'} ({spoken})"
         if self.state is State.MOVING and self._who == before:
             return
@@ -319,7 +335,8 @@ class Runtime:
     def _lose(self, state: State) -> None:
         self._gone = self.loop.time()
         self._change(state)
-        self.warn(f"{self} ({self.path}) has gone: {self.reason}")
+        self.warn(f"{self} ({self.path}) has gone: {self.reason}; looking for it")
+        self._warned.update(f"absent: {reason}" for reason in _OF_THE_GONE)
 
     def _move(self, parting: Parting) -> None:
         """Makes the next connection to a runtime that takes no more calls on this one."""

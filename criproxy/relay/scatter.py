@@ -112,7 +112,7 @@ class Scatter:
     def give_up(self, exchange: Exchange) -> None:
         """Ends the part of a runtime that has not answered in time, and asks whether it lives."""
         upstream = exchange.upstream
-        exchange.cancel()
+        exchange.cancel(Code.DEADLINE_EXCEEDED)
         if upstream is not None:
             upstream.check_liveness()
         text = f"criproxy: {exchange.runtime} has not answered within --fan-out-timeout"
@@ -160,6 +160,8 @@ class Scatter:
     def cancel(self) -> None:
         """Kubelet does not want the response: neither do we."""
         self.stop()
+        if self._response is not None:
+            self._response.cancelled()
 
     # From the exchanges.
 

@@ -1,6 +1,7 @@
 """A call to one runtime, and calls of unknown methods.
 
-The response passes frame by frame, unless a field of it has to be renamed or the log shows it: then message by message.
+The response passes frame by frame, unless a field of it has to be renamed, the log shows it or it tells the id of what
+has been started: then message by message.
 The request of an unknown method passes frame by frame, too.
 
 The two directions of a flow are coupled by the windows of HTTP/2: a sender gets back as much of its window as the
@@ -14,6 +15,7 @@ from typing import Callable, Optional
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
+from criproxy.relay.known import STARTS
 from criproxy.relay.outcome import PROXY, Outcome
 from criproxy.relay.response import Held, Response
 from criproxy.relay.runtime import Runtime
@@ -22,7 +24,7 @@ from criproxy.relay.runtime import Runtime
 class Single:
     """A call to one runtime. ``on_change`` is told when it has ended, if it changes what lists have."""
 
-    __slots__ = ("_changes_lists", "_exchange", "_in_frames", "_on_change", "_response")
+    __slots__ = ("_changes_lists", "_exchange", "_in_frames", "_on_change", "_response", "_starts")
 
     def __init__(
         self, context: Context, response: Response, runtime: Runtime, on_change: Callable[[Runtime], None]
@@ -32,7 +34,10 @@ class Single:
         self._on_change = on_change
         self._in_frames = True
         self._changes_lists = row is not None and row.changes_lists
-        self._exchange = Exchange(context, runtime, response.request, self, response.shown)
+        # What starts something tells its id, which is to be known by its name.
+        self._starts = self._changes_lists and response.request.plan.name in STARTS
+        in_messages = response.shown or self._starts
+        self._exchange = Exchange(context, runtime, response.request, self, in_messages)
 
     def start(self, body: Optional[bytes]) -> None:
         """Sends the request; ``body`` is None if its data follows."""
@@ -65,6 +70,7 @@ class Single:
     def cancel(self) -> None:
         """Kubelet does not want the response: neither do we."""
         self._exchange.cancel()
+        self._response.cancelled()
         if self._changes_lists:
             self._note_change()
 
@@ -82,6 +88,8 @@ class Single:
         """A message goes through as kubelet is to see it."""
         self._in_frames = False
         self._response.send_message(body)
+        if self._starts:
+            self._response.note_start(body)
 
     def takes_more(self, exchange: Exchange) -> bool:
         """Whether the runtime may send more."""

@@ -62,7 +62,7 @@ class Status:
     def _on_silence(self) -> None:
         primary = self.scatter.primary
         if not primary.ended:
-            primary.cancel()
+            primary.cancel(Code.UNAVAILABLE)
             self.scatter.on_end(primary, failure(primary.runtime.error()))
 
     def held(self, exchange: Exchange) -> int:

@@ -147,6 +147,7 @@ class Proxy(Service):
         connect = f"{primary.containerd.socket},{alternative.id}:{alternative.containerd.socket}"
         # As in a node's unit, but for the time that a primary runtime may take to come back: machines may be slow.
         options = ["-v", "3", "-connect", connect, "-listen", str(self.socket), "--connection-timeout", "30", *more]
+        options += ["-control", f"{self.socket}.control"]
         super().__init__(name, [sys.executable, "-m", "criproxy", *options])
 
     def start(self) -> None:

@@ -60,6 +60,13 @@ def test_it_can_change_nothing_on_the_node(node: Node) -> None:
         assert "Read-only file system" in done, folder
 
 
+def test_its_control_socket_is_roots_alone(node: Node) -> None:
+    assert node.run("stat", "--format=%a %U:%G", "/run/criproxy", "/run/criproxy/control.sock").splitlines() == [
+        "755 root:root",
+        "600 root:root",
+    ]
+
+
 def test_its_memory_and_its_tasks_have_a_bound_that_is_far_away(node: Node) -> None:
     assert node.show("criproxy.service", "TasksMax") == "16"
     tasks = node.show("criproxy.service", "TasksCurrent")

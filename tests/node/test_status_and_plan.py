@@ -16,6 +16,8 @@ from .node import SOCKET, Node
 _FLAGS = "/var/lib/kubelet/kubeadm-flags.env"
 _SOON = "/run/systemd/system/kubelet.service.d/soon.conf"
 _OK, _NOT_WELL, _NOT_TURNED = 0, 1, 3
+_DEGRADED, _DOWN = 1, 2
+"""Of `criproxy status`: the node has no alternative runtime."""
 
 
 @pytest.fixture(scope="class")
@@ -31,6 +33,12 @@ def _status(node: Node) -> Tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def _whole(node: Node) -> Tuple[int, str]:
+    """``criproxy status``: the exit status, and what it says, each blank as one."""
+    done = node.attempt("criproxy", "status")
+    return done.returncode, " ".join(done.stdout.split())
+
+
 class TestHowANodeIs:
     def test_all_is_well(self, node: Node) -> None:
         code, text = _status(node)
@@ -38,10 +46,20 @@ class TestHowANodeIs:
         assert code == _OK
         assert "nothing to change" in node.run("criproxy", "node", "plan")
 
+    def test_one_screen_has_the_node_the_daemon_and_its_runtimes(self, node: Node) -> None:
+        code, text = _whole(node)
+        assert "on criproxy, running" in text
+        assert f", CRI v1, {CONTAINERD}" in text
+        assert 'degraded: runtime "virtlet.cloud" has been away' in text
+        assert code == _DEGRADED
+
     def test_criproxy_is_stopped(self, node: Node) -> None:
         node.run("systemctl", "stop", "criproxy.service", "criproxy.socket")
         code, text = _status(node)
+        whole = _whole(node)
         node.run("systemctl", "start", "criproxy.socket", "criproxy.service")
+        assert whole[0] == _DOWN
+        assert "criproxy.service is inactive. Next: systemctl start criproxy.service" in whole[1]
         assert code == _NOT_WELL
         assert "criproxy.service" in text
         assert _status(node)[0] == _OK
@@ -49,6 +67,7 @@ class TestHowANodeIs:
     def test_the_primary_runtime_has_gone(self, node: Node) -> None:
         node.run("systemctl", "stop", "containerd.service")
         code, text = _status(node)
+        assert eventually(lambda: _whole(node), lambda seen: seen[0] == _DOWN)[0] == _DOWN
         node.run("systemctl", "start", "containerd.service")
         assert code == _NOT_WELL
         assert CONTAINERD in text
@@ -63,6 +82,8 @@ class TestHowANodeIs:
         node.run("systemctl", "restart", "kubelet.service")
         node.await_restarts("kubelet.service", 2)
         code, text = _status(node)
+        whole = eventually(lambda: _whole(node), lambda seen: seen[0] == _DOWN)
+        assert whole[0] == _DOWN, whole[1]
         for path in (_SOON, "/run/kubelet/refuses"):
             node.path(path).unlink()
         node.run("systemctl", "daemon-reload")

@@ -228,6 +228,8 @@ class Proxy:
         words = ("-connect", connect, "-listen", listen) if connect else ()
         command = [sys.executable, *launcher, *words, *options]
         self.path = listen
+        self.control = f"{listen}.control"
+        how["env"] = {"CRIPROXY_CONTROL": self.control, **how.get("env", os.environ)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", **how)
         self.lines: List[str] = []
         self._changed = threading.Condition()

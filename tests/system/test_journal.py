@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Dict, Iterator, List
 
 import grpc
 import pytest
@@ -90,6 +90,72 @@ def test_an_absence_is_found_by_its_runtime(client: Client, journald: Journald, 
     assert (back["CRI_RUNTIME"], back["PRIORITY"]) == (["alt.test"], ["6"])
 
 
+def test_a_runtime_that_is_back_is_found_by_its_runtime(
+    client: Client, journald: Journald, primary: Runtime, other: Runtime
+) -> None:
+    for runtime, name, priority in ((primary, "primary", "3"), (other, "alt.test", "4")):
+        runtime.stop()
+        gone = journald.wait_for_message(f"({runtime.path}) has gone")
+        assert (gone["CRI_RUNTIME"], gone["PRIORITY"]) == ([name], [priority])
+        runtime.start()
+        back = journald.wait_for_message("; it is back after ")
+        assert (back["CRI_RUNTIME"], back["PRIORITY"]) == ([name], ["6"])
+
+
+def test_the_records_of_a_call_have_its_number(client: Client, journald: Journald, other: Runtime) -> None:
+    found: Dict[str, List[str]] = {}
+    other.answers["StopContainer"] = lambda _, context: context.abort(grpc.StatusCode.INTERNAL, "why")
+    stop = client.stub("StopContainer")
+    # Both are under way before either ends.
+    calls = [
+        stop.future(client.request("StopContainer", container_id=f"{prefix}c"), timeout=20)
+        for prefix in ("", "alt.test__")
+    ]
+    assert [call.exception() is None for call in calls] == [True, False]
+    for _ in range(4):
+        record = journald.record()
+        assert record["CRI_METHOD"] == ["StopContainer"]
+        (number,) = record["CRI_CALL"]
+        found.setdefault(number, []).append(record["MESSAGE"][0].partition(":")[0])
+    assert sorted(found.values()) == [["ENTER", "FAIL"], ["ENTER", "LEAVE"]]
+    assert all(int(number) > 0 for number in found)
+
+
+def test_the_records_of_a_call_have_the_names_of_its_pod_and_container(
+    client: Client, journald: Journald, primary: Runtime
+) -> None:
+    primary.answers["RunPodSandbox"] = v1.RunPodSandboxResponse(pod_sandbox_id="p")
+    primary.answers["CreateContainer"] = v1.CreateContainerResponse(container_id="c")
+    client.call("RunPodSandbox", config={"metadata": {"namespace": "default", "name": "web"}})
+    client.call("CreateContainer", pod_sandbox_id="p", config={"metadata": {"name": "nginx"}, "image": {"image": "i"}})
+    client.call("StopContainer", container_id="c")
+    client.call("StopPodSandbox", pod_sandbox_id="p")
+    for container in ([], [], ["nginx"], ["nginx"], ["nginx"], ["nginx"], [], []):
+        record = journald.record()
+        assert (record["CRI_POD_NAMESPACE"], record["CRI_POD_NAME"]) == (["default"], ["web"])
+        assert record["CRI_CONTAINER_NAME"] == container
+
+
+def test_a_failed_call_is_found_by_its_pod_at_any_verbosity(start: StartInJournal, journald: Journald) -> None:
+    proxy = start()
+    for _ in range(2):
+        journald.wait_for_message("connected to ")
+    client = Client(proxy.path)
+    forged = "web\nPRIORITY=0\n\nMESSAGE=all is well"
+    metadata = {"namespace": "default", "name": forged}
+    client.fail(
+        "RunPodSandbox", config={"metadata": metadata, "annotations": {"kubernetes.io/target-runtime": "x.test"}}
+    )
+    client.close()
+    record = journald.wait_for_message("unknown runtime")
+    assert record["MESSAGE"][0].startswith(
+        "RunPodSandbox default/web\\nPRIORITY=0\\n\\nMESSAGE=all is well: criproxy: "
+    )
+    assert (record["CRI_POD_NAMESPACE"], record["CRI_POD_NAME"]) == (["default"], [forged])
+    assert (record["GRPC_STATUS"], record["PRIORITY"]) == (["INVALID_ARGUMENT"], ["4"])
+    assert record["CRI_CALL"] == ["1"]
+
+
 def test_a_call_to_one_runtime_has_its_fields_in_kubelets_names(client: Client, journald: Journald) -> None:
     client.call("StopContainer", container_id="alt.test__c")
     enter, leave = journald.record(), journald.record()
@@ -136,7 +202,8 @@ def test_a_call_that_its_runtime_fails(
     client.fail("RemovePodSandbox", pod_sandbox_id="alt.test__p")
     journald.record()
     fail = journald.record()
-    assert fail["MESSAGE"] == [f"FAIL: /runtime.v1.RuntimeService/RemovePodSandbox(): {status.name}: why"]
+    text = f"alt.test__p: {status.name}: why"
+    assert fail["MESSAGE"] == [f"FAIL: /runtime.v1.RuntimeService/RemovePodSandbox(): {text}"]
     assert fail["GRPC_STATUS"] == [status.name]
     assert fail["PRIORITY"] == [priority]
     assert (fail["CRI_METHOD"], fail["CRI_RUNTIME"]) == (["RemovePodSandbox"], ["alt.test"])

@@ -273,7 +273,8 @@ class Scene:
         """Starts criproxy, and waits until it is ready. Raises TortureError."""
         self._ready.clear()
         module = ("-c", _IN_THE_JOURNAL, how.journal) if how.journal else ("-m", "criproxy")
-        words = ("--listen", self.path, "--environment-file", str(self.settings))
+        control = f"--control={self.path}.control"
+        words = ("--listen", self.path, control, "--environment-file", str(self.settings))
         held = self._held.fileno()
         environment = {**os.environ, **unit_variables(), "NOTIFY_SOCKET": str(self.folder / "notify")}
         with open(self.log, "ab") as own:

@@ -25,17 +25,18 @@ ORDER = (
     ("account", "clients"),
     ("dispatch", "downstream", "listener"),
     ("events", "images", "lists", "single", "status"),
-    ("memory",),
+    ("inventory", "memory"),
+    ("question",),
     ("scatter",),
     ("response",),
     ("exchange",),
-    ("translation",),
+    ("failures", "translation"),
     ("complaint", "outcome", "request"),
     ("context", "runtime"),
     ("facts", "probe"),
     ("routing", "upstream"),
-    ("pods", "transport"),
-    ("loop", "peer"),
+    ("known", "pods", "transport"),
+    ("loop", "peer", "statistics"),
 )
 """The relay's modules from top to bottom; each imports only from those below it."""
 
@@ -87,6 +88,15 @@ def test_knowledge_of_the_protocols_does_no_io_and_knows_nothing_of_what_uses_it
 
 def test_the_proxy_is_known_to_the_daemon_alone() -> None:
     assert [module for module in FILES if "criproxy.relay.proxy" in IMPORTS[module]] == ["criproxy.daemon"]
+
+
+def test_the_daemons_side_of_the_control_socket_is_known_to_the_daemon_alone() -> None:
+    """What a command knows of it is the messages."""
+    both = {"criproxy.control", "criproxy.control.api", "criproxy.control.client"}
+    served = {module for module in FILES if module.startswith("criproxy.control.")} - both
+    assert {module for module in FILES if IMPORTS[module] & served} - served == {"criproxy.daemon"}
+    for module in both & FILES.keys():
+        assert not [name for name in IMPORTS[module] if name.startswith(("criproxy.relay", "criproxy.daemon"))]
 
 
 def test_the_relays_imports_run_one_way() -> None:

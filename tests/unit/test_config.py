@@ -85,6 +85,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         runtimes=(RuntimeAddress("", "/var/run/dockershim.sock"),),
         listen="/run/criproxy.sock",
         socket_group="",
+        control="/run/criproxy/control.sock",
         image_service="",
         handlers=(),
         image_prefix="optional",

@@ -1,4 +1,4 @@
-"""The socket that kubelet connects to."""
+"""The sockets that we listen on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Optional
 
 import pytest
 
-from criproxy.listening import SocketError, listen
+from criproxy.listening import SocketError, listen, listen_for_control
 
 BURST = 600
 
@@ -64,3 +64,37 @@ def test_nobody_can_connect_before_the_socket_is_the_groups(tmp_path: Path, monk
     path = str(tmp_path / "criproxy.sock")
     with listen(path, 7).sock:
         assert [os.strerror(error) for error in refused] == ["Connection refused"]
+
+
+# The control socket.
+
+
+def test_the_control_socket_is_its_owners_alone_in_a_folder_that_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "criproxy/control.sock"
+    listening = listen_for_control(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    listening.sock.close()
+    listening.release()
+    assert not path.exists()
+
+
+def test_a_control_socket_that_somebody_serves_is_not_taken_from_them(tmp_path: Path) -> None:
+    path = str(tmp_path / "control.sock")
+    first = listen_for_control(path)
+    with pytest.raises(SocketError, match="another process serves it"):
+        listen_for_control(path)
+    first.sock.close()
+    listen_for_control(path).sock.close()
+
+
+def test_whatever_else_is_in_the_place_of_the_control_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    path.write_text("precious")
+    with pytest.raises(SocketError, match="is a file, not a socket; remove it or set another path with --control"):
+        listen_for_control(str(path))
+    assert path.read_text() == "precious"
+
+
+def test_only_one_folder_is_made_for_the_control_socket(tmp_path: Path) -> None:
+    with pytest.raises(SocketError, match="No such file or directory"):
+        listen_for_control(str(tmp_path / "a/b/control.sock"))

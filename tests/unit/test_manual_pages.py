@@ -9,6 +9,7 @@ from typing import Dict
 
 import pytest
 
+import criproxy
 from criproxy import cli
 from criproxy.config.options import OPTIONS, Option
 from criproxy.cri.methods import METHODS, Method, To
@@ -85,6 +86,12 @@ def test_no_page_has_an_option_that_is_not_there() -> None:
     names = {option.name for option in OPTIONS} | {"config", "environment-file", "version"}
     documented = re.findall(r"^\.TP\n--([a-z-]+)", page("criproxy.8"), flags=re.M)
     assert set(documented) == names
+
+
+def test_every_field_of_the_journal_is_in_the_page_of_the_log() -> None:
+    source = (Path(criproxy.__file__).parent / "relay" / "facts.py").read_text()
+    for field in re.findall(r'"((?:CRI|GRPC|DURATION)_[A-Z_]+)"', source):
+        assert re.search(rf"\b{field}\b", page("criproxy.8")), field
 
 
 def test_the_readme_is_short() -> None:

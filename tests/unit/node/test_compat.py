@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import List, Tuple
 
 import pytest
 from node_lab import ROOT, Lab
 
+from criproxy.control import api
 from criproxy.node import compat, syntax
 from criproxy.node.compat import adapt
 from criproxy.node.plan import Wishes
@@ -48,6 +50,17 @@ def planned(tmp_path: Path) -> List[str]:
         files = dict(lab.node.plan(Wishes()).files)
         texts += [text for path, text in files.items() if path.startswith("/etc/systemd/")]
     return texts
+
+
+def test_the_service_has_a_folder_for_its_control_socket_on_every_systemd() -> None:
+    """It is made before the service starts, writable to it alone, and there while it is restarted."""
+    assert os.path.dirname(api.SOCKET) == "/run/criproxy"
+    for version in VERSIONS:
+        adapted = adapt(SERVICE, version)
+        assert values(adapted, "Service", "RuntimeDirectory") == ["criproxy"]
+        assert values(adapted, "Service", "RuntimeDirectoryMode") == ["0755"]
+        kept = ["restart"] if version >= compat.SETTINGS["Service.RuntimeDirectoryPreserve"].version else []
+        assert values(adapted, "Service", "RuntimeDirectoryPreserve") == kept
 
 
 # The tables.

@@ -10,7 +10,7 @@ from node_lab import FakeManager, Lab
 from criproxy.node.kubelet import DROP_IN
 from criproxy.node.manager import UnitState
 from criproxy.node.plan import Wishes
-from criproxy.node.status import Report, Verdict
+from criproxy.node.status import Condition, Report, Verdict
 
 CONTAINERD = "/run/containerd/containerd.sock"
 IN_FORCE = "{ path=/usr/bin/kubelet ; argv[]=/usr/bin/kubelet --container-runtime-endpoint=unix:///run/criproxy.sock }"
@@ -103,7 +103,7 @@ def test_a_masked_kubelet_is_said_to_be_masked(turned: Lab) -> None:
 
 def test_the_primary_runtime_is_gone(turned: Lab) -> None:
     turned.runtimes.unreachable["/run/criproxy.sock"] = "UNAVAILABLE: criproxy: the primary runtime is not available"
-    assert "the primary runtime is not available. Next: criproxy show" in problem(turned)
+    assert "the primary runtime is not available. Next: criproxy status" in problem(turned)
 
 
 def test_a_unit_that_systemd_has_not_loaded_anew(turned: Lab) -> None:
@@ -158,6 +158,38 @@ def test_in_a_folder_only_files_are_looked_at(turned: Lab) -> None:
     assert (report.verdict, report.lines) == (Verdict.WELL, ["kubelet is on criproxy (1.33.1)"])
     (turned.root / DROP_IN[1:]).unlink()
     assert turned.look.report().verdict is Verdict.NOT_TURNED_OVER
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"),
+    [
+        (UnitState("loaded", "active", "running", 100, 0, "success"), Condition.RUNS),
+        (UnitState("loaded", "activating", "auto-restart", 0, 2, "exit-code"), Condition.RESTARTING),
+        (UnitState("loaded", "activating", "auto-restart", 0, 3, "exit-code"), Condition.LOOPS),
+        (UnitState("loaded", "activating", "auto-restart", 0, None, "exit-code"), Condition.LOOPS),
+        (UnitState("loaded", "failed", "failed", 0, 0, "exit-code"), Condition.FAILED),
+        (UnitState("loaded", "inactive", "dead"), Condition.STOPPED),
+        (UnitState("masked", "inactive", "dead"), Condition.STOPPED),
+        (UnitState("not-found", "inactive", "dead"), Condition.MISSING),
+        (UnitState(), Condition.MISSING),
+    ],
+)
+def test_a_unit_is_told_in_one_word_too(turned: Lab, state: UnitState, wanted: Condition) -> None:
+    turned.manager.states["kubelet.service"] = state
+    report = turned.look.report()
+    assert [unit.name for unit in report.units] == ["kubelet.service", "criproxy.socket", "criproxy.service"]
+    assert report.units[0].condition is wanted
+    assert [unit.problem for unit in report.units if unit.problem] == report.problems
+    assert bool(report.problems) is (wanted is not Condition.RUNS)
+
+
+def test_who_asks_the_daemon_itself_has_no_runtime_asked(turned: Lab) -> None:
+    turned.runtimes.unreachable["/run/criproxy.sock"] = "UNAVAILABLE: criproxy: the primary runtime is not available"
+    report = turned.look.report(asks=False)
+    assert report.verdict is Verdict.WELL
+    assert report.lines[-1] == "criproxy.service: running"
+    (turned.root / "run/criproxy.sock").mkdir(parents=True)
+    assert "is a directory" in turned.look.report(asks=False).problems[0]
 
 
 def test_the_verdict_is_an_exit_status() -> None:

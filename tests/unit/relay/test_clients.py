@@ -121,7 +121,7 @@ def test_however_many_come_and_go_meanwhile_there_is_one_look_at_who_is_idle() -
 
 @pytest.mark.parametrize(
     ("limits", "most"),
-    [((65536, 65536), MOST), ((resource.RLIM_INFINITY, -1), MOST), ((100, 100), 60), ((64, 64), 32), ((1, 1), 1)],
+    [((65536, 65536), MOST), ((resource.RLIM_INFINITY, -1), MOST), ((120, 120), 64), ((64, 64), 32), ((1, 1), 1)],
 )
 def test_a_reserve_of_descriptors_is_for_runtimes(
     monkeypatch: pytest.MonkeyPatch, limits: Tuple[int, int], most: int

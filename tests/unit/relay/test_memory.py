@@ -304,3 +304,19 @@ def test_a_list_under_way_when_something_changes_is_asked_for_again(absent: Abse
     absent.give(ALT, LIST_PODS, pods("after"))
     assert absent.known.is_fresh(PODS)
     assert len(absent.questions) == 3
+
+
+def test_an_absence_can_be_looked_at() -> None:
+    absent = AbsentRuntime()
+    pods: List[Any] = [{"id": name, "metadata": {"name": name, "namespace": "default"}} for name in ("a", "b")]
+    pods.append({**pods[0], "id": "c", "state": 1})
+    absent.came(PODS, b"", message("ListPodSandboxResponse", items=pods))
+    assert absent.memories.absence(absent.runtime) is None
+    began = absent.loop.real.time()
+    absent.vanish()
+    absent.loop.advance(14)
+    found = absent.memories.absence(absent.runtime)
+    assert found is not None
+    assert (found.since, found.until, found.pods) == (began, began + GRACE, 2), "those that were ready"
+    absent.loop.advance(GRACE)
+    assert absent.memories.absence(absent.runtime) is None

@@ -503,6 +503,29 @@ def test_without_the_primary_the_node_does_not_work(id: str, service: Service, t
     assert scene.logged(rf"(?m)^{level}.*\] {text} \(/run/x.sock\) is not there")
 
 
+@pytest.mark.parametrize(("id", "level"), [("", "E"), ("x.test", "W")])
+def test_a_loss_is_one_record_and_the_return_another(id: str, level: str) -> None:
+    scene = up(id)
+    scene.loop.advance(1)
+    scene.hang_up()
+    scene.loop.advance(14)
+    serve(scene)
+    title = 'runtime "x.test"' if id else "the primary runtime"
+    gone, back = [f"{line[0]} {line.partition('] ')[2]}" for line in scene.logged(r"[IWE].*\] [^>\n]*\n")][1:]
+    assert gone == f"{level} {title} (/run/x.sock) has gone: it closed the connection; looking for it\n"
+    assert back.startswith(f"I connected to {title} (/run/x.sock): CRI ")
+    assert back.endswith("; it is back after 14 s\n")
+
+
+def test_a_loss_for_another_reason_than_that_nobody_serves_is_told_with_it() -> None:
+    scene = up()
+    scene.loop.advance(1)
+    scene.error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    scene.hang_up()
+    scene.loop.advance(60)
+    assert len(scene.logged("has gone: ")) == len(scene.logged("is not there: permission denied; ")) == 1
+
+
 def break_the_protocol(scene: Scene, number: int) -> None:
     connection = scene.served[-1].connection
     connection._out.append(frames.frame(frames.DATA, 0, 2 * number + 1001, b""))
@@ -642,3 +665,19 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def test_since_when_a_runtime_is_there_or_away_can_be_looked_at() -> None:
+    scene = Scene().connect()
+    found = scene.runtime.since
+    scene.loop.advance(100)
+    scene.go_away()
+    scene.loop.settle()
+    scene.loop.advance(MOVE_INTERVAL)
+    there = scene.runtime.there
+    assert there
+    assert scene.runtime.since == found, "it has moved to another connection, and was there all the time"
+    scene.silence()
+    assert not scene.runtime.there
+    assert scene.runtime.problem == "it does not answer"
+    assert scene.runtime.since == scene.loop.real.time()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from criproxy.cri.messages import api
 from criproxy.report import log as log_module
-from criproxy.report.log import Log
+from criproxy.report.log import Log, is_urgent
 from criproxy.report.record import LIMIT
 from criproxy.report.stream import StreamOutput
 
@@ -106,8 +106,30 @@ def test_a_failed_call_is_an_error_with_the_codes_name(code: int, name: str) -> 
     assert HEADER.sub(r"\1 ", record) == f"E FAIL: {PATH}(): {name}: no such container\n"
 
 
-def test_a_failed_call_is_not_logged_below_verbosity_2() -> None:
-    assert logged(lambda log: log.fail(PATH, 5, "no such container"), verbosity=1) == ""
+@pytest.mark.parametrize(
+    ("verbosity", "subject", "own", "wanted"),
+    [
+        (2, "default/web/nginx", False, f"FAIL: {PATH}(): default/web/nginx: INTERNAL: why"),
+        (2, "default/web/nginx", True, f"FAIL: {PATH}(): default/web/nginx: INTERNAL: why"),
+        (1, "default/web/nginx", False, "StopContainer default/web/nginx: INTERNAL: why"),
+        (1, "default/web/nginx", True, "StopContainer default/web/nginx: why"),
+        (0, "", False, "StopContainer: INTERNAL: why"),
+    ],
+)
+def test_a_failed_call_is_told_in_a_sentence_unless_the_go_programs_form_is_asked_for(
+    verbosity: int, subject: str, own: bool, wanted: str
+) -> None:
+    record = logged(lambda log: log.fail(PATH, 13, "why", subject=subject, own=own), verbosity)
+    assert HEADER.sub("", record) == f"{wanted}\n"
+
+
+@pytest.mark.parametrize("code", range(17))
+def test_what_does_not_work_on_the_node_is_urgent_and_what_a_caller_does_wrong_is_not(code: int) -> None:
+    of_the_node = log_module.code_name(code) in (
+        "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+    )  # fmt: skip
+    assert is_urgent(code, own=False) == of_the_node
+    assert is_urgent(code, own=True) == (of_the_node or log_module.code_name(code) == "INVALID_ARGUMENT")
 
 
 def test_the_codes_are_grpcs() -> None:
@@ -128,6 +150,8 @@ def test_a_text_is_one_line_whatever_is_in_it(say: Callable[[Log, str], None], t
 @given(path=st.text(), text=st.text())
 def test_nobody_can_forge_a_record_with_an_error_or_a_path(path: str, text: str) -> None:
     for record in (
+        logged(lambda log: log.fail(path, 2, text, subject=text), verbosity=0),
+        logged(lambda log: log.fail(PATH, 2, "x", subject=text)),
         logged(lambda log: log.fail(path, 2, text)),
         logged(lambda log: log.fail(f"/x\nI1124 00:00:00.000000 1 criproxy] {path}", 2, f"\r\x1b[2K{text}")),
     ):

@@ -1,0 +1,45 @@
+"""The services of the control socket: their methods and messages, read from files as the CRI's are (cri/schema.py)."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any, Dict
+
+from criproxy.cri.messages import whole
+from criproxy.cri.schema import Rpc, Schema, read
+
+SOCKET = "/run/criproxy/control.sock"
+"""Where the socket is if nothing else is said."""
+
+
+class Api:
+    """The services of one file. ``package`` is that of its messages."""
+
+    def __init__(self, package: str, schema: Schema) -> None:
+        self.package = package
+        self.rpcs: Dict[str, Rpc] = schema.methods
+        """By the methods' names."""
+        self.enums = schema.enums
+        self.messages: Dict[str, Any] = {**whole(schema, package)}
+        """The classes of its messages, by their names."""
+
+    def path(self, method: str) -> str:
+        """The path of a method (``:path``)."""
+        return f"/{self.package}.{self.rpcs[method].service}/{method}"
+
+
+@cache
+def control() -> Api:
+    """criproxy's own."""
+    return _read("criproxy.control.v1", "control.proto")
+
+
+@cache
+def health() -> Api:
+    """gRPC's health checks."""
+    return _read("grpc.health.v1", "health.proto")
+
+
+def _read(package: str, file: str) -> Api:
+    return Api(package, read(os.path.join(os.path.dirname(__file__), file)))

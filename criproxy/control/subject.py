@@ -1,0 +1,71 @@
+"""What the control socket tells of: the daemon, and the relay in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Collection, Optional, Protocol, Sequence
+
+from criproxy.relay.downstream import DownstreamConnection
+from criproxy.relay.inventory import Counts
+from criproxy.relay.memory import Absence
+from criproxy.relay.runtime import Runtime
+from criproxy.relay.statistics import CallStatistics
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reload that was refused: when, seconds since 1970, and why."""
+
+    at: float
+    reason: str
+
+
+@dataclass
+class DaemonState:
+    """What the daemon remembers of itself. Moments are seconds since 1970."""
+
+    listen: str
+    """The path of the socket for kubelet."""
+    started_at: float
+    loaded_at: float
+    """When the configuration in force was read."""
+    refusal: Optional[Refusal] = None
+    """Of the last reload, if that was refused."""
+    stopping: bool = False
+
+
+class Inventory(Protocol):
+    """What the runtimes have."""
+
+    def take(self, runtimes: Sequence[Runtime], done: Callable[[], None]) -> None:
+        """Counts what these have, and calls back when that is known, or has taken too long."""
+
+    def of(self, runtime: Runtime) -> Optional[Counts]:
+        """What a runtime had when it was last asked; None if it has told nothing."""
+
+
+class Relay(Protocol):
+    """The relay (criproxy.relay.proxy), as far as somebody may look into it."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the runtimes have."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether connections are taken, and it is known whether the primary runtime is there."""
+
+    @property
+    def runtimes(self) -> Sequence[Runtime]:
+        """All runtimes, the primary first; its image service, if that is elsewhere, is one, too."""
+
+    @property
+    def clients(self) -> Collection[DownstreamConnection]:
+        """All connections of clients."""
+
+    @property
+    def calls(self) -> CallStatistics:
+        """What kubelet's calls, and those of others, have come to."""
+
+    def absence(self, runtime: Runtime) -> Optional[Absence]:
+        """What is remembered for a runtime that is away; None if nothing is, or it is there."""
