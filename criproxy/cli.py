@@ -16,6 +16,7 @@ from criproxy.text import escape
 _DAEMON = "criproxy.daemon:run"
 _COMMANDS = {
     "check": "criproxy.cli:check",
+    "config": "criproxy.inspection.settings:main",
     "show": "criproxy.show:main",
     "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from criproxy import environment
@@ -24,6 +25,16 @@ _LOOKED_AT = 200
 """Variables that may be misspelled ones: it takes time to compare them."""
 _NOT_IN_OPTS = ("help", "version", "environment-file")
 """They mean something to whoever types the command line; a reload would make the daemon print and end."""
+
+
+class Source(Enum):
+    """Where an option has its value from."""
+
+    COMMAND_LINE = "command line"
+    ENVIRONMENT = "environment"
+    ENVIRONMENT_FILE = "environment file"
+    FILE = "configuration file"
+    DEFAULT = "default"
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,8 @@ class Sources:
     warnings: List[str]
     lines: Dict[str, str] = field(default_factory=dict)
     """Where each key of the configuration file stands. `texts` fills it."""
+    files: Dict[str, bool] = field(default_factory=dict)
+    """The configuration file, and whether it exists. `texts` fills it."""
 
     def texts(self) -> Dict[str, str]:
         """The options that have been given, by name. Raises ConfigError."""
@@ -65,6 +78,7 @@ class Sources:
         text = files.read(path)
         if text is None and (named or variable("config") in self.variables):
             raise ConfigError(f"{path}: {os.strerror(errno.ENOENT)}")
+        self.files[path] = text is not None
         return path, text
 
     def place(self, name: str) -> str:
@@ -76,6 +90,20 @@ class Sources:
         if gives(self.opts, name):
             return f"{self.places[OPTS]}: {name}"
         return f"{self.lines[name]}: {name}" if name in self.lines else name
+
+    def origin(self, name: str) -> Tuple[Source, str]:
+        """Where the option of this name has its value from, and the place there: a variable, a file and a line."""
+        if self._is_variable(name):
+            return self._kind_of(self.places[variable(name)])
+        if gives(self.own, name):
+            return Source.COMMAND_LINE, f"--{name}"
+        if gives(self.opts, name):
+            return self._kind_of(self.places[OPTS])
+        return (Source.FILE, self.lines[name]) if name in self.lines else (Source.DEFAULT, "")
+
+    def _kind_of(self, place: str) -> Tuple[Source, str]:
+        of_file = self.environment_file and place.startswith(f"{self.environment_file}, line ")
+        return (Source.ENVIRONMENT_FILE if of_file else Source.ENVIRONMENT), place
 
     def check_parts(self) -> None:
         """Raises ConfigError if one of the parts of ``connect`` is wrong by itself.

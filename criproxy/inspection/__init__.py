@@ -1,0 +1,5 @@
+"""Commands that say what criproxy would do and whether all is right, from the same configuration as the daemon's.
+
+- ``subject.py``: the daemon that a command is about: that of the options given to it, or the installed service;
+- ``settings.py``: ``criproxy config``.
+"""
