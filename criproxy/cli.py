@@ -17,6 +17,7 @@ _DAEMON = "criproxy.daemon:run"
 _COMMANDS = {
     "check": "criproxy.cli:check",
     "config": "criproxy.inspection.settings:main",
+    "route": "criproxy.inspection.route:main",
     "show": "criproxy.show:main",
     "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",

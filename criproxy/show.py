@@ -14,10 +14,9 @@ from criproxy.client import Client, ClientError
 from criproxy.cri.schema import load
 from criproxy.cri.status import OWN_INFO
 from criproxy.cri.versions import ApiVersion
-from criproxy.report.table import Row, cell, table
+from criproxy.report.table import PRIMARY, Row, cell, table
 
 SOCKET = "/run/criproxy.sock"
-_PRIMARY = "(primary)"
 _IMAGE_SERVICE = "(images)"
 _INTERVAL = 2.0
 """Between two looks of ``--watch``, seconds."""
@@ -142,7 +141,7 @@ def _own_info(client: Client) -> Mapping[str, Any]:
 
 def _runtimes(behind: Sequence[Mapping[str, Any]], image_service: Optional[Mapping[str, Any]]) -> List[Row]:
     """Those behind criproxy. Raises LookupError or TypeError if they are not told as criproxy tells them."""
-    rows = [_runtime(str(runtime["id"]) or _PRIMARY, runtime) for runtime in behind]
+    rows = [_runtime(str(runtime["id"]) or PRIMARY, runtime) for runtime in behind]
     if image_service is not None:
         rows.insert(1, _runtime(_IMAGE_SERVICE, image_service))
     return rows
@@ -182,7 +181,7 @@ def _state(enum: str, thing: Any, owner: str, away: Collection[str]) -> str:
 def _pod(pod: Any, away: Collection[str], now: int) -> Row:
     owner, own = _split(pod.id)
     return (
-        owner or _PRIMARY,
+        owner or PRIMARY,
         _short(own),
         pod.metadata.namespace,
         pod.metadata.name,
@@ -194,7 +193,7 @@ def _pod(pod: Any, away: Collection[str], now: int) -> Row:
 def _container(container: Any, pods: Mapping[str, str], away: Collection[str], now: int) -> Row:
     owner, own = _split(container.id)
     return (
-        owner or _PRIMARY,
+        owner or PRIMARY,
         _short(own),
         pods.get(container.pod_sandbox_id, "?"),
         container.metadata.name,
@@ -212,7 +211,7 @@ def _image(image: Any, runtimes: Iterable[str]) -> Row:
     owner = _owner(names[0], runtimes)
     more = f" (+{len(names) - 1})" if len(names) > 1 else ""
     image_id = re.sub("^sha[0-9]+:", "", _inner(image.id, owner))
-    whose = ",".join(each or _PRIMARY for each in owners)
+    whose = ",".join(each or PRIMARY for each in owners)
     return whose, _short(image_id), _inner(names[0], owner) + more, _size(image.size)
 
 

@@ -11,6 +11,8 @@ _WIDEST = 48
 TABLE, JSON = "table", "json"
 OUTPUT_WORDS = {"-o": True, "--output": True}
 """How the option of `add_output` is written; it takes a value."""
+PRIMARY = "(primary)"
+"""The primary runtime, which has no id, in a column of ids."""
 
 Row = Tuple[str, ...]
 

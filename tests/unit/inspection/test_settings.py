@@ -84,9 +84,7 @@ def test_without_options_it_is_about_the_installed_service_whatever_this_environ
     assert told(capsys, "-v", "0")["connect"] == ["/shell.sock", "environment: CRI_PRIMARY"]
 
 
-def test_a_service_that_starts_the_interpreter_is_understood(
-    service: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_service_that_starts_the_interpreter_is_understood(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     service.write_text("[Service]\nExecStart=/usr/bin/python3 -m criproxy -v 3\n")
     assert told(capsys)["verbosity"][0] == "3"
 
