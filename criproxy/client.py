@@ -54,8 +54,10 @@ def channel(path: str) -> grpc.Channel:
 class Client:
     """Calls methods of the CRI, in v1, or in v1alpha2 where that is not spoken. To be used in a ``with`` statement."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, timeout: Optional[float] = None) -> None:
         self.path = path
+        self.timeout = TIMEOUT if timeout is None else timeout
+        """How long the next answer may take, seconds."""
         self.version: Optional[ApiVersion] = None
         """The version that is spoken, once something has been called."""
         self._channel: Optional[grpc.Channel] = None
@@ -88,7 +90,7 @@ class Client:
     def _reach(self) -> None:
         """Tries to connect: the system tells more of what is wrong with a socket than gRPC does."""
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-            probe.settimeout(TIMEOUT)
+            probe.settimeout(self.timeout)
             try:
                 probe.connect(self.path)
             except OSError as error:
@@ -132,7 +134,7 @@ class Client:
             response_deserializer=messages[rpc.response].FromString,
         )
         try:
-            return ask(messages[rpc.request](**fields), timeout=TIMEOUT)
+            return ask(messages[rpc.request](**fields), timeout=self.timeout)
         except grpc.RpcError as error:
             code, details = error.code(), error.details() or ""
             raise self._error(self._cause(method, code, details), code) from error
@@ -146,5 +148,5 @@ class Client:
         if details.startswith(_NOT_CONNECTED):
             return self._greeted()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"{method}: no answer within {TIMEOUT:g} s"
+            return f"{method}: no answer within {self.timeout:g} s"
         return f"{method}: {code.name}: {details}"

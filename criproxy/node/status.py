@@ -40,6 +40,8 @@ class Report:
     lines: List[str] = field(default_factory=list)
     problems: List[str] = field(default_factory=list)
     """What is not well, each with the next step."""
+    grave: List[str] = field(default_factory=list)
+    """Those of them with which kubelet cannot work."""
 
     @property
     def verdict(self) -> Verdict:
@@ -81,8 +83,10 @@ class Look:
     def _say(self, line: str) -> None:
         self._report.lines.append(line)
 
-    def _complain(self, problem: str) -> None:
+    def _complain(self, problem: str, grave: bool = False) -> None:
         self._report.problems.append(problem)
+        if grave:
+            self._report.grave.append(problem)
 
     def _see_kubelet(self) -> Optional[Kubelet]:
         head = "kubelet is on criproxy" if self._report.turned_over else "kubelet is not on criproxy"
@@ -103,7 +107,7 @@ class Look:
             if not self._report.turned_over or text in ("running", "listening"):
                 continue
             remedy = f"journalctl -u {unit}" if state.restarting or state.restarts else f"systemctl start {unit}"
-            self._complain(f"{unit} is {text}. Next: {remedy}")
+            self._complain(f"{unit} is {text}. Next: {remedy}", grave=True)
 
     def _described(self, unit: str, state: UnitState) -> str:
         if state.load == "masked":
@@ -143,7 +147,8 @@ class Look:
             if self._report.turned_over:
                 self._complain(
                     f"{SOCKET} is a directory, so criproxy cannot listen there. Next: rmdir {SOCKET}, then systemctl"
-                    f" restart {SOCKET_UNIT} {SERVICE}"
+                    f" restart {SOCKET_UNIT} {SERVICE}",
+                    grave=True,
                 )
             return
         try:
@@ -151,7 +156,9 @@ class Look:
         except NodeError as error:
             self._say(f"{SOCKET}: no answer")
             if self._report.turned_over:
-                self._complain(f"kubelet gets no answer: {error}. Next: criproxy show tells how each runtime is")
+                self._complain(
+                    f"kubelet gets no answer: {error}. Next: criproxy show tells how each runtime is", grave=True
+                )
 
     def _see_drift(self, kubelet: Kubelet) -> None:
         """Kubelet's own flags may name other sockets by now, as after an upgrade by kubeadm. What somebody has chosen
