@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any, Optional, Sequence
 
 from criproxy import config
-from criproxy.report import journal
-from criproxy.report.record import ERROR, WARNING, Level
-from criproxy.text import escape
+from criproxy.inspection import options
+from criproxy.report.early import say
+from criproxy.report.record import ERROR
 
 _DAEMON = "criproxy.daemon:run"
 _COMMANDS = {
@@ -41,35 +41,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         configured = read()
     except config.ConfigError as error:
-        return _refuse(error)
+        say(ERROR, str(error))
+        return 2
     return _run(_DAEMON, configured, read)
 
 
 def check(words: Sequence[str]) -> int:
-    """``criproxy check``: whether the daemon takes these options, for systemd's ``ExecReload=``.
+    """``criproxy check``: whether this node is right; gives the exit status.
 
-    Returns the exit status: 0, or 2 if they are refused, as the daemon does. Warnings are left to the daemon where
-    systemd is about to signal it: $MAINPID is set for such commands alone (systemd.exec(5)).
+    For systemd's ``ExecReload=`` only whether the daemon takes these options: that has to be fast and to depend on
+    nothing else. $MAINPID is set for such commands alone (systemd.exec(5)).
     """
-    try:
-        configured = config.parse(words, os.environ)
-    except config.ConfigError as error:
-        return _refuse(error)
-    for warning in () if "MAINPID" in os.environ else configured.warnings:
-        _say(WARNING, f"warning: {warning}")
-    return 0
-
-
-def _refuse(error: config.ConfigError) -> int:
-    _say(ERROR, str(error))
-    return 2
-
-
-def _say(level: Level, text: str) -> None:
-    """Writes a line to standard error: no configuration says yet where to log."""
-    # The journal takes "<N>" at the beginning of a line for its priority (sd-daemon(3)).
-    priority = f"<{level.priority}>" if journal.is_stderr(os.environ) else ""
-    print(f"{priority}criproxy: {escape(text)}", file=sys.stderr)
+    if "MAINPID" in os.environ:
+        return options.check(words, os.environ)
+    return _run("criproxy.inspection.check:main", words)
 
 
 def _run(where: str, *arguments: Any) -> int:
