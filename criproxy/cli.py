@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any, Optional, Sequence
@@ -14,6 +15,8 @@ from criproxy.report.early import say
 from criproxy.report.record import ERROR
 
 _DAEMON = "criproxy.daemon:run"
+_PIPE_CLOSED = 128 + signal.SIGPIPE
+"""The exit status that a shell gives to whoever is ended by that."""
 _COMMANDS = {
     "check": "criproxy.cli:check",
     "config": "criproxy.inspection.settings:main",
@@ -33,7 +36,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A name or a path need not be in the locale's characters, nor in any.
             sys.stdout.reconfigure(errors="backslashreplace")
-        return _run(_COMMANDS[words[0]], words[1:])
+        return _command(words[0], words[1:])
 
     def read() -> config.Config:
         return config.parse(words, os.environ)
@@ -44,6 +47,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         say(ERROR, str(error))
         return 2
     return _run(_DAEMON, configured, read)
+
+
+def _command(name: str, words: Sequence[str]) -> int:
+    try:
+        status = _run(_COMMANDS[name], words)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as head(1): that is no fault, and nothing more is to be written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    return status
 
 
 def check(words: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from typing import List, Sequence
 
@@ -37,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
     if chosen.output == JSON:
         print(json.dumps(findings.plain(found), indent=2))
     else:
-        print("\n".join(findings.lines(found, findings.can_show_marks(sys.stdout), _is_colored())))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        print("\n".join(findings.lines(found, findings.can_show_marks(sys.stdout), _is_colored(), width)))
     return STATUS[findings.verdict(found)]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, TextIO
+from typing import Any, Dict, Iterable, Iterator, Sequence, TextIO
 
-from criproxy.report.table import Row, aligned, cell
+from criproxy.report.table import aligned, cell
 
 _NEXT = "next: "
+_NARROWEST = 30
+"""characters: a text is not put into less."""
 _COLORS = {"right": "32", "degraded": "33", "broken": "31", "not applicable": "2"}
 """SGR parameters (ECMA-48, 8.3.117) by the names of states."""
 
@@ -72,16 +75,28 @@ def can_show_marks(stream: TextIO) -> bool:
     return True
 
 
-def lines(findings: Sequence[Finding], marks: bool, colors: bool) -> Iterator[str]:
-    """A line for each, one more for what to do, and one for all."""
+def lines(findings: Sequence[Finding], marks: bool, colors: bool, width: int = 0) -> Iterator[str]:
+    """A line for each, one more for what to do, and one for all.
+
+    ``width``: after how many characters a line goes on in the next one, below its text; 0: never.
+    """
     signs = _MARKS if marks else _PLAIN_MARKS
-    rows: List[Row] = [(signs[each.state], each.subject, each.what, each.text) for each in findings]
-    for finding, line in zip(findings, aligned(rows)):
-        sign = signs[finding.state]
+    # What stands in the last column has the same place in each line: there the texts begin.
+    heads = list(aligned([(signs[each.state], each.subject, each.what, "|") for each in findings]))
+    for finding, head in zip(findings, heads):
+        sign, begin = signs[finding.state], len(head) - 1
+        first, *others = _pieces(finding, width - begin)
+        line = f"{head[:begin]}{first}"
         yield _colored(sign, finding.state) + line[len(sign) :] if colors else line
-        if finding.remedy:
-            yield f"{' ' * (len(sign) + 2)}{_NEXT}{cell(finding.remedy)}"
+        yield from (f"{' ' * begin}{piece}" for piece in others)
     yield _summary(findings)
+
+
+def _pieces(finding: Finding, width: int) -> Iterator[str]:
+    """The text, and what to do, in pieces of so many characters; whole where that would be too few."""
+    for text in (finding.text, finding.remedy and f"{_NEXT}{finding.remedy}"):
+        shown = cell(text)
+        yield from textwrap.wrap(shown, width, break_long_words=False) if width >= _NARROWEST else filter(None, [shown])
 
 
 def _colored(sign: str, state: State) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Mapping, Optional, Sequence
 
+from criproxy.inspection.together import together
 from criproxy.node import service
 from criproxy.node.kubelet import NodeError
 from criproxy.node.manager import Manager
+from criproxy.node.plan import SERVICE
 from criproxy.node.service import Service
 from criproxy.node.systemd import Systemd
 from criproxy.node.tree import Tree
 from criproxy.text import escape
 
+_TIME = 10.0
+"""How long systemd may take to tell of the service, seconds."""
 REFUSED = 2
 """The exit status of a command whose options, or the daemon's, are refused."""
 
@@ -40,6 +45,13 @@ def of(words: Sequence[str], tree: Tree, manager: Manager) -> Subject:
 
 def here(words: Sequence[str]) -> Subject:
     """The same of this node. Raises NodeError."""
+    (found,) = together([partial(_here, words)], _TIME)
+    if found is None:
+        raise NodeError(f"systemd has not told within {_TIME:g} s what {SERVICE} starts: give the options yourself")
+    return found
+
+
+def _here(words: Sequence[str]) -> Subject:
     tree = Tree("/")
     try:
         return of(words, tree, Systemd(tree))

@@ -59,7 +59,8 @@ def _asked(
         if config is not None:
             works[_SERVED] = partial(_served, config, sockets)
     answers = dict(zip(works, together(list(works.values()), _TIME)))
-    foreign = Seen([skipped("node", "kubelet, units", "this is not about the service of this node")])
+    why = "the options are not those of the service" if daemon.words else "there is no service of criproxy's on it"
+    foreign = Seen([skipped("node", "kubelet, units", why)])
     seen = answers.pop(_NODE, foreign) or Seen([wrong("kubelet", "node", _LATE, "criproxy node status")])
     served = answers.pop(_SERVED, ())
     if served is None:

@@ -47,11 +47,25 @@ def test_each_has_a_line_and_what_is_wrong_one_more() -> None:
         "✓  alt.test   answer   x 1.0",
         "\u2013  node       kubelet  there is none",
         "✗  alt.test   id       it has a '-'",
-        "   next: choose another",
+        "                       next: choose another",
         "✗  (primary)  answer   no answer",
-        "   next: start it",
+        "                       next: start it",
         "broken: 1, should be better: 1",
     ]
+
+
+def test_a_line_that_is_too_long_goes_on_below_its_text() -> None:
+    found = wrong("alt.test", "id", "it has " + "x " * 20, "choose another " * 3)
+    shown = list(lines([found], marks=True, colors=False, width=48))
+    assert max(map(len, shown)) <= 48
+    assert [line[:15].rstrip() for line in shown[:-1]] == ["✗  alt.test  id", "", "", ""]
+    assert " ".join(" ".join(shown[:-1]).split()) == (
+        "✗ alt.test id it has " + "x " * 20 + "next: " + ("choose another " * 3).strip()
+    )
+
+
+def test_a_terminal_that_is_too_narrow_breaks_lines_itself() -> None:
+    assert len(list(lines([wrong("alt.test", "id", "x " * 40, "y")], marks=True, colors=False, width=20))) == 3
 
 
 def test_all_that_is_right_is_said_to_be_so() -> None:

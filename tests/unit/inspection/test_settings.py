@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from criproxy import cli
 from criproxy.config.options import OPTIONS
+from criproxy.inspection import subject
 
 UNIT = "/lib/systemd/system/criproxy.service"
 
@@ -150,6 +152,24 @@ def test_help_is_the_command_s_own(word: str, capsys: pytest.CaptureFixture[str]
         cli.main(["config", "-v", "3", word])
     assert exit.value.code == 0
     assert capsys.readouterr().out.startswith("usage: criproxy config ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    command = [sys.executable, "-m", "criproxy", "config", "-v", "3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_systemd_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subject, "together", lambda works, seconds: [None for _ in works])
+    assert cli.main(["config"]) == 2
+    assert "systemd has not told within 10 s what criproxy.service starts" in capsys.readouterr().err
 
 
 def test_it_needs_neither_grpc_nor_the_relay() -> None:
