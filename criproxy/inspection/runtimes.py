@@ -17,7 +17,9 @@ from criproxy.inspection.interview import Told
 from criproxy.node import plan
 from criproxy.report.table import PRIMARY
 
-_CONDITIONS = ("RuntimeReady", "NetworkReady")
+_READY = "RuntimeReady"
+"""Without it nothing can run; without a network pods of the node's own still can."""
+_CONDITIONS = (_READY, "NetworkReady")
 """Those that kubelet wants of a runtime; the others are the runtime's own."""
 _PORT = re.compile(r"[^/@]+:[0-9]+(?=/)")
 """A registry with a port, at the beginning of an image's name."""
@@ -115,13 +117,14 @@ def _is_open(folder: str) -> bool:
 
 
 def _status(title: str, told: Told, primary: bool) -> Finding:
-    bad = []
+    bad = {}
     for name in _CONDITIONS:
         holds, why = told.conditions.get(name, (False, "it is not reported"))
         if not holds:
-            bad.append(f"{name} is false: {why}" if why else f"{name} is false")
+            bad[name] = f"{name} is false: {why}" if why else f"{name} is false"
     if bad:
-        return wrong(title, "status", "; ".join(bad), "see the runtime's own log", broken=primary)
+        remedy = "see the runtime's own log" if _READY in bad else "install the network's plugin (CNI) on this node"
+        return wrong(title, "status", "; ".join(bad.values()), remedy, broken=primary and _READY in bad)
     return right(title, "status", f"{' and '.join(_CONDITIONS)} are true")
 
 

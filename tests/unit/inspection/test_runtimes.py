@@ -96,19 +96,19 @@ def test_a_version_is_to_be_answered_whole(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("conditions", "text"),
+    ("conditions", "state", "text"),
     [
-        ({**READY, "NetworkReady": (False, "no cni")}, "NetworkReady is false: no cni"),
-        ({**READY, "RuntimeReady": (False, "")}, "RuntimeReady is false"),
-        ({"RuntimeReady": (True, "")}, "NetworkReady is false: it is not reported"),
+        ({**READY, "NetworkReady": (False, "no cni")}, DEGRADED, "NetworkReady is false: no cni"),
+        ({**READY, "RuntimeReady": (False, "")}, BROKEN, "RuntimeReady is false"),
+        ({"RuntimeReady": (True, "")}, DEGRADED, "NetworkReady is false: it is not reported"),
     ],
 )
 def test_a_condition_that_kubelet_wants_is_to_be_true(
-    conditions: Dict[str, Tuple[bool, str]], text: str, asked: Asked
+    conditions: Dict[str, Tuple[bool, str]], state: State, text: str, asked: Asked
 ) -> None:
     asked.told[""] = telling(conditions=conditions)
     found = asked.found("(primary)", "status")
-    assert (found.state, found.text) == (BROKEN, text)
+    assert (found.state, found.text) == (state, text)
 
 
 def test_a_condition_of_the_runtime_s_own_may_be_false(asked: Asked) -> None:
