@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Dict, Iterator, List, Mapping, Tuple, Type, TypeVar
 
 LARGEST = 2**20
 """bytes: an object of Kubernetes' has at most 1.5 MiB, and one with pods a few KiB."""
+MOST = 4096
+"""Pods and their images together: an alias of YAML's may stand for one many times."""
 STDIN = "-"
+_MERGE = "tag:yaml.org,2002:merge"
+_NO_MERGE = "'<<' is not understood here; write its fields out"
 _TEMPLATES = {
     "PodTemplate": ("template",),
     "ReplicationController": ("spec", "template"),
@@ -61,6 +66,14 @@ class Manifest:
     pods: List[Pod] = field(default_factory=list)
     handlers: Dict[str, str] = field(default_factory=dict)
     """Handlers of the RuntimeClasses that are in it, by the classes' names."""
+    _count: int = 0
+
+    def add(self, pod: Pod) -> None:
+        """Adds a pod. Raises ManifestError for one too many."""
+        self._count += 1 + len(pod.images)
+        if self._count > MOST:
+            raise ManifestError(f"it has more than {MOST} pods and images; give fewer of them")
+        self.pods.append(pod)
 
 
 def read(path: str) -> Manifest:
@@ -98,9 +111,16 @@ def parse(content: bytes) -> Manifest:
 def _documents(content: bytes) -> Iterator[Any]:
     import yaml  # it takes its time to load
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    def flatten_mapping(_: Any, node: Any) -> None:
+        """Merges grow without bounds: each may have one before it twice."""
+        for key, _value in node.value:
+            if key.tag == _MERGE:
+                raise yaml.MarkedYAMLError(problem=_NO_MERGE, problem_mark=key.start_mark)
+
     try:
-        yield from yaml.load_all(content, loader)
+        yield from yaml.load_all(content, type("_Loader", (base,), {"flatten_mapping": flatten_mapping}))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ManifestError(f"{line}{error.problem or error.context}") from error
@@ -123,12 +143,12 @@ def _take(manifest: Manifest, document: Any) -> None:
         name = _get(_get(root, "metadata", dict, {}), "name", str, "")
         manifest.handlers[name] = _get(root, "handler", str, "")
     elif kind == "Pod":
-        manifest.pods.append(_pod(root, root, ""))
+        manifest.add(_pod(root, root, ""))
     elif kind in _TEMPLATES:
         template = root
         for part in _TEMPLATES[kind]:
             template = _get(template, part, dict, {})
-        manifest.pods.append(_pod(template, root, kind))
+        manifest.add(_pod(template, root, kind))
 
 
 def _pod(template: Mapping[str, Any], root: Mapping[str, Any], owner: str) -> Pod:
@@ -143,14 +163,17 @@ def _pod(template: Mapping[str, Any], root: Mapping[str, Any], owner: str) -> Po
         _get(named, "name", str, "") or _get(named, "generateName", str, ""),
         {_is(key, str, "the name of an annotation"): value for key, value in annotations.items()},
         _get(spec, "runtimeClassName", str, ""),
-        tuple(_images(spec)),
+        tuple(islice(_images(spec), MOST)),
     )
 
 
 def _images(spec: Mapping[str, Any]) -> Iterator[Image]:
     """The images of a pod in the order in which kubelet needs them, without those that a webhook fills in."""
     for field_name, user in (*((name, "container") for name in _CONTAINERS), ("volumes", "volume")):
-        for each in _get(spec, field_name, list, []):
+        listed = _get(spec, field_name, list, [])
+        if len(listed) > MOST:
+            raise ManifestError(f"{field_name} has more than {MOST} entries")
+        for each in listed:
             entry = _is(each, dict, field_name)
             source = _get(entry, "image", dict, {}) if user == "volume" else entry
             image = _get(source, "reference" if user == "volume" else "image", str, "")

@@ -285,6 +285,14 @@ def test_a_manifest_comes_by_standard_input_too(
         ("kind: Pod\na: !!python/object:os.system x\n", "could not determine a constructor"),
         ('kind: Pod\nspec: {runtimeClassName: "\\ud800"}\n', ""),
         ("a: 2020-99-99\n", ""),
+        ("kind: Pod\na: &a {b: c}\nd: {<<: *a}\n", "line 3: '<<' is not understood here; write its fields out"),
+        (
+            "kind: List\nitems:\n- &p {kind: Pod, spec: {containers: [&c {image: x}"
+            + ", *c" * 1000
+            + "]}}\n"
+            + "- *p\n" * 9,
+            f"it has more than {manifest.MOST} pods and images",
+        ),
         ("#" * (manifest.LARGEST + 1), f"it has more than {manifest.LARGEST} bytes"),
     ],
 )
