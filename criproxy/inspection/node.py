@@ -52,7 +52,8 @@ class NodeLook:
         seen = Seen()
         for part in (self._see_kubelet, self._see_units):
             try:
-                seen.findings += part(seen)
+                for finding in part(seen):
+                    seen.findings.append(finding)
             except NodeError as error:
                 seen.findings.append(wrong(_KUBELET, "node", *_parted(str(error), "criproxy node status")))
             except OSError as error:
@@ -115,7 +116,9 @@ class NodeLook:
             state = self._manager.show(unit, "UnitFileState")["UnitFileState"]
             if state in _NOT_ENABLED:
                 late.append(unit)
-                yield wrong(unit, "enabled", f"{state}: it does not start with the node", f"systemctl enable {unit}")
+                unmask = f"systemctl unmask {unit}, then " if state.startswith("masked") else ""
+                text = f"{state}: it does not start with the node"
+                yield wrong(unit, "enabled", text, f"{unmask}systemctl enable {unit}")
         if not late:
             yield right("units", "enabled", f"{SOCKET_UNIT}, {SERVICE} and {UNIT} start with the node")
         yield self._order()

@@ -102,11 +102,11 @@ def test_a_kubelet_that_cannot_be_understood_is_told(turned: Lab) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("state", ["disabled", "masked"])
-def test_a_unit_that_does_not_start_with_the_node_is_told(unit: str, state: str, turned: Lab) -> None:
+@pytest.mark.parametrize(("state", "first"), [("disabled", ""), ("masked", "systemctl unmask {}, then ")])
+def test_a_unit_that_does_not_start_with_the_node_is_told(unit: str, state: str, first: str, turned: Lab) -> None:
     turned.manager.properties[unit, "UnitFileState"] = state
     finding = found(turned, unit, "enabled")
-    assert (finding.state, finding.remedy) == (DEGRADED, f"systemctl enable {unit}")
+    assert (finding.state, finding.remedy) == (DEGRADED, f"{first.format(unit)}systemctl enable {unit}")
 
 
 def test_a_kubelet_that_may_start_first_is_told(turned: Lab) -> None:
