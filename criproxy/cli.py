@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any, Optional, Sequence
 
 from criproxy import config
-from criproxy.report import journal
-from criproxy.report.record import ERROR, WARNING, Level
-from criproxy.text import escape
+from criproxy.inspection import options
+from criproxy.report.early import say
+from criproxy.report.record import ERROR
 
 _DAEMON = "criproxy.daemon:run"
+_PIPE_CLOSED = 128 + signal.SIGPIPE
+"""The exit status that a shell gives to whoever is ended by that."""
 _COMMANDS = {
     "check": "criproxy.cli:check",
     "status": "criproxy.status.command:main",
+    "config": "criproxy.inspection.settings:main",
+    "route": "criproxy.inspection.route:main",
     "show": "criproxy.show:main",
     "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",
@@ -32,7 +37,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A name or a path need not be in the locale's characters, nor in any.
             sys.stdout.reconfigure(errors="backslashreplace")
-        return _run(_COMMANDS[words[0]], words[1:])
+        return _command(words[0], words[1:])
 
     def read() -> config.Config:
         return config.parse(words, os.environ)
@@ -40,35 +45,31 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         configured = read()
     except config.ConfigError as error:
-        return _refuse(error)
+        say(ERROR, str(error))
+        return 2
     return _run(_DAEMON, configured, read)
 
 
-def check(words: Sequence[str]) -> int:
-    """``criproxy check``: whether the daemon takes these options, for systemd's ``ExecReload=``.
-
-    Returns the exit status: 0, or 2 if they are refused, as the daemon does. Warnings are left to the daemon where
-    systemd is about to signal it: $MAINPID is set for such commands alone (systemd.exec(5)).
-    """
+def _command(name: str, words: Sequence[str]) -> int:
     try:
-        configured = config.parse(words, os.environ)
-    except config.ConfigError as error:
-        return _refuse(error)
-    for warning in () if "MAINPID" in os.environ else configured.warnings:
-        _say(WARNING, f"warning: {warning}")
-    return 0
+        status = _run(_COMMANDS[name], words)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as head(1): that is no fault, and nothing more is to be written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    return status
 
 
-def _refuse(error: config.ConfigError) -> int:
-    _say(ERROR, str(error))
-    return 2
+def check(words: Sequence[str]) -> int:
+    """``criproxy check``: whether this node is right; gives the exit status.
 
-
-def _say(level: Level, text: str) -> None:
-    """Writes a line to standard error: no configuration says yet where to log."""
-    # The journal takes "<N>" at the beginning of a line for its priority (sd-daemon(3)).
-    priority = f"<{level.priority}>" if journal.is_stderr(os.environ) else ""
-    print(f"{priority}criproxy: {escape(text)}", file=sys.stderr)
+    For systemd's ``ExecReload=`` only whether the daemon takes these options: that has to be fast and to depend on
+    nothing else. $MAINPID is set for such commands alone (systemd.exec(5)).
+    """
+    if "MAINPID" in os.environ:
+        return options.check(words, os.environ)
+    return _run("criproxy.inspection.check:main", words)
 
 
 def _run(where: str, *arguments: Any) -> int:

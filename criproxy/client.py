@@ -57,8 +57,10 @@ AnyConnection = TypeVar("AnyConnection", bound="Connection")
 class Connection:
     """Asks whoever serves gRPC on a unix socket, and tells well why that fails. To be used in a ``with`` statement."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, timeout: Optional[float] = None) -> None:
         self.path = path
+        self.timeout = TIMEOUT if timeout is None else timeout
+        """How long the next answer may take, seconds."""
         self._channel: Optional[grpc.Channel] = None
 
     def __enter__(self: AnyConnection) -> AnyConnection:
@@ -76,7 +78,7 @@ class Connection:
             path, request_serializer=_serialized, response_deserializer=response.FromString
         )
         try:
-            return ask(request, timeout=TIMEOUT)
+            return ask(request, timeout=self.timeout)
         except grpc.RpcError as error:
             raise self._failed(path, error) from error
 
@@ -103,7 +105,7 @@ class Connection:
     def _reach(self) -> None:
         """Tries to connect: the system tells more of what is wrong with a socket than gRPC does."""
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-            probe.settimeout(TIMEOUT)
+            probe.settimeout(self.timeout)
             try:
                 probe.connect(self.path)
             except OSError as error:
@@ -136,15 +138,15 @@ class Connection:
         if details.startswith(_NOT_CONNECTED):
             return self._greeted()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"{method}: no answer within {TIMEOUT:g} s"
+            return f"{method}: no answer within {self.timeout:g} s"
         return f"{method}: {code.name}: {details}"
 
 
 class Client(Connection):
     """Calls methods of the CRI, in v1, or in v1alpha2 where that is not spoken."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, path: str, timeout: Optional[float] = None) -> None:
+        super().__init__(path, timeout)
         self.version: Optional[ApiVersion] = None
         """The version that is spoken, once something has been called."""
 

@@ -6,11 +6,10 @@ import faulthandler
 import gc
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Callable, Optional
 
 from criproxy import __version__
@@ -31,11 +30,10 @@ from criproxy.report.log import Log
 from criproxy.report.record import Output
 from criproxy.report.stream import StreamOutput
 from criproxy.service import SystemdService
+from criproxy.streaming import stream_url
 
 DRAIN_TIME = 10.0
 """How long calls under way may take to end after SIGTERM, seconds."""
-# Addresses of documentation (RFC 5737, RFC 3849): nothing is sent to them.
-_ELSEWHERE = ((socket.AF_INET, "192.0.2.1", "{}"), (socket.AF_INET6, "2001:db8::1", "[{}]"))
 
 
 def run(config: Config, read: Callable[[], Config]) -> int:
@@ -233,22 +231,3 @@ class _Daemon:
         self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")
         self._state.loaded_at, self._state.refusal = time.time(), None
         self._proxy.reload(config)
-
-
-def stream_url(config: Config) -> str:
-    """The address that is put before a streaming URL that is only a path."""
-    if config.stream_url:
-        return config.stream_url.rstrip("/")
-    return f"http://{node_address()}:{config.stream_port}"
-
-
-def node_address() -> str:
-    """The address from which this node reaches the world, as a URL writes it; that of the loopback if there is none."""
-    for family, elsewhere, form in _ELSEWHERE:
-        try:
-            with closing(socket.socket(family, socket.SOCK_DGRAM)) as sock:
-                sock.connect((elsewhere, 9))
-                return form.format(sock.getsockname()[0])
-        except OSError:
-            continue
-    return "127.0.0.1"

@@ -14,15 +14,13 @@ from criproxy.client import Client, ClientError
 from criproxy.cri.schema import load
 from criproxy.cri.status import OWN_INFO
 from criproxy.cri.versions import ApiVersion
+from criproxy.report.table import PRIMARY, Row, cell, table
 
 SOCKET = "/run/criproxy.sock"
-_PRIMARY = "(primary)"
 _IMAGE_SERVICE = "(images)"
 _INTERVAL = 2.0
 """Between two looks of ``--watch``, seconds."""
 _CLEAR = "\x1b[H\x1b[2J"
-_WIDEST = 48
-"""What a cell may have before it is cut, characters."""
 _SHORT_ID = 13
 """Characters of an id that are shown, as crictl does."""
 _AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -34,8 +32,6 @@ _RUNTIME_COLUMNS = ("RUNTIME", "SOCKET", "STATE", "CRI", "SINCE", "CALLS")
 _POD_COLUMNS = ("RUNTIME", "ID", "NAMESPACE", "NAME", "STATE", "AGE")
 _CONTAINER_COLUMNS = ("RUNTIME", "ID", "POD", "NAME", "IMAGE", "STATE", "AGE")
 _IMAGE_COLUMNS = ("RUNTIME", "ID", "NAME", "SIZE")
-
-Row = Tuple[str, ...]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,9 +52,9 @@ def _looked(path: str) -> Tuple[str, str]:
     try:
         return overview(path), ""
     except Incomplete as error:
-        return error.seen, _cell(f"criproxy show: {error}")
+        return error.seen, cell(f"criproxy show: {error}")
     except ClientError as error:
-        return "", _cell(f"criproxy show: {error}")
+        return "", cell(f"criproxy show: {error}")
 
 
 def _watch(path: str) -> int:
@@ -118,7 +114,7 @@ def _look(client: Client, parts: List[str]) -> None:
         parts.append(table("RUNTIMES", _RUNTIME_COLUMNS, _runtimes(behind, own_info.get("imageService"))))
     version = client.call("Version")
     head = f"{client.path}: {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}"
-    parts.insert(0, _cell(head))
+    parts.insert(0, cell(head))
     pods = client.call("ListPodSandbox").items
     containers = client.call("ListContainers").containers
     now = time.time_ns()
@@ -145,7 +141,7 @@ def _own_info(client: Client) -> Mapping[str, Any]:
 
 def _runtimes(behind: Sequence[Mapping[str, Any]], image_service: Optional[Mapping[str, Any]]) -> List[Row]:
     """Those behind criproxy. Raises LookupError or TypeError if they are not told as criproxy tells them."""
-    rows = [_runtime(str(runtime["id"]) or _PRIMARY, runtime) for runtime in behind]
+    rows = [_runtime(str(runtime["id"]) or PRIMARY, runtime) for runtime in behind]
     if image_service is not None:
         rows.insert(1, _runtime(_IMAGE_SERVICE, image_service))
     return rows
@@ -185,7 +181,7 @@ def _state(enum: str, thing: Any, owner: str, away: Collection[str]) -> str:
 def _pod(pod: Any, away: Collection[str], now: int) -> Row:
     owner, own = _split(pod.id)
     return (
-        owner or _PRIMARY,
+        owner or PRIMARY,
         _short(own),
         pod.metadata.namespace,
         pod.metadata.name,
@@ -197,7 +193,7 @@ def _pod(pod: Any, away: Collection[str], now: int) -> Row:
 def _container(container: Any, pods: Mapping[str, str], away: Collection[str], now: int) -> Row:
     owner, own = _split(container.id)
     return (
-        owner or _PRIMARY,
+        owner or PRIMARY,
         _short(own),
         pods.get(container.pod_sandbox_id, "?"),
         container.metadata.name,
@@ -215,7 +211,7 @@ def _image(image: Any, runtimes: Iterable[str]) -> Row:
     owner = _owner(names[0], runtimes)
     more = f" (+{len(names) - 1})" if len(names) > 1 else ""
     image_id = re.sub("^sha[0-9]+:", "", _inner(image.id, owner))
-    whose = ",".join(each or _PRIMARY for each in owners)
+    whose = ",".join(each or PRIMARY for each in owners)
     return whose, _short(image_id), _inner(names[0], owner) + more, _size(image.size)
 
 
@@ -237,17 +233,3 @@ def _age(thing: Any, now: int) -> str:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-def table(title: str, columns: Row, rows: Sequence[Row]) -> str:
-    """A title with the number of rows, the columns' names, and the rows in columns as wide as they need to be."""
-    cells = [columns, *(tuple(_cell(text, _WIDEST) for text in row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in cells)
-    return "\n".join((f"{title} ({len(rows)})", *lines))
-
-
-def _cell(text: str, widest: int = sys.maxsize) -> str:
-    """Names come from elsewhere: nothing in them may steer the terminal or break the line."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= widest else f"{text[: widest - 3]}..."

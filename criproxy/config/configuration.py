@@ -57,7 +57,11 @@ class Config(NamedTuple):
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     """Reads the words after the program's name. Raises ConfigError; --help and --version print and raise SystemExit."""
-    given = find(argv, environ)
+    return checked(find(argv, environ), environ)[0]
+
+
+def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[str, str]]:
+    """The configuration that these sources give, and the texts of the options that they set. Raises as `parse`."""
     given.check_parts()
     texts = given.texts()
     values = _values(given, texts)
@@ -79,7 +83,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         *unknown_variables(environ),
         *_doubts(runtimes, image_service),
     )
-    return Config(runtimes=runtimes, handlers=handlers, warnings=warnings, **values)
+    return Config(runtimes=runtimes, handlers=handlers, warnings=warnings, **values), texts
 
 
 def refuse_a_loop(listen: str, runtimes: Sequence[RuntimeAddress], image_service: str) -> None:
@@ -125,13 +129,18 @@ def _doubts(runtimes: Sequence[RuntimeAddress], image_service: str) -> Iterator[
     for runtime in runtimes[1:]:
         if image_service and os.path.realpath(image_service) == os.path.realpath(runtime.path):
             yield f"the image service has the socket of runtime {runtime.id!r}: kubelet will see its images twice"
-        if "." not in runtime.id:
-            yield (
-                f"runtime id {runtime.id!r} has no dot: kubelet will put docker.io/ before the names of its images,"
-                " so they will go to the primary runtime; choose an id with a dot"
-            )
-        if "-" in runtime.id:
-            yield (
-                f"runtime id {runtime.id!r} has a '-': kubelet will not remove the log links of its containers;"
-                " choose an id without '-'"
-            )
+        yield from doubts_of_id(runtime.id)
+
+
+def doubts_of_id(id: str) -> Iterator[str]:
+    """Warnings about the id of an alternative runtime."""
+    if "." not in id:
+        yield (
+            f"runtime id {id!r} has no dot: kubelet will put docker.io/ before the names of its images,"
+            " so they will go to the primary runtime; choose an id with a dot"
+        )
+    if "-" in id:
+        yield (
+            f"runtime id {id!r} has a '-': kubelet will not remove the log links of its containers;"
+            " choose an id without '-'"
+        )

@@ -27,8 +27,10 @@ Accepted without effect, for the Go program's command lines:
 {textwrap.fill(", ".join("-" + name for name in WITHOUT_EFFECT), 118, break_on_hyphens=False)}
 
 commands:
-  criproxy check         check the options: criproxy check [OPTION ...]; a reload does this first
   criproxy status        show how kubelet, the daemon and each runtime are, and what to do about what is not well
+  criproxy check         check whether this node is right; with --options-only what a reload checks first
+  criproxy config        show what each option is set to, and by what: criproxy config [OPTION ...]
+  criproxy route         show to which runtime a pod, an image or an id goes, and why: criproxy route --image NAME
   criproxy show          list what is behind a CRI socket: pods, containers, images and, on criproxy's, the runtimes
   criproxy node          put criproxy between this node's kubelet and its runtimes, or take it away again
   criproxy demo          run the proxy before two runtimes in memory, to see it work

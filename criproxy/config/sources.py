@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+from enum import Enum
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from criproxy import environment
@@ -23,6 +24,16 @@ _LOOKED_AT = 200
 """Variables that may be misspelled ones: it takes time to compare them."""
 _NOT_IN_OPTS = ("help", "version", "environment-file")
 """They mean something to whoever types the command line; a reload would make the daemon print and end."""
+
+
+class Source(Enum):
+    """Where an option has its value from."""
+
+    COMMAND_LINE = "command line"
+    ENVIRONMENT = "environment"
+    ENVIRONMENT_FILE = "environment file"
+    FILE = "configuration file"
+    DEFAULT = "default"
 
 
 class Sources(NamedTuple):
@@ -45,6 +56,8 @@ class Sources(NamedTuple):
     warnings: List[str]
     lines: Dict[str, str]
     """Where each key of the configuration file stands. `texts` fills it."""
+    files: Dict[str, bool]
+    """The configuration file, and whether it exists. `texts` fills it."""
 
     def texts(self) -> Dict[str, str]:
         """The options that have been given, by name. Raises ConfigError."""
@@ -63,6 +76,7 @@ class Sources(NamedTuple):
         text = files.read(path)
         if text is None and (named or variable("config") in self.variables):
             raise ConfigError(f"{path}: {os.strerror(errno.ENOENT)}")
+        self.files[path] = text is not None
         return path, text
 
     def place(self, name: str) -> str:
@@ -74,6 +88,20 @@ class Sources(NamedTuple):
         if gives(self.opts, name):
             return f"{self.places[OPTS]}: {name}"
         return f"{self.lines[name]}: {name}" if name in self.lines else name
+
+    def origin(self, name: str) -> Tuple[Source, str]:
+        """Where the option of this name has its value from, and the place there: a variable, a file and a line."""
+        if self._is_variable(name):
+            return self._kind_of(self.places[variable(name)])
+        if gives(self.own, name):
+            return Source.COMMAND_LINE, f"--{name}"
+        if gives(self.opts, name):
+            return self._kind_of(self.places[OPTS])
+        return (Source.FILE, self.lines[name]) if name in self.lines else (Source.DEFAULT, "")
+
+    def _kind_of(self, place: str) -> Tuple[Source, str]:
+        of_file = self.environment_file and place.startswith(f"{self.environment_file}, line ")
+        return (Source.ENVIRONMENT_FILE if of_file else Source.ENVIRONMENT), place
 
     def check_parts(self) -> None:
         """Raises ConfigError if one of the parts of ``connect`` is wrong by itself.
@@ -105,7 +133,7 @@ def find(argv: Sequence[str], environ: Mapping[str, str]) -> Sources:
     parts = _put_together(variables, places)
     opts, without_effect = _words_of_opts(variables.get(OPTS, ""), places)
     there = assigned is not None
-    return Sources(own, opts, variables, places, parts, path, there, [*warnings, *more, *without_effect], {})
+    return Sources(own, opts, variables, places, parts, path, there, [*warnings, *more, *without_effect], {}, {})
 
 
 def unknown_variables(environ: Mapping[str, str]) -> List[str]:

@@ -130,6 +130,7 @@ OPTIONS: Dict[str, Dict[str, int]] = {
 
 PROPERTIES: Dict[str, int] = {
     "ActiveState": OLDEST,
+    "After": OLDEST,
     "DropInPaths": OLDEST,
     "ExecMainPID": OLDEST,
     "ExecMainStartTimestampMonotonic": OLDEST,
@@ -142,6 +143,7 @@ PROPERTIES: Dict[str, int] = {
     "NeedDaemonReload": OLDEST,
     "Result": OLDEST,
     "SubState": OLDEST,
+    "UnitFileState": OLDEST,
 }
 """What is asked for with ``systemctl show``. One that is not known is not in the answer."""
 

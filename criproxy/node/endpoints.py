@@ -25,6 +25,8 @@ _REMOTE_BY_DEFAULT: Version = (1, 24, 0)
 """Kubelets before this use Docker unless ``--container-runtime`` says ``remote``."""
 _CONFIGURED: Version = (1, 27, 0)
 """Kubelets since this take the runtime from their configuration, too."""
+_CONFIGURED_DRIVER: Version = (1, 10, 0)
+"""Kubelets since this have a configuration whose version is a beta, with the cgroup driver in it."""
 _DROP_INS: Version = (1, 28, 0)
 """Kubelets since this have ``--config-dir``."""
 _DROP_INS_FOR_ALL: Version = (1, 30, 0)
@@ -83,9 +85,18 @@ def short(path: str) -> str:
     return path[len("/var") :] if path.startswith("/var/run/") else path
 
 
-def _configured(tree: Tree, kubelet: Kubelet, name: str) -> KubeletSetting:
+def cgroup_driver(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
+    """The cgroup driver that kubelet is told to use: by its flag, or else its configuration; empty if neither says.
+
+    Raises NodeError.
+    """
+    flag = kubelet.given(("cgroup-driver",)).get("cgroup-driver")
+    return _configured(tree, kubelet, "cgroupDriver", _CONFIGURED_DRIVER) if flag is None else flag
+
+
+def _configured(tree: Tree, kubelet: Kubelet, name: str, since: Version = _CONFIGURED) -> KubeletSetting:
     """What kubelet's configuration says: the last of the files in which it is set."""
-    if kubelet.version < _CONFIGURED:
+    if kubelet.version < since:
         return KubeletSetting("")
     told = KubeletSetting("")
     for path, text in _configurations(tree, kubelet):

@@ -10,14 +10,14 @@ import re
 import shlex
 import subprocess
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from criproxy.node import syntax, units
+from criproxy.node import units
+from criproxy.node.arguments import Argument, started
 from criproxy.node.manager import Manager
-from criproxy.node.specifiers import Specifiers, Unknown
 from criproxy.node.syntax import SyntaxProblem
 from criproxy.node.tree import Tree
-from criproxy.node.units import Unit, Value, Variable
+from criproxy.node.units import Unit, Variable
 
 UNIT = "kubelet.service"
 DROP_IN = f"{units.ADMIN}/{UNIT}.d/99-criproxy.conf"
@@ -27,8 +27,6 @@ _PROGRAM = re.compile(r"kubelet([-._]?v?\d[\w.+~-]*)?")
 """kubelet's binary, perhaps with its version behind its name."""
 _MULTICALL = ("hyperkube",)
 """Programs that are kubelet if their first argument says so."""
-_PREFIXES = "@-:+!|"
-"""What may stand before the program's path in ``ExecStart=`` (systemd.service(5))."""
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _VERSION_TIMEOUT = 30.0
 """How long ``kubelet --version`` may take, seconds."""
@@ -88,16 +86,6 @@ _SWITCHES = frozenset(
 
 class NodeError(Exception):
     """This node cannot be turned over (or back). The text says why, and what to do about it."""
-
-
-class Argument(NamedTuple):
-    """One of the words that kubelet is started with."""
-
-    text: str
-    where: str
-    """Where it stands: in the unit, or in the file that sets a variable of it."""
-    problem: str = ""
-    """Why it is not known as a whole, if it is not."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +161,7 @@ def find(
         if unit is None:
             return None
         variables = units.variables(tree, unit, manager)
-        command, arguments = _started(unit, variables, units.specifiers(tree, unit, manager))
+        command, arguments = started(unit, variables, units.specifiers(tree, unit, manager))
     except SyntaxProblem as problem:
         raise NodeError(f"what {UNIT} starts is not understood: {problem}") from problem
     size = _size_of_program([argument.text for argument in arguments])
@@ -198,51 +186,6 @@ def missing(tree: Tree) -> str:
     if units.is_masked(tree, UNIT):
         return f"{UNIT} is masked (systemctl unmask {UNIT} lets it start)"
     return "kubelet is not installed"
-
-
-def _started(unit: Unit, variables: Mapping[str, Variable], specifiers: Specifiers) -> Tuple[Value, List[Argument]]:
-    """``ExecStart=`` and the words that it becomes, the program's own name for itself left out."""
-    values = unit.values("Service", "ExecStart")
-    if not values:
-        raise SyntaxProblem(f"{unit.fragment} and its drop-ins have no ExecStart=, and systemd does not start it")
-    value = values[-1]
-    commands = [(one, command) for one in values for command in _commands(one)]
-    if len(commands) != 1:
-        places = ", ".join(dict.fromkeys(one.where for one, _ in commands))
-        raise SyntaxProblem(f"ExecStart= has {len(commands)} commands ({places}); kubelet's unit has one")
-    ((_, words),) = commands
-    path = words[0].lstrip(_PREFIXES)
-    prefixes = words[0][: len(words[0]) - len(path)]
-    arguments = list(_resolved(path, value, {}, specifiers))
-    for word in words[2 if "@" in prefixes else 1 :]:
-        arguments += _resolved(word, value, None if ":" in prefixes else variables, specifiers)
-    return value, arguments
-
-
-def _resolved(
-    word: str, value: Value, variables: Optional[Mapping[str, Variable]], specifiers: Specifiers
-) -> Iterator[Argument]:
-    """The arguments that a word of a command becomes; without variables, itself."""
-    problem = ""
-    try:
-        word = specifiers.resolve(word)
-    except Unknown as unknown:
-        problem = f"{value.where}: {word}: {unknown}"
-    except SyntaxProblem as wrong:
-        raise SyntaxProblem(f"{value.where}: {word}: {wrong}") from wrong
-    used = {} if variables is None else {name: variables[name] for name in syntax.names(word)}
-    where = next((f"{variable.where}, {name}" for name, variable in used.items() if variable.where), value.where)
-    problem = next(filter(None, (problem, *(variable.problem for variable in used.values()))), "")
-    whole = problem or variables is None  # what is not known as a whole stays as it stands
-    for text in [word] if whole else syntax.arguments(word, lambda name: used[name].value):
-        yield Argument(text, where, problem)
-
-
-def _commands(value: Value) -> List[List[str]]:
-    try:
-        return syntax.commands(value.text)
-    except SyntaxProblem as problem:
-        raise SyntaxProblem(f"{value.where}: {problem}") from problem
 
 
 def _size_of_program(words: Sequence[str]) -> int:

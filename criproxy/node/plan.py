@@ -330,7 +330,8 @@ def _checked(primary: str, other: str) -> Tuple[RuntimeAddress, ...]:
         raise NodeError(f"the other runtimes (--other, CRI_OTHER): {error}") from error
 
 
-_ATTACH_FLAG = "--enable-controller-attach-detach=false"
+ATTACH_FLAG = "--enable-controller-attach-detach=false"
+"""kubelet then attaches volumes by itself, and none of a CSI driver."""
 
 
 def _gives_up_attach(
@@ -338,22 +339,22 @@ def _gives_up_attach(
 ) -> Tuple[bool, Tuple[str, ...]]:
     """Whether kubelet is to attach volumes by itself, and what there is to say of that."""
     wish = wishes.attach_detach or AUTO
-    driver = _csi_driver(tree, kubelet)
+    driver = csi_driver(tree, kubelet)
     if wish == "keep" or (wish == AUTO and not any(runtime.id == _VIRTLET for runtime in others)):
         return False, ()
     if wish == AUTO and driver:
         return False, (
-            f"kubelet does not get {_ATTACH_FLAG}, which Virtlet's volumes need: this node has a CSI driver"
+            f"kubelet does not get {ATTACH_FLAG}, which Virtlet's volumes need: this node has a CSI driver"
             f" ({driver}), whose volumes could not be attached any more (--attach-detach off sets it all the same)",
         )
     breaks = f"; the CSI driver of this node ({driver}) cannot have volumes attached any more" if driver else ""
     return True, (
-        f"kubelet gets {_ATTACH_FLAG}, as Virtlet's volumes need it: volumes of CSI drivers cannot be attached to pods"
+        f"kubelet gets {ATTACH_FLAG}, as Virtlet's volumes need it: volumes of CSI drivers cannot be attached to pods"
         f" of this node then (--attach-detach keep leaves it out){breaks}",
     )
 
 
-def _csi_driver(tree: Tree, kubelet: Kubelet) -> str:
+def csi_driver(tree: Tree, kubelet: Kubelet) -> str:
     """What a CSI driver has left in kubelet's folder; empty if there is none."""
     root = kubelet.values(("root-dir",)).get("root-dir") or _KUBELETS_FOLDER
     paths = (f"{root}/{folder}/{name}" for folder in CSI_DRIVERS for name in tree.names(f"{root}/{folder}"))
@@ -366,7 +367,7 @@ def flags(version: Version, gives_up_attach: bool) -> Tuple[str, ...]:
     if version < _REMOTE_UNTIL:
         made.insert(0, "--container-runtime=remote")
     if gives_up_attach:
-        made.append(_ATTACH_FLAG)
+        made.append(ATTACH_FLAG)
     return tuple(made)
 
 

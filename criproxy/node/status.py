@@ -73,6 +73,8 @@ class Report:
     managed: bool = True
     """Whether systemd runs here, so that it is known how units are."""
     units: List[SeenUnit] = field(default_factory=list)
+    grave: List[str] = field(default_factory=list)
+    """Those of them with which kubelet cannot work."""
 
     @property
     def verdict(self) -> Verdict:
@@ -118,8 +120,10 @@ class Look:
     def _say(self, line: str) -> None:
         self._report.lines.append(line)
 
-    def _complain(self, problem: str) -> None:
+    def _complain(self, problem: str, grave: bool = False) -> None:
         self._report.problems.append(problem)
+        if grave:
+            self._report.grave.append(problem)
 
     def _see_kubelet(self) -> Optional[Kubelet]:
         head = "kubelet is on criproxy" if self._report.turned_over else "kubelet is not on criproxy"
@@ -142,7 +146,7 @@ class Look:
             if self._report.turned_over and condition is not Condition.RUNS:
                 remedy = f"journalctl -u {unit}" if state.restarting or state.restarts else f"systemctl start {unit}"
                 problem = f"{unit} is {text}. Next: {remedy}"
-                self._complain(problem)
+                self._complain(problem, grave=True)
             self._report.units.append(SeenUnit(unit, text, condition, state.restarts, problem))
 
     def _described(self, unit: str, state: UnitState) -> Tuple[Condition, str]:
@@ -187,7 +191,8 @@ class Look:
             if self._report.turned_over:
                 self._complain(
                     f"{SOCKET} is a directory, so criproxy cannot listen there. Next: rmdir {SOCKET}, then systemctl"
-                    f" restart {SOCKET_UNIT} {SERVICE}"
+                    f" restart {SOCKET_UNIT} {SERVICE}",
+                    grave=True,
                 )
             return
         if not asks:
@@ -197,7 +202,9 @@ class Look:
         except NodeError as error:
             self._say(f"{SOCKET}: no answer")
             if self._report.turned_over:
-                self._complain(f"kubelet gets no answer: {error}. Next: criproxy status tells how each runtime is")
+                self._complain(
+                    f"kubelet gets no answer: {error}. Next: criproxy status tells how each runtime is", grave=True
+                )
 
     def _see_drift(self, kubelet: Kubelet) -> None:
         """Kubelet's own flags may name other sockets by now, as after an upgrade by kubeadm. What somebody has chosen

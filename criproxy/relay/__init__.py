@@ -11,5 +11,6 @@ The life of a call, in the order in which the modules are best read:
 - ``exchange.py``: one stream to one runtime, ``outcome.py``: how it has ended;
 - ``response.py``: what kubelet gets;
 - ``runtime.py``: a runtime and its states; ``upstream.py``: one connection to it; ``probe.py``: the versions it speaks;
-- ``context.py``: what all calls may use; ``proxy.py`` puts everything together.
+- ``context.py``: what all calls may use; ``configured.py``: the router of a configuration;
+  ``proxy.py`` puts everything together.
 """

@@ -8,13 +8,14 @@ import socket
 from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy import __version__
-from criproxy.config import ALL, REQUIRED, Config
-from criproxy.cri.identity import Names, Runtimes
+from criproxy.config import Config
+from criproxy.cri.identity import Names
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.memory_limit import LARGEST_DEFAULT
 from criproxy.relay import facts
 from criproxy.relay.account import Account
 from criproxy.relay.clients import Clients, most_clients
+from criproxy.relay.configured import router_of
 from criproxy.relay.context import Context
 from criproxy.relay.dispatch import Dispatcher
 from criproxy.relay.downstream import DownstreamConnection
@@ -26,7 +27,7 @@ from criproxy.relay.memory import Absence, Memories
 from criproxy.relay.peer import peer_of
 from criproxy.relay.pods import Pods
 from criproxy.relay.probe import IMAGE_SERVICE, RUNTIME_SERVICE, Service
-from criproxy.relay.routing import Router, Rules
+from criproxy.relay.routing import Router
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.statistics import CallStatistics
 from criproxy.relay.status import about
@@ -85,10 +86,7 @@ class Proxy:
         self._arrange()
 
     def _router(self) -> Router:
-        config = self._config
-        names = Runtimes((runtime.id for runtime in config.runtimes[1:]), config.handlers)
-        rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
-        return Router(names, lambda: self._stream_url(self._config), self._pods, rules)
+        return router_of(self._config, lambda: self._stream_url(self._config), self._pods)
 
     def _arrange(self) -> None:
         """Makes a runtime of each of the configuration's that there is none of yet."""

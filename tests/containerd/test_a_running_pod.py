@@ -6,6 +6,8 @@ What is true is what the runtime itself says; through the proxy the same is to b
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 from typing import Any, Dict, Iterator
 
@@ -207,3 +209,19 @@ def test_the_proxy_is_as_ready_as_the_primary(cri: Client, primary: Runtime) -> 
     conditions = cri.Status().status.conditions[:2]
     assert conditions == primary.direct.Status().status.conditions[:]
     assert [condition.status for condition in conditions] == [True, True]
+
+
+def test_a_check_finds_all_right_and_has_run_nothing(
+    pods: Dict[str, Pod], node: Node, primary: Runtime, alternative: Runtime
+) -> None:
+    before = [pod.runtime.direct.ContainerStatus(container_id=pod.inner_container) for pod in pods.values()]
+    connect = f"{primary.containerd.socket},{alternative.id}:{alternative.containerd.socket}"
+    command = [sys.executable, "-m", "criproxy", "check", "-o", "json", "--connect", connect]
+    done = subprocess.run(node.enter(*command), stdout=subprocess.PIPE, check=False, timeout=60)
+    findings = json.loads(done.stdout)["findings"]
+    assert [finding for finding in findings if finding["state"] not in ("right", "not applicable")] == []
+    assert done.returncode == 0
+    streaming = [finding["state"] for finding in findings if finding["what"] == "streaming"]
+    assert streaming == ["right", "right"]
+    after = [pod.runtime.direct.ContainerStatus(container_id=pod.inner_container) for pod in pods.values()]
+    assert before == after

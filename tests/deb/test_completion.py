@@ -11,17 +11,20 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
 from criproxy.config.parser import make_parser
+from criproxy.inspection import check, route, settings
 from criproxy.node import command, plan
 
 BOTH = Path(__file__).parents[2] / "debian/both"
 BASH, ZSH = BOTH / "bash-completion/criproxy", BOTH / "zsh/_criproxy"
 PROGRAM = Path(sys.executable).with_name("criproxy")
 PROMPT = "what now? "
+CONNECT = "unix:///run/c.sock,virtlet.cloud:/run/v.sock,kata.local:unix:///run/k.sock"
+"""What is configured where the shells run."""
 SHELLS = {
     "bash": ("bash --norc --noprofile -i", f". {shlex.quote(str(BASH))}"),
     "zsh": (
@@ -29,10 +32,12 @@ SHELLS = {
         f"fpath=({shlex.quote(str(ZSH.parent))} $fpath); autoload -U compinit; compinit -u -D",
     ),
 }
+INSPECTING: Dict[str, Any] = {"check": check, "config": settings, "route": route}
+"""The modules of the commands that take the daemon's options behind their own."""
 _WRAPPER = """\
 #!/bin/sh
 for last; do :; done
-[ "$last" != --help ] || exec {program} "$@"
+[ "$last" != --help ] && [ "$*" != config ] || exec {program} "$@"
 printf '%s\\n' "$@" > {record}
 """
 
@@ -55,6 +60,7 @@ def terminal(shell: str, place: Path) -> Iterator[int]:
     start, completion = SHELLS[shell]
     ours, its = pty.openpty()
     environment = {"PATH": f"{place}:{os.environ['PATH']}", "TERM": "dumb", "HOME": str(place), "LC_ALL": "C.UTF-8"}
+    environment["CRIPROXY_CONNECT"] = CONNECT
     process = subprocess.Popen(
         ["setsid", "--ctty", *shlex.split(start)], stdin=its, stdout=its, stderr=its, env=environment, cwd=place
     )
@@ -92,6 +98,11 @@ def typed(shell: str, place: Path, keys: str) -> List[str]:
         ("criproxy --stream-u\thttp://x -v 3 --verb\t4", ["--stream-url", "http://x", "-v", "3", "--verbosity", "4"]),
         ("criproxy --log-to-stderr f\t", ["--log-to-stderr", "false"]),
         ("criproxy show --socket a.s\t", ["show", "--socket", "a.sock"]),
+        ("criproxy conf\t-o js\t--stream-p\t7", ["config", "-o", "json", "--stream-port", "7"]),
+        ("criproxy check --opt\t--compatib\tg\t", ["check", "--options-only", "--compatibility", "go"]),
+        ("criproxy rou\t--image virt\tcirros", ["route", "--image", "virtlet.cloud/cirros"]),
+        ("criproxy route --id virt\t3f", ["route", "--id", "virtlet.cloud__3f"]),
+        ("criproxy route -f a.s\t", ["route", "-f", "a.sock"]),
         ("criproxy demo-r\t--listen a.s\t--v\tv1a\t", ["demo-runtime", "--listen", "a.sock", "--version", "v1alpha2"]),
     ],
 )
@@ -104,7 +115,11 @@ def offered(*words: str) -> List[str]:
     script = '. "$1"; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _criproxy "$1" "${*: -1}" "${*: -2:1}"; '
     script += 'printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(
-        ["bash", "-c", script, "bash", str(BASH), str(PROGRAM), *words], check=True, stdout=subprocess.PIPE, text=True
+        ["bash", "-c", script, "bash", str(BASH), str(PROGRAM), *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CRIPROXY_CONNECT": CONNECT},
     )
     return done.stdout.split()
 
@@ -132,6 +147,18 @@ def test_every_option_of_an_action_is_offered(action: str) -> None:
 
 def test_every_option_of_the_daemon_is_offered() -> None:
     assert sorted(offered("--")) == sorted(options(make_parser("", {})))
+
+
+@pytest.mark.parametrize("name", INSPECTING)
+def test_every_option_of_a_command_about_the_daemon_is_offered_with_the_daemon_s(name: str) -> None:
+    own = [*options(INSPECTING[name]._parser()), *options(make_parser("", {}))]
+    assert offered(name, "--") == sorted(set(own))
+
+
+def test_the_runtimes_that_are_configured_are_offered_to_route() -> None:
+    assert offered("route", "--id", "") == ["virtlet.cloud__", "kata.local__"]
+    assert offered("route", "--image", "") == ["virtlet.cloud/", "kata.local/"]
+    assert offered("demo-runtime", "--name", "") == []
 
 
 def test_every_name_of_a_primary_runtime_is_offered() -> None:

@@ -22,7 +22,7 @@ READS_A_FILE = "criproxy.cri.schema"
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "subprocess"}
 ORDER = (
     ("proxy",),
-    ("account", "clients"),
+    ("account", "clients", "configured"),
     ("dispatch", "downstream", "listener"),
     ("events", "images", "lists", "single", "status"),
     ("inventory", "memory"),

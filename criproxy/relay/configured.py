@@ -1,0 +1,17 @@
+"""The router of a configuration: the daemon's, and that of whoever asks where a call would go."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from criproxy.config import ALL, REQUIRED, Config
+from criproxy.cri.identity import Runtimes
+from criproxy.relay.pods import Pods
+from criproxy.relay.routing import Router, Rules
+
+
+def router_of(config: Config, stream_url: Callable[[], str], pods: Pods) -> Router:
+    """Routes calls as the configuration says."""
+    names = Runtimes((runtime.id for runtime in config.runtimes[1:]), config.handlers)
+    rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
+    return Router(names, stream_url, pods, rules)
