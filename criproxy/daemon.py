@@ -128,8 +128,7 @@ class _Daemon:
         self._service = service
         self._listening = listening
         self._controlling = controlling
-        now = time.time()
-        self._state = DaemonState(listening.path, now, now)
+        self._state = DaemonState(listening.path, time.time())
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._health = HealthService(self._state, self._proxy)

@@ -7,8 +7,7 @@ to it is dropped, not kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from google.protobuf.message import DecodeError
 
@@ -105,8 +104,7 @@ Handler = Callable[[Any, Answer], None]
 """Answers a request's message. May raise RpcError, which is the answer then."""
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """A method that is served."""
 
     request: Any

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Collection, Optional, Protocol, Sequence
+from typing import Callable, Collection, NamedTuple, Optional, Protocol, Sequence
 
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
@@ -12,26 +11,27 @@ from criproxy.relay.runtime import Runtime
 from criproxy.relay.statistics import CallStatistics
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A reload that was refused: when, seconds since 1970, and why."""
 
     at: float
     reason: str
 
 
-@dataclass
 class DaemonState:
-    """What the daemon remembers of itself. Moments are seconds since 1970."""
+    """What the daemon remembers of itself. Moments are seconds since 1970.
 
-    listen: str
-    """The path of the socket for kubelet."""
-    started_at: float
-    loaded_at: float
-    """When the configuration in force was read."""
-    refusal: Optional[Refusal] = None
-    """Of the last reload, if that was refused."""
-    stopping: bool = False
+    ``listen``: the path of the socket for kubelet.
+    """
+
+    def __init__(self, listen: str, started_at: float) -> None:
+        self.listen = listen
+        self.started_at = started_at
+        self.loaded_at = started_at
+        """When the configuration in force was read."""
+        self.refusal: Optional[Refusal] = None
+        """Of the last reload, if that was refused."""
+        self.stopping = False
 
 
 class Inventory(Protocol):

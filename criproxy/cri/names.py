@@ -6,7 +6,6 @@ of all pods or of all containers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Dict, Final, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
@@ -47,8 +46,7 @@ MOST_ENTRIES: Final = 4096
 """So many entries of a list are looked at for a name, which takes a millisecond."""
 
 
-@dataclass(frozen=True)
-class PodName:
+class PodName(NamedTuple):
     """A pod, in people's words."""
 
     namespace: str
@@ -59,8 +57,7 @@ class PodName:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-@dataclass(frozen=True)
-class ContainerName:
+class ContainerName(NamedTuple):
     """A container, in people's words."""
 
     pod: Optional[PodName]

@@ -14,7 +14,7 @@ from typing import Callable, Dict, Final, List, Optional, Sequence, Tuple
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.filter import count
-from criproxy.cri.messages import api
+from criproxy.cri.messages import cut
 from criproxy.relay.context import Context
 from criproxy.relay.loop import Timer
 from criproxy.relay.outcome import Outcome
@@ -28,8 +28,12 @@ PATIENCE: Final = 1.0
 """How long the runtimes are waited for, seconds."""
 UNKNOWN: Final = -1
 """Stands for a number that a runtime has not told."""
-_READY: Final[bytes] = api()["ListPodSandboxRequest"](filter={"state": {"state": 0}}).SerializeToString()
-_RUNNING: Final[bytes] = api()["ListContainersRequest"](filter={"state": {"state": 1}}).SerializeToString()
+_ASKED: Final = cut(
+    "criproxy.inventory",
+    dict.fromkeys(("ListPodSandboxRequest", "ListContainersRequest"), ("filter.state.state",)),
+)
+_READY: Final[bytes] = _ASKED["ListPodSandboxRequest"](filter={"state": {"state": 0}}).SerializeToString()
+_RUNNING: Final[bytes] = _ASKED["ListContainersRequest"](filter={"state": {"state": 1}}).SerializeToString()
 _PODS: Final = "ListPodSandbox"
 _CONTAINERS: Final = "ListContainers"
 _IMAGES: Final = "ListImages"

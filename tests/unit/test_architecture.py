@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, Set
 
@@ -17,6 +19,8 @@ FILES = {
 }
 LONGEST = 500
 """Lines of a file."""
+SLOW = ("dataclasses", "difflib", "google.protobuf.json_format", "grpc", "inspect", "yaml")
+"""Modules that take long to import or hold much, or bring others that do. Kubelet waits for the daemon to start."""
 READS_A_FILE = "criproxy.cri.schema"
 """It has the CRI's definition from a file that is part of the package."""
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "subprocess"}
@@ -111,6 +115,12 @@ def test_strategies_are_known_to_the_dispatcher_and_to_who_puts_all_together() -
     strategies = {f"criproxy.relay.{name}" for name in ("events", "images", "lists", "single", "status")}
     knowing = {module for module in FILES if IMPORTS[module] & strategies}
     assert knowing == {"criproxy.relay.dispatch", "criproxy.relay.proxy"}
+
+
+@pytest.mark.parametrize("module", SLOW)
+def test_the_daemon_starts_without_what_takes_long_to_import(module: str) -> None:
+    program = f"import criproxy.cli, criproxy.daemon, sys; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_no_file_is_longer_than_can_be_read_at_once() -> None:

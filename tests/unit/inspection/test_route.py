@@ -156,12 +156,12 @@ def test_a_pod_goes_where_its_annotation_and_its_class_say(
         (
             "virtlet.clod",
             "",
-            'criproxy: unknown runtime: "virtlet.clod" of pod default/web (configured: virtlet.cloud, kata.local)',
+            'criproxy: unknown runtime: "virtlet.clod" (configured: virtlet.cloud, kata.local)',
         ),
         (
             VIRTLET,
             "big",
-            f'criproxy: the annotation {TARGET} of pod default/web asks for the runtime "virtlet.cloud", and the'
+            f'criproxy: the annotation {TARGET} asks for the runtime "virtlet.cloud", and the'
             ' runtime handler "big" for "kata.local"',
         ),
     ],
