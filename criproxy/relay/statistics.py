@@ -39,10 +39,12 @@ class Histogram:
         self.counts = [0] * _CLASSES
         self.sum = 0.0
 
-    def add(self, seconds: float) -> None:
-        """One more."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+    def add(self, seconds: float) -> int:
+        """One more; gives its class."""
+        place = bisect_left(BOUNDS, seconds)
+        self.counts[place] += 1
         self.sum += seconds
+        return place
 
 
 class Minute:
@@ -135,13 +137,12 @@ class RuntimeStatistics:
         known = code if 0 <= code < CODES else _UNKNOWN
         method.codes[known] += 1
         timed = opened and (row is None or row.to is not _EVENTS)
-        if timed:
-            method.times.add(now - asked_at)
+        place = method.times.add(now - asked_at) if timed else -1
         if not own:
             minute = self._recent.at(now)
             minute.codes[known] += 1
             if timed:
-                minute.counts[bisect_left(BOUNDS, now - asked_at)] += 1
+                minute.counts[place] += 1
         return now
 
     def recent(self) -> Minute:
