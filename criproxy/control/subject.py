@@ -31,6 +31,10 @@ class DaemonState:
     """When the configuration in force was read."""
     refusal: Optional[Refusal] = None
     """Of the last reload, if that was refused."""
+    reloads: int = 0
+    """How many have been taken."""
+    refusals: int = 0
+    """How many have been refused."""
     stopping: bool = False
 
 
