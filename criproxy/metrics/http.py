@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Final, NamedTuple, Tuple
+from typing import Dict, Final, NamedTuple, Optional, Tuple
 
 LARGEST_HEAD: Final = 8 * 1024
 """bytes of a request's first line and fields."""
-END: Final = b"\r\n\r\n"
+_END: Final = b"\r\n\r\n"
 PLAIN: Final = "text/plain; charset=utf-8"
 _REQUEST: Final = re.compile(rb"([!#-'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9])\.([0-9])")
-_FIELD: Final = re.compile(rb"([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*?)[ \t]*")
+_NAME: Final = re.compile(rb"[!#-'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(rb"[^\0\r\n]*")
 _AUTHORITY: Final = re.compile(r"[Hh][Tt][Tt][Pp]://[^/?]*")
 _STATUS: Final = {
     200: "OK",
@@ -48,6 +49,22 @@ class HttpError(Exception):
         self.answer = Answer(status, f"{text}\n".encode())
 
 
+class Head:
+    """Collects a request's head."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Optional[bytes]:
+        """The head without the empty line at its end, and without what follows, once it is whole. Raises HttpError."""
+        seen = max(0, len(self._data) - len(_END) + 1)
+        self._data += data
+        end = self._data.find(_END, seen)
+        if end > LARGEST_HEAD or (end < 0 and len(self._data) >= LARGEST_HEAD + len(_END)):
+            raise HttpError(431, f"a request has at most {LARGEST_HEAD} bytes")
+        return None if end < 0 else bytes(self._data[:end])
+
+
 def parse(head: bytes) -> Request:
     """Reads a head without the empty line at its end. Raises HttpError."""
     first, _, rest = head.partition(b"\r\n")
@@ -61,7 +78,9 @@ def parse(head: bytes) -> Request:
         raise HttpError(400, "there is no Host")
     if match[1] != b"GET":
         raise HttpError(405, "there is only GET")
-    path = _AUTHORITY.sub("", match[2].decode("ascii"), 1).partition("?")[0]
+    target = match[2].decode("ascii")
+    authority = _AUTHORITY.match(target)
+    path = target[authority.end() if authority else 0 :].partition("?")[0]
     return Request(path, fields.get(b"accept", b"").decode("latin-1"))
 
 
@@ -69,11 +88,11 @@ def _fields(lines: bytes) -> Dict[bytes, bytes]:
     """The fields by their names in lower case; those of one name are joined (RFC 9110, section 5.3)."""
     fields: Dict[bytes, bytes] = {}
     for line in lines.split(b"\r\n") if lines else ():
-        match = _FIELD.fullmatch(line)
-        if match is None:
+        name, colon, value = line.partition(b":")
+        if not (colon and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
             raise HttpError(400, "a field is not NAME: VALUE")
-        name = match[1].lower()
-        fields[name] = fields[name] + b", " + match[2] if name in fields else match[2]
+        name, value = name.lower(), value.strip(b" \t")
+        fields[name] = fields[name] + b", " + value if name in fields else value
     return fields
 
 
@@ -88,4 +107,4 @@ def written(answer: Answer) -> bytes:
         *((("Allow", "GET"),) if answer.status == 405 else ()),
     )
     lines = [f"HTTP/1.1 {answer.status} {_STATUS[answer.status]}", *(f"{name}: {value}" for name, value in fields)]
-    return "\r\n".join(lines).encode("ascii") + END + answer.body
+    return "\r\n".join(lines).encode("ascii") + _END + answer.body

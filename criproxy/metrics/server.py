@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Callable, Dict, Final, Generator, Mapping, Optional
 
-from criproxy.metrics.http import END, LARGEST_HEAD, Answer, HttpError, Request, parse, written
+from criproxy.metrics.http import Answer, Head, HttpError, Request, parse, written
 from criproxy.relay.listener import Listener
 from criproxy.relay.loop import READ, WRITE, Loop, Timer
 from criproxy.report.log import Log
@@ -103,7 +103,7 @@ class _Connection:
         self._sock = sock
         self._page = page
         self._on_change = on_change
-        self._head = bytearray()
+        self._head = Head()
         self._unsent = memoryview(b"")
         self._left_over = 0
         self._work: Optional[Timer] = None
@@ -149,14 +149,14 @@ class _Connection:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        self._head += data
-        end = self._head.find(END, 0, LARGEST_HEAD + len(END))
-        if end >= 0:
-            head, self._head = bytes(self._head[:end]), bytearray()
+        try:
+            head = self._head.feed(data)
+        except HttpError as error:
+            self._send(error.answer)
+            return
+        if head is not None:
             self._become(State.ANSWERING, 0)
             self._work = self._loop.begin(self._answer(head))
-        elif len(self._head) >= LARGEST_HEAD + len(END):
-            self._send(HttpError(431, f"a request has at most {LARGEST_HEAD} bytes").answer)
 
     def _answer(self, head: bytes) -> Generator[None, None, None]:
         try:
@@ -170,7 +170,6 @@ class _Connection:
         self._send(answer)
 
     def _send(self, answer: Answer) -> None:
-        self._head = bytearray()
         self._unsent = memoryview(written(answer))
         self._become(State.WRITING, WRITE)
 

@@ -50,6 +50,8 @@ def test_a_get_has_a_path_and_what_is_accepted() -> None:
         (b"http://node:11251/metrics", "/metrics"),
         (b"HTTP://node/metrics?x", "/metrics"),
         (b"http://node", ""),
+        (b"/metrics?from=http://node/x", "/metrics"),
+        (b"/http://node/x", "/http://node/x"),
         (b"*", "*"),
         (b"/a/../metrics", "/a/../metrics"),
     ],
@@ -79,6 +81,8 @@ def test_an_old_client_need_not_name_the_host() -> None:
         b"GET / HTTP/1.1\r\nHost: x\r\n folded",
         b"GET / HTTP/1.1\r\nHost: x\r\nno colon",
         b"GET / HTTP/1.1\r\nHost: a\0b",
+        b"GET / HTTP/1.1\r\nHost: a\nb: c",
+        b"GET / HTTP/1.1\r\nHost: x\r\n: nameless",
         b"\x16\x03\x01\x02\x00\x01\x00\x01",
     ],
 )
