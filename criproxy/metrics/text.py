@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Callable, Dict, Final, Generator, Iterable, List, Tuple
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -71,7 +72,7 @@ class Texts:
         known: Dict[Tuple[str, Tuple[str, ...]], _Lines] = {}
         until = self._clock() + STEP
         for family, samples in families:
-            head = _written(_metric(family))
+            head = _head(family)
             parts.append(form.head(head))
             for sample in samples:
                 key = (family.name, sample.labels)
@@ -113,6 +114,12 @@ class _Registry:
 
     def collect(self) -> List[Metric]:
         return [self._family]
+
+
+@cache
+def _head(family: Family) -> bytes:
+    """What is said of a family before its samples."""
+    return _written(_metric(family))
 
 
 def _metric(family: Family, *samples: Sample) -> Any:
