@@ -61,6 +61,8 @@ setup(
     extras_require={
         # Built from source: it needs a compiler and libsystemd's headers. Without it the same is said to systemd.
         "systemd": ["systemd-python"],
+        # --metrics-listen needs it; nothing else does.
+        "metrics": ["prometheus_client>=0.9"],
         # `make fuzz` does without it where it has no release: it then has no guidance by coverage.
         "fuzz": ["atheris; python_version >= '3.11' and python_version < '3.14' and sys_platform == 'linux'"],
         "test": [
@@ -70,6 +72,7 @@ setup(
             "h2",
             "hypothesis",
             "mypy",
+            "prometheus_client",
             "pytest",
             "pytest-cov",
             "pytest-timeout",

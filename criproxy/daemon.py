@@ -23,6 +23,7 @@ from criproxy.control.status import StatusService
 from criproxy.control.subject import DaemonState, Refusal
 from criproxy.listening import Listening, SocketError, inherited, listen, listen_for_control
 from criproxy.memory_limit import default_limit
+from criproxy.metrics.endpoint import Endpoint
 from criproxy.relay.loop import Loop
 from criproxy.relay.proxy import Proxy
 from criproxy.report import journal
@@ -132,6 +133,7 @@ class _Daemon:
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._health = HealthService(self._state, self._proxy)
+        self._metrics = Endpoint(self._loop, log, self._state, self._proxy)
         self._ready = False
 
     def run(self) -> None:
@@ -142,6 +144,7 @@ class _Daemon:
         self._feed_watchdog()
         self._proxy.start(self._listening.sock)
         control_server = self._serve_control()
+        self._metrics.open(self._config.metrics_listen)
         self._log.info(f"criproxy {__version__} serves {self._listening.path} for {runtimes(self._config)}")
         # What is there now stays: the collector need not look at it again.
         gc.collect()
@@ -149,6 +152,7 @@ class _Daemon:
         self._loop.run()
         if control_server is not None:
             control_server.close()
+        self._metrics.close()
         self._loop.close()
         self._log.info("stopped")
 
@@ -201,6 +205,7 @@ class _Daemon:
         try:
             self._take(self._read())
         except ConfigError as error:
+            self._state.refusals += 1
             self._state.refusal = Refusal(time.time(), str(error))
             self._log.error(f"reload refused, the configuration in force stays: {error}")
         finally:
@@ -211,6 +216,10 @@ class _Daemon:
         """Makes a configuration that has been read the one in force."""
         before = self._config
         refuse_a_loop(self._listening.path, config.runtimes, config.image_service)
+        try:
+            self._metrics.move(config.metrics_listen)
+        except SocketError as error:
+            raise ConfigError(f"metrics-listen: {error}") from error
         for warning in config.warnings:
             self._log.warning(warning)
         if config.listen != before.listen:
@@ -228,5 +237,6 @@ class _Daemon:
         if config.log_to_stderr != before.log_to_stderr:
             self._log.output = _output(config)
         self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")
+        self._state.reloads += 1
         self._state.loaded_at, self._state.refusal = time.time(), None
         self._proxy.reload(config)

@@ -1,5 +1,5 @@
-"""The sockets that we listen on: kubelet's, our own at a path or the one that systemd holds for us, and the control
-socket.
+"""The sockets that we listen on: kubelet's, our own at a path or the one that systemd holds for us, the control
+socket, and that of the metrics.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import stat
 from contextlib import closing, contextmanager, suppress
 from typing import Iterator, Sequence, Tuple
 
+from criproxy.address import host_and_port, path_of
+
 _BACKLOG = socket.SOMAXCONN
 """Connections that may wait to be taken; the kernel may allow fewer (net.core.somaxconn)."""
 _OF_A_GROUP = 0o660
 _OF_ITS_OWNER = 0o600
+_EVERYBODYS = 0o666
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link"}
 """What may be at the socket's path instead, by its type; anything else is called a file."""
 
@@ -98,6 +101,22 @@ def listen_for_control(path: str) -> Listening:
     except OSError as error:
         raise SocketError(f"cannot listen on {path}: {folder}: {error.strerror}") from error
     return _listen(path, -1, _OF_ITS_OWNER, "--control")
+
+
+def listen_for_metrics(address: str) -> Listening:
+    """A socket at ``unix:PATH``, to which everybody may connect, or at HOST:PORT. Raises SocketError."""
+    if address.startswith("unix:"):
+        return _listen(path_of(address), -1, _EVERYBODYS, "--metrics-listen")
+    host, port = host_and_port(address)
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise SocketError(f"cannot listen on {address}: {error.strerror}") from error
+    return Listening(sock, address, inherited=True)  # there is no file that would go with it
 
 
 def _listen(path: str, gid: int, mode: int, option: str) -> Listening:

@@ -51,6 +51,8 @@ class Config(NamedTuple):
     verbosity: int
     log_to_stderr: bool
     """Whether the log goes to standard error even where that is the journal."""
+    metrics_listen: str
+    """Where metrics are served: ``unix:PATH``, or HOST:PORT with a literal address; empty: nowhere."""
     warnings: Tuple[str, ...]
     """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
 

@@ -11,6 +11,7 @@ from criproxy.config.values import (
     duration,
     group,
     level,
+    metrics_address,
     one_of,
     path_if_any,
     port,
@@ -151,6 +152,14 @@ OPTIONS = (
         "log to standard error, one line a record, even where that is the journal; without =BOOL it is true",
         go_name="logtostderr",
         alone="true",
+    ),
+    Option(
+        "metrics-listen",
+        metrics_address,
+        "",
+        "ADDRESS",
+        "where to serve metrics for Prometheus, by HTTP: unix:PATH, 127.0.0.1:PORT, [::1]:PORT or another address of"
+        " this machine; needs python3-prometheus-client",
     ),
 )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import grp
 import re
+from importlib.util import find_spec
 from typing import Callable
 
+from criproxy.address import host_and_port
 from criproxy.config.runtimes import socket_path
 
 _LONGEST_DURATION = 24 * 3600.0
 """seconds: no timeout or grace is useful for longer than a day; more is a mistake in the unit."""
 _LARGEST_MESSAGE = 2**32 - 1
 """bytes: the length of a gRPC message is a number of 32 bits."""
+_HOW_TO_INSTALL = "apt install python3-prometheus-client, or pip install criproxy[metrics]"
 AUTO = "auto"
 """Of ``memory_limit``."""
 _GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}\$?|[0-9]{1,9}")
@@ -54,6 +57,18 @@ def gid_of(name: str) -> int:
         raise ValueError(
             f"there is no group {name!r} on this node; create it (groupadd --system {name}), or name another"
         ) from None
+
+
+def metrics_address(text: str) -> str:
+    """``unix:PATH``, or HOST:PORT with a literal address, or nothing."""
+    if not text:
+        return ""
+    address = f"unix:{socket_path(text)}" if text.startswith("unix:") else text
+    if address is text:
+        host_and_port(text)
+    if find_spec("prometheus_client") is None:
+        raise ValueError(f"{text!r}: metrics need prometheus_client, which is not installed: {_HOW_TO_INSTALL}")
+    return address
 
 
 def port(text: str) -> int:

@@ -31,6 +31,10 @@ class DaemonState:
         """When the configuration in force was read."""
         self.refusal: Optional[Refusal] = None
         """Of the last reload, if that was refused."""
+        self.reloads = 0
+        """How many have been taken."""
+        self.refusals = 0
+        """How many have been refused."""
         self.stopping = False
 
 

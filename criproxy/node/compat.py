@@ -41,6 +41,7 @@ SETTINGS: Dict[str, Since] = {
     "Service.Environment": _ALWAYS,
     "Service.ExecReload": _ALWAYS,
     "Service.ExecStart": _ALWAYS,
+    "Service.IPAddressAllow": Since(235),
     "Service.IPAddressDeny": Since(235),
     "Service.LimitNOFILE": _ALWAYS,
     "Service.LockPersonality": Since(235),

@@ -117,6 +117,16 @@ class Account:
             held[client] = {UNREAD: client.transport.unread, CALLS: requests, ANSWERS: answers}
         return held
 
+    @property
+    def total(self) -> int:
+        """What is held in all, bytes, with what may be dropped."""
+        return sum(map(_sum, self.held().values())) + sum(each.held for each in self._kept())
+
+    @property
+    def limit(self) -> int:
+        """Below what it is kept, bytes."""
+        return self._limit()
+
     def _on_alarm(self) -> None:
         # Not at once: what has been read has yet to come to those who hold it.
         self._loop.alarm = math.inf

@@ -25,6 +25,7 @@ class Complaint:
 
     def __call__(self, text: str) -> None:
         """Something is left out of another answer."""
+        self._runtime.statistics.cut += 1
         now, about = self._runtime.loop.time(), f"left out: {self._method}"
         if now - self._told_at > QUIET:
             self._runtime.clear_warning(about)

@@ -14,6 +14,7 @@ from criproxy.http2.headers import Block, Spelling
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.peer import Peer
 from criproxy.relay.response import Call
+from criproxy.relay.statistics import Traffic
 from criproxy.relay.transport import Transport
 from criproxy.report.log import STATES, Log
 
@@ -67,6 +68,7 @@ class DownstreamConnection:
         on_drain: Callable[[DownstreamConnection], None],
         on_closed: Callable[[DownstreamConnection], None],
         peer: Optional[Peer] = None,
+        traffic: Optional[Traffic] = None,
     ) -> None:
         self.calls: Dict[int, Call] = {}
         self.fault = ""
@@ -84,7 +86,7 @@ class DownstreamConnection:
         """When the last call began, or, without one, when the client connected."""
         self._timer: Optional[Timer] = None
         """To the next state, if kubelet does not bring it about before."""
-        self.transport = Transport(loop, sock, self.connection, self._on_events, self._on_closed)
+        self.transport = Transport(loop, sock, self.connection, self._on_events, self._on_closed, traffic)
 
     def __str__(self) -> str:
         return f"a client ({self.peer or f'connection {self.transport.fd}'})"

@@ -94,6 +94,8 @@ class UnaryList:
         if self._merge is not None:
             self._listed[exchange] = self._merge.read(body)
         self._bodies[exchange] = body
+        if exchange.request.body in UNFILTERED:
+            exchange.runtime.statistics.lists[exchange.request.plan.name] = len(body)
 
     def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
         """Answers when the last one is there."""
@@ -138,6 +140,7 @@ class UnaryList:
                 body = self._bodies[exchange] = fitting(self._bodies[exchange], share)
                 if self._merge is not None:
                     self._listed[exchange] = self._merge.read(body)
+                exchange.runtime.statistics.cut += 1
                 left_out = f"{own - len(body)} of the {own} bytes that {exchange.runtime} lists are left out"
                 why = f"all runtimes together may list {limit}, and {size} are the primary runtime's"
                 exchange.runtime.warn_once(about, f"{exchange.request.plan.name}: {left_out}: {why}; {_ADVICE}")

@@ -152,6 +152,15 @@ class Proxy:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""
         return self._memories.absence(runtime)
 
+    def remembered(self, runtime: Runtime) -> int:
+        """The memory that is taken by what a runtime has listed last, and by what comes of a list now, bytes."""
+        return self._memories.held(runtime)
+
+    @property
+    def account(self) -> Account:
+        """The memory that is held."""
+        return self._account
+
     @property
     def ready(self) -> bool:
         """Whether connections are taken, and it is known whether the primary runtime is there."""
@@ -178,7 +187,9 @@ class Proxy:
         dispatch, peer = self._dispatcher.dispatch, peer_of(sock)
         if self._log.enabled(STATES):
             self._log.info(f"connection of a client ({sock.fileno()}): made by {peer}")
-        downstream = DownstreamConnection(self._loop, self._log, sock, dispatch, self._end_lasting, self._forget, peer)
+        downstream = DownstreamConnection(
+            self._loop, self._log, sock, dispatch, self._end_lasting, self._forget, peer, self.calls.traffic
+        )
         self._clients.come(downstream)
 
     def _let_in(self, more: bool) -> None:

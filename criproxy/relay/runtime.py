@@ -264,7 +264,7 @@ class Runtime:
             return
         if self.state is State.LOOKING:
             self._change(State.PROBING)
-        self._next = Upstream(self.loop, sock, self)
+        self._next = Upstream(self.loop, sock, self, self.statistics.traffic)
         self._probe()
 
     def _probe(self) -> None:
@@ -288,6 +288,7 @@ class Runtime:
         upstream.take_calls(found.versions)
         self._next, self.upstream = None, upstream
         self.known = True
+        self.statistics.found += 1
         self._found = self.loop.time()
         self._tell_of(found)
         self._change(State.UP)

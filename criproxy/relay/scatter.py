@@ -111,6 +111,7 @@ class Scatter:
 
     def give_up(self, exchange: Exchange) -> None:
         """Ends the part of a runtime that has not answered in time, and asks whether it lives."""
+        exchange.runtime.statistics.late += 1
         upstream = exchange.upstream
         exchange.cancel(Code.DEADLINE_EXCEEDED)
         if upstream is not None:
@@ -203,6 +204,7 @@ def present(runtimes: Sequence[Runtime]) -> List[Runtime]:
 def leave_out(exchange: Exchange, outcome: Outcome) -> None:
     """Warns that a call is answered without a runtime's part; once until that works again."""
     name = exchange.request.plan.name
+    exchange.runtime.statistics.missing += 1
     exchange.runtime.warn_once(name, f"{name} is answered without {exchange.runtime}: {outcome}")
 
 

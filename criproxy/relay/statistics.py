@@ -102,10 +102,22 @@ class MethodStatistics:
         self.own = Histogram()
 
 
+class Traffic:
+    """What has been read from sockets, and written to them, bytes."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+
+
 class CallStatistics:
     """The calls of kubelet's, and of all other clients."""
 
     def __init__(self) -> None:
+        self.traffic = Traffic()
+        """On their connections."""
         self.methods: Dict[str, MethodStatistics] = {}
         """By the methods' names, `OTHER` among them."""
 
@@ -124,6 +136,18 @@ class RuntimeStatistics:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.methods: Dict[str, MethodStatistics] = {}
         """By the methods' names, `OTHER` among them. Of ``own`` there is nothing."""
+        self.traffic = Traffic()
+        """On its connections."""
+        self.found = 0
+        """How often it has been found there."""
+        self.late = 0
+        """How often a call to all runtimes has not waited for it any longer (the fan-out timeout)."""
+        self.missing = 0
+        """How many answers of all runtimes have been without its part, and without what it had before."""
+        self.cut = 0
+        """How many answers of its own something has been left out of: what is invalid, or does not fit."""
+        self.lists: Dict[str, int] = {}
+        """The size of its last part of each list of all runtimes that has no filter, bytes."""
         self._recent = Recent()
         self._clock = clock
 

@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from typing import Callable, Deque, Final, List
+from typing import Callable, Deque, Final, List, Optional
 
 from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
@@ -20,6 +20,7 @@ from criproxy.http2.events import Event
 from criproxy.http2.frames import Buffer
 from criproxy.http2.grpc import not_grpc
 from criproxy.relay.loop import READ, WRITE, Loop
+from criproxy.relay.statistics import Traffic
 
 _CHUNK: Final = 256 * 1024
 """The most that is read from a socket at once, bytes: one peer does not keep the others waiting for longer."""
@@ -49,7 +50,7 @@ class Transport:
     """Reads a non-blocking socket into a connection and writes what the connection has to send.
 
     ``on_events`` gets the events of each piece that arrived, ``on_closed`` the reason when the connection is over
-    (an empty one if the peer closed it), once.
+    (an empty one if the peer closed it), once. What is read and written is added to ``traffic``.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Transport:
         "_on_closed",
         "_on_events",
         "_sock",
+        "_traffic",
         "_waste",
         "_waste_since",
         "at_fault",
@@ -79,6 +81,7 @@ class Transport:
         connection: Connection,
         on_events: Callable[[List[Event]], None],
         on_closed: Callable[[str], None],
+        traffic: Optional[Traffic] = None,
     ) -> None:
         self.connection = connection
         self.at_fault = False
@@ -94,6 +97,7 @@ class Transport:
         self._on_closed = on_closed
         self._backlog: Deque[Buffer] = deque()
         self._backlog_size = 0
+        self._traffic = traffic or Traffic()
         self._interest = READ
         self._flushing = False
         self._gives_way = False
@@ -176,6 +180,7 @@ class Transport:
         except OSError as error:
             self._cannot_write(error)
             return
+        self._traffic.sent += sent
         if sent < size:
             self._backlog.extend(buffers)
             self._backlog_size = size
@@ -191,6 +196,7 @@ class Transport:
         except OSError as error:
             self._cannot_write(error)
             return
+        self._traffic.sent += sent
         self._take_off_backlog(sent)
         self._watch()
         if not self._backlog:
@@ -249,7 +255,9 @@ class Transport:
             self.close(self._better(self.connection.rest, ""))
             return
         loop = self._loop
-        loop.received += len(data)
+        size = len(data)
+        self._traffic.received += size
+        loop.received += size
         if loop.received >= loop.alarm:
             loop.on_alarm()
         self._take(data)

@@ -29,6 +29,7 @@ from criproxy.http2.events import (
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.http2.headers import Block
 from criproxy.relay.loop import Loop, Timer
+from criproxy.relay.statistics import Traffic
 from criproxy.relay.transport import Transport
 
 STREAM_WINDOW: Final = 1024 * 1024
@@ -107,7 +108,7 @@ class Owner(Protocol):
 class Upstream:
     """One connection to a runtime, and the streams that are open on it or wait to be."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, runtime: Owner) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, runtime: Owner, traffic: Optional[Traffic] = None) -> None:
         self.loop = loop
         self.runtime = runtime
         self.versions: FrozenSet[ApiVersion] = frozenset()
@@ -128,7 +129,7 @@ class Upstream:
         """Runs from a PING on; there until the PING is answered."""
         self._on_silence: Set[Callable[[], None]] = set()
         self.connection = Connection(client=True, stream_window=STREAM_WINDOW)
-        self.transport = Transport(loop, sock, self.connection, self._on_events, self._on_closed)
+        self.transport = Transport(loop, sock, self.connection, self._on_events, self._on_closed, traffic)
 
     def take_calls(self, versions: FrozenSet[ApiVersion]) -> None:
         """The runtime has been found on it, in these versions: the streams that follow are calls."""

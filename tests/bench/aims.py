@@ -125,6 +125,12 @@ AIMS = (
         1.1,
         "x otherwise",
     ),
+    Aim(
+        "p99 of a call while metrics are scraped",
+        lambda run: quotients(run.of(_OURS, "p99_scraped"), run.of(_OURS, "p99_unscraped")),
+        1.1,
+        "x otherwise",
+    ),
     Aim("added to the p50 of a call", _added("p50", _GO), 0.4, "x Go's", against=_GO),
     Aim(f"calls/s at {CONCURRENCY}", _quotient("rate_1", _GO), 1.6, "x Go's", at_least=True, against=_GO),
 )

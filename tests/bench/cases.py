@@ -155,6 +155,18 @@ CASES: Tuple[Case, ...] = (
         few=True,
     ),
     Case(
+        "while metrics are scraped each second, a call to the primary",
+        (
+            Figure("p50_unscraped", "p50, not", "us"),
+            Figure("p99_unscraped", "p99, not", "us"),
+            Figure("p50_scraped", "p50, scraped", "us"),
+            Figure("p99_scraped", "p99, scraped", "us"),
+        ),
+        turns.with_scraper,
+        _merges,
+        few=True,
+    ),
+    Case(
         "a kubelet of so many pods",
         tuple(Figure(f"kubelet_{pods}", f"{pods}", "% of a core") for pods in PODS),
         turns.of_kubelet,

@@ -15,7 +15,7 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 from criproxy.cri.messages import api
 from criproxy.http2.grpc import PREFIX_SIZE
-from tests.bench import hung, kubelet
+from tests.bench import hung, kubelet, scraped
 from tests.bench.check import list_size, wait_for
 from tests.bench.client import LatencyClient
 from tests.bench.figures import percentile
@@ -221,3 +221,10 @@ def with_hung(turn: Turn) -> Sequence[float]:
     size = turn.lab.sizes[turn.contestant.name].status
     well, with_one = hung.times(turn.lab, turn.program, size, turn.effort.batch)
     return percentile(well, 0.99) * 1e6, percentile(with_one, 0.99) * 1e6
+
+
+def with_scraper(turn: Turn) -> Sequence[float]:
+    """The median and the 99th percentile of a call while nobody scrapes, then while somebody does each second, us."""
+    size = turn.lab.sizes[turn.contestant.name].status
+    both = scraped.times(turn.lab, turn.program, size, turn.effort.replay)
+    return [figure * 1e6 for times in both for figure in (median(times), percentile(times, 0.99))]

@@ -78,6 +78,14 @@ RESOLVE = """
 import socket, sys
 print(socket.getaddrinfo(sys.argv[1], 80, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
 """
+SCRAPE = """
+import socket
+sock = socket.socket(socket.AF_UNIX)
+sock.connect("/run/metrics.sock")
+sock.sendall(b"GET /metrics HTTP/1.0\\r\\n\\r\\n")
+while data := sock.recv(65536):
+    print(data.decode(), end="")
+"""
 NAMESERVER = """
 import fcntl, socket, struct, sys, threading
 
@@ -176,6 +184,16 @@ def test_a_daemon_passes_calls_to_two_runtimes(machine: Alone) -> None:
         )
     assert re.search(r"^\(primary\) +\w+ +default +primary +Ready", shown, re.M), shown
     assert re.search(r"^alt\.test +\w+ +default +alternative +Ready", shown, re.M), shown
+
+
+def test_a_daemon_serves_metrics(machine: Alone) -> None:
+    daemon = [CRIPROXY, "--connect", "/run/none.sock", "--listen", "/run/criproxy.sock"]
+    with machine.running([*daemon, "--metrics-listen", "unix:/run/metrics.sock"]):
+        assert eventually(lambda: listens(machine.root / "run/metrics.sock"), bool, PATIENCE)
+        said = machine.run(PYTHON, "-I", "-c", SCRAPE)
+    assert said.startswith("HTTP/1.1 200 OK")
+    assert 'criproxy_runtime_up{runtime="primary"} 0.0' in said
+    assert 'compiled="true"' in said
 
 
 def listens(path: Path) -> bool:

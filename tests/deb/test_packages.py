@@ -75,6 +75,22 @@ def test_criproxy_takes_a_kubelet_that_is_no_package() -> None:
     assert field(package(CRIPROXY), "Recommends") == "kubelet"
 
 
+def test_criproxy_suggests_what_metrics_need_and_nodeps_has_it_without_its_servers(nodeps: Path) -> None:
+    assert field(package(CRIPROXY), "Suggests") == "python3-prometheus-client"
+    library = nodeps / "usr/lib/criproxy" / DIST_PACKAGES / "prometheus_client"
+    assert {path.name for path in library.glob("**/*.py")} == {
+        "__init__.py",  # of openmetrics
+        "exposition.py",
+        "metrics_core.py",
+        "process_collector.py",
+        "registry.py",
+        "samples.py",
+        "utils.py",
+        "validation.py",
+    }
+    assert not (library / "exposition.py").exists()
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nodeps_depends_on_nothing(architecture: str) -> None:
     deb = package(NODEPS, architecture)
@@ -172,7 +188,8 @@ def test_both_have_their_documents(nodeps: Path, tmp_path: Path) -> None:
         doc = root / "usr/share/doc" / name
         assert gzip.decompress((doc / "README.md.gz").read_bytes()) == (ROOT / "README.md").read_bytes()
         assert gzip.decompress((doc / "changelog.gz").read_bytes()) == (ROOT / "debian/changelog").read_bytes()
-        assert (doc / "examples/criproxy.conf").read_text() == (ROOT / "etc/criproxy/criproxy.conf").read_text()
+        for example in (ROOT / "etc/criproxy").iterdir():
+            assert (doc / "examples" / example.name).read_bytes() == example.read_bytes()
         assert (doc / "copyright").exists()
 
 

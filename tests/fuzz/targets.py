@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict
 
-from tests.fuzz import cri, grpc, http2, texts, variables
+from tests.fuzz import cri, grpc, http, http2, texts, variables
 from tests.fuzz.target import Target
 
 TARGETS: Dict[str, Target] = {
@@ -15,6 +15,7 @@ TARGETS: Dict[str, Target] = {
     "renaming": cri.RENAMING,
     "lists": cri.LISTS,
     "merging": cri.MERGING,
+    "scrapes": http.SCRAPES,
     "configuration": texts.CONFIGURATION,
     "units": texts.UNITS,
     "environment": variables.ENVIRONMENT,

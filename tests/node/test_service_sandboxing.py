@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Iterator, Set
 
 import grpc
 import pytest
 
+from criproxy.address import host_and_port
 from criproxy.node.compat import adapt
 from tests.containerd.kubelet import TARGET_RUNTIME
 from tests.containerd.service import eventually
 
-from .layouts import DIND, KIND, KUBEADM, KUBEADM_1_11, KUBEADM_NEWEST, Layout
+from .layouts import DIND, FULL, KIND, KUBEADM, KUBEADM_1_11, KUBEADM_NEWEST, Layout
 from .node import Node
 from .workers import shared
 
@@ -65,6 +67,20 @@ def test_its_control_socket_is_roots_alone(node: Node) -> None:
         "755 root:root",
         "600 root:root",
     ]
+
+
+def test_metrics_are_served_at_a_port_and_at_a_path_where_the_library_is(node: Node) -> None:
+    text = node.path(DEFAULTS).read_text()
+    for address in ("127.0.0.1:11251", "unix:/run/criproxy/metrics.sock"):
+        node.write(DEFAULTS, f"{text}CRIPROXY_METRICS_LISTEN={address}\n")
+        reload = node.attempt("systemctl", "reload", "criproxy.service")
+        if node.layout.package == FULL:
+            assert reload.returncode
+            assert "apt install python3-prometheus-client" in node.journal("criproxy.service")
+        else:
+            assert eventually(lambda address=address: _ready(node, address), bool), address  # type: ignore[misc]
+    node.write(DEFAULTS, text)
+    node.run("systemctl", "reload", "criproxy.service")
 
 
 def test_its_memory_and_its_tasks_have_a_bound_that_is_far_away(node: Node) -> None:
@@ -137,6 +153,21 @@ def test_it_runs_with_what_an_older_systemd_is_told(node: Node, version: int) ->
     node.path(_UNKNOWN).unlink()
     node.write(_UNIT, text)
     _restart(node)
+
+
+def _ready(node: Node, address: str) -> bool:
+    """Whether the service says at this address that it is ready."""
+    try:
+        if address.startswith("unix:"):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(str(node.path(address.partition(":")[2])))
+        else:
+            sock = node.dial(*host_and_port(address))
+    except OSError:
+        return False
+    with sock:
+        sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        return sock.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def _restart(node: Node) -> None:

@@ -14,13 +14,13 @@ import pytest
 from criproxy.client import Client
 from criproxy.cri.messages import api
 from criproxy.http2.grpc import PREFIX_SIZE
-from tests.bench import check, kubelet, processes
+from tests.bench import check, kubelet, processes, scraped
 from tests.bench.cases import CASES
 from tests.bench.client import LatencyClient
 from tests.bench.figures import BenchError, UnservedError
 from tests.bench.lab import ROOT, Lab
 from tests.bench.load import load
-from tests.bench.programs import RUNTIME_IDS, Contestant, tool
+from tests.bench.programs import OWN, RUNTIME_IDS, Contestant, Program, criproxy, tool
 from tests.bench.runtime import ALL, ID, ONE, SAME
 
 NAMES = ["direct", "other", "socat", "haproxy", "nghttpx", "grpcio", "criproxy", "criproxy, alternative"]
@@ -182,6 +182,22 @@ def test_the_latency_client_sends_what_is_larger_than_all_windows(lab: Lab) -> N
 def test_the_latency_client_takes_a_stream_that_is_not_there_for_something_that_is_not_served(lab: Lab) -> None:
     with LatencyClient(lab.direct.path, "NoSuchMethod", b"") as client, pytest.raises(UnservedError):
         client.events(0)
+
+
+def test_calls_are_measured_while_metrics_are_scraped_and_while_they_are_not(lab: Lab) -> None:
+    size = check.check(lab.direct).status
+    assert all(len(times) >= 3 for times in scraped.times(lab, criproxy(OWN), size, 0.1))
+
+
+def test_a_program_without_metrics_is_not_measured_while_they_are_scraped(lab: Lab) -> None:
+    without = Program("without", "env -u CRIPROXY_METRICS_LISTEN " + criproxy(OWN).command)
+    with pytest.raises(UnservedError, match="without serves no metrics"):
+        scraped.times(lab, without, -1, 0.1)
+
+
+def test_a_scrape_that_is_no_scrape_is_told(lab: Lab) -> None:
+    with pytest.raises(BenchError, match="a scrape: "), scraped.scraping(lab.direct.path):
+        """A runtime has no metrics."""
 
 
 def test_the_time_of_children_counts_and_that_of_those_that_have_ended(lab: Lab) -> None:

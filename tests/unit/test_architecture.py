@@ -97,10 +97,39 @@ def test_the_proxy_is_known_to_the_daemon_alone() -> None:
 def test_the_daemons_side_of_the_control_socket_is_known_to_the_daemon_alone() -> None:
     """What a command knows of it is the messages."""
     both = {"criproxy.control", "criproxy.control.api", "criproxy.control.client"}
-    served = {module for module in FILES if module.startswith("criproxy.control.")} - both
+    looked_into = {"criproxy.control.subject"}
+    served = {module for module in FILES if module.startswith("criproxy.control.")} - both - looked_into
     assert {module for module in FILES if IMPORTS[module] & served} - served == {"criproxy.daemon"}
     for module in both & FILES.keys():
         assert not [name for name in IMPORTS[module] if name.startswith(("criproxy.relay", "criproxy.daemon"))]
+
+
+def test_the_metrics_are_known_to_the_daemon_alone() -> None:
+    own = {module for module in FILES if module.startswith("criproxy.metrics")}
+    assert {module for module in FILES if IMPORTS[module] & own} - own == {"criproxy.daemon"}
+
+
+def test_the_library_of_the_metrics_is_loaded_only_where_they_are_served() -> None:
+    """It takes time and memory, and need not be there."""
+    using = {module for module in FILES if any(name.startswith("prometheus_client") for name in IMPORTS[module])}
+    assert using == {"criproxy.metrics.pages", "criproxy.metrics.text"}
+    done: Set[str] = set()
+    ahead = ["criproxy.daemon"]
+    while ahead:
+        module = ahead.pop()
+        done.add(module)
+        ahead += (name for name in at_the_top(module) if name in FILES and name not in done)
+    assert not done & using
+
+
+def at_the_top(module: str) -> Iterator[str]:
+    """What is imported when the module is."""
+    for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 def test_the_relays_imports_run_one_way() -> None:

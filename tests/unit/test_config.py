@@ -100,6 +100,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         memory_limit=0,
         verbosity=0,
         log_to_stderr=False,
+        metrics_listen="",
         warnings=(),
     )
 
@@ -1139,3 +1140,35 @@ def test_a_daemon_does_not_pay_for_the_commands_libraries() -> None:
     script = "import sys, criproxy.cli, criproxy.report.log; print(sorted({'grpc', 'yaml'} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "[]\n"
+
+
+# Where metrics are served.
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:/run/m.sock", "unix:/run/m.sock"),
+        ("unix:///run/m.sock", "unix:/run/m.sock"),
+        ("127.0.0.1:11251", "127.0.0.1:11251"),
+        ("[::1]:11251", "[::1]:11251"),
+        ("", ""),
+    ],
+)
+def test_metrics_are_served_at_a_path_or_a_literal_address(text: str, address: str) -> None:
+    assert parse([f"--metrics-listen={text}"], {}).metrics_listen == address
+
+
+@pytest.mark.parametrize("text", ["/run/m.sock", "localhost:11251", ":11251", "unix:"])
+def test_another_address_for_metrics_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused([f"--metrics-listen={text}"], capsys).startswith(f"criproxy: metrics-listen: {text!r}")
+
+
+def test_metrics_without_their_library_are_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    text = refused(["--metrics-listen=127.0.0.1:11251"], capsys)
+    assert "apt install python3-prometheus-client" in text
+    assert "pip install criproxy[metrics]" in text
+    assert parse([], {}).metrics_listen == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Optional
 
 import pytest
 
-from criproxy.listening import SocketError, listen, listen_for_control
+from criproxy.listening import SocketError, listen, listen_for_control, listen_for_metrics
 
 BURST = 600
 
@@ -98,3 +99,42 @@ def test_whatever_else_is_in_the_place_of_the_control_socket_is_left_alone(tmp_p
 def test_only_one_folder_is_made_for_the_control_socket(tmp_path: Path) -> None:
     with pytest.raises(SocketError, match="No such file or directory"):
         listen_for_control(str(tmp_path / "a/b/control.sock"))
+
+
+# The socket of the metrics.
+
+
+def test_everybody_may_ask_for_metrics_at_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.sock"
+    listening = listen_for_metrics(f"unix:{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    listening.sock.close()
+    listening.release()
+    assert not path.exists()
+
+
+def test_what_is_in_the_place_of_the_metrics_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.sock"
+    path.write_text("precious")
+    with pytest.raises(SocketError, match="set another path with --metrics-listen"):
+        listen_for_metrics(f"unix:{path}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_metrics_may_be_at_a_port_which_is_there_again_at_once(host: str) -> None:
+    family = socket.AF_INET6 if host == "[::1]" else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((host.strip("[]"), 0))
+        except OSError as error:
+            pytest.skip(f"{host}: {error}")
+        port = probe.getsockname()[1]
+    address = f"{host}:{port}"
+    for _ in range(2):
+        listening = listen_for_metrics(address)
+        with pytest.raises(SocketError, match=re.escape(f"cannot listen on {address}: Address already in use")):
+            listen_for_metrics(address)
+        with socket.create_connection((host.strip("[]"), port)):
+            listening.sock.accept()[0].close()
+        listening.sock.close()
+        listening.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import math
+import socket
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 from criproxy.cri.messages import api
@@ -168,6 +169,10 @@ class FakeSocket:
         data = bytes(self._in[:size])
         del self._in[:size]
         return data
+
+    def shutdown(self, how: int) -> None:
+        assert how == socket.SHUT_WR
+        self.closed = True
 
     def close(self) -> None:
         self.closed = True

@@ -8,13 +8,25 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scene import ALT, PRIMARY, Node
+from playbook import ClockLoop, socketpair
+from scene import ALT, PRIMARY, Node, message
 
 from criproxy.cri.methods import METHODS, Method
+from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import Code
 from criproxy.relay import statistics
-from criproxy.relay.statistics import BOUNDS, CODES, MINUTES, OTHER, CallStatistics, RuntimeStatistics, quantile
+from criproxy.relay.statistics import (
+    BOUNDS,
+    CODES,
+    MINUTES,
+    OTHER,
+    CallStatistics,
+    RuntimeStatistics,
+    Traffic,
+    quantile,
+)
+from criproxy.relay.transport import Transport
 
 LONG_LIVED = "GetContainerEvents"
 NAMES = ("StartContainer", "ListContainers", LONG_LIVED, OTHER)
@@ -194,3 +206,84 @@ def test_refused_and_unknown_calls_are_other_calls() -> None:
     node.give(PRIMARY, "Method", b"")
     assert node.context.statistics.methods[OTHER].codes[Code.OK] == 1
     assert node.runtimes[PRIMARY].statistics.methods[OTHER].codes[Code.OK] == 1
+
+
+def test_what_a_list_has_not_waited_for_and_has_been_without_is_counted_by_runtime() -> None:
+    node = Node()
+    node.call("ListImages")
+    node.give(PRIMARY, "ListImages", b"")
+    node.loop.advance(5.1)
+    there, primary = node.runtimes[ALT].statistics, node.runtimes[PRIMARY].statistics
+    assert [there.late, there.missing, there.cut] == [1, 1, 0]
+    assert [primary.late, primary.missing, primary.cut] == [0, 0, 0]
+
+
+def test_a_list_of_which_an_entry_is_left_out_is_counted() -> None:
+    node = Node()
+    for _ in range(2):
+        node.call("ListContainers")
+        node.give(PRIMARY, "ListContainers", b"")
+        node.give(
+            ALT, "ListContainers", message("ListContainersResponse", containers=[{"id": "a"}]) + b"\x0a\x02\x0a\x7f"
+        )
+    assert [node.runtimes[ALT].statistics.cut, node.runtimes[PRIMARY].statistics.cut] == [2, 0]
+
+
+def test_a_list_that_does_not_fit_is_counted_as_one_of_which_something_is_left_out() -> None:
+    node = Node(max_message_size=300)
+    body = message("ListContainersResponse", containers=[{"id": "c" * 40} for _ in range(5)])
+    node.call("ListContainers")
+    node.give(PRIMARY, "ListContainers", body)
+    node.give(ALT, "ListContainers", body)
+    assert node.runtimes[ALT].statistics.cut == 1
+
+
+def test_the_size_of_a_whole_list_is_that_of_the_last_one() -> None:
+    node = Node()
+
+    def listed(body: bytes, **fields: Any) -> Dict[str, int]:
+        node.call("ListImages", **fields)
+        node.give(PRIMARY, "ListImages", body)
+        node.give(ALT, "ListImages", b"")
+        return node.runtimes[PRIMARY].statistics.lists
+
+    large, small = (message("ListImagesResponse", images=[{"id": "i" * size}]) for size in (5, 3))
+    assert listed(large) == {"ListImages": len(large)}
+    assert listed(small) == {"ListImages": len(small)}
+    assert listed(large, filter={"image": {"image": "some"}}) == {"ListImages": len(small)}
+
+
+def test_a_runtime_is_counted_each_time_that_it_is_found() -> None:
+    node = Node()
+    assert node.runtimes[ALT].statistics.found == 1
+    node.lose(ALT)
+    node.find(ALT)
+    assert node.runtimes[ALT].statistics.found == 2
+
+
+def test_what_is_read_and_written_is_counted_on_all_connections_of_a_runtime() -> None:
+    node = Node()
+    traffic = node.runtimes[ALT].statistics.traffic
+    received, sent = traffic.received, traffic.sent
+    assert min(received, sent) > 0
+    node.lose(ALT)
+    node.find(ALT)
+    assert traffic.received >= 2 * received
+    assert traffic.sent >= 2 * sent
+
+
+def test_what_a_slow_reader_takes_late_is_counted_when_it_takes_it() -> None:
+    loop, traffic = ClockLoop(), Traffic()
+    ours, theirs = socketpair(loop)
+    theirs.room = 1
+    connection = Connection(client=True)
+    Transport(loop.real, ours, connection, lambda events: None, lambda reason: None, traffic)
+    loop.settle()
+    assert traffic.sent == 1
+    theirs.room = 1 << 20
+    heard = 0
+    loop.settle()
+    while theirs.readable:
+        heard += len(theirs.recv(1 << 20))
+        loop.settle()
+    assert traffic.sent == heard > 1
