@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from criproxy.cri.filter import count
 from criproxy.cri.messages import cut
+from criproxy.cri.schema import load
 from criproxy.relay.context import Context
 from criproxy.relay.loop import Timer
 from criproxy.relay.outcome import Outcome
@@ -28,16 +29,26 @@ PATIENCE: Final = 1.0
 """How long the runtimes are waited for, seconds."""
 UNKNOWN: Final = -1
 """Stands for a number that a runtime has not told."""
-_ASKED: Final = cut(
-    "criproxy.inventory",
-    dict.fromkeys(("ListPodSandboxRequest", "ListContainersRequest"), ("filter.state.state",)),
-)
-_READY: Final[bytes] = _ASKED["ListPodSandboxRequest"](filter={"state": {"state": 0}}).SerializeToString()
-_RUNNING: Final[bytes] = _ASKED["ListContainersRequest"](filter={"state": {"state": 1}}).SerializeToString()
 _PODS: Final = "ListPodSandbox"
 _CONTAINERS: Final = "ListContainers"
 _IMAGES: Final = "ListImages"
-_QUESTIONS: Final[Dict[str, bytes]] = {_PODS: _READY, _CONTAINERS: _RUNNING, _IMAGES: b""}
+_REQUESTS: Final = cut(
+    "criproxy.inventory",
+    {"ListPodSandboxRequest": ("filter.state.state",), "ListContainersRequest": ("filter.state.state",)},
+)
+
+
+def _in_state(method: str, enum: str, state: str) -> bytes:
+    """A request for all that is in a state."""
+    number = load().enums[enum][state]
+    return _REQUESTS[f"{method}Request"](filter={"state": {"state": number}}).SerializeToString()
+
+
+_QUESTIONS: Final[Dict[str, bytes]] = {
+    _PODS: _in_state(_PODS, "PodSandboxState", "SANDBOX_READY"),
+    _CONTAINERS: _in_state(_CONTAINERS, "ContainerState", "CONTAINER_RUNNING"),
+    _IMAGES: b"",
+}
 
 
 class Counts:

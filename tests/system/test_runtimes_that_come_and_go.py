@@ -396,6 +396,8 @@ class TestContainerEvents:
         other.wait_for("GetContainerEvents")
         other.stop()
         assert 'runtime "alt.test"' in self.end_of(stream)
+        # One that is found again at once has only moved to another connection.
+        proxy.wait_for_log(f'runtime "alt.test" ({other.path}) is not there')
         stream = self.begun(client)
         primary.wait_for("GetContainerEvents", 2)
         say("a")
