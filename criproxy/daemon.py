@@ -24,6 +24,7 @@ from criproxy.control.health import HealthService
 from criproxy.control.server import ControlServer
 from criproxy.control.status import StatusService
 from criproxy.control.subject import DaemonState, Refusal
+from criproxy.control.verbosity import Verbosity
 from criproxy.listening import Listening, SocketError, inherited, listen, listen_for_control
 from criproxy.memory_limit import default_limit
 from criproxy.relay.loop import Loop
@@ -137,6 +138,7 @@ class _Daemon:
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit(Path("/")))
         self._health = HealthService(self._state, self._proxy)
+        self._verbosity = Verbosity(self._loop, log, config.verbosity)
         self._ready = False
 
     def run(self) -> None:
@@ -160,9 +162,11 @@ class _Daemon:
     def _serve_control(self) -> Optional[ControlServer]:
         if self._controlling is None:
             return None
-        status = StatusService(self._state, self._proxy, self._loop.time)
+        status = StatusService(self._state, self._proxy, self._verbosity, self._loop.time)
         methods = {
             control().path("Status"): method_of(control(), "Status", status.status),
+            control().path("GetVerbosity"): method_of(control(), "GetVerbosity", self._verbosity.get),
+            control().path("SetVerbosity"): method_of(control(), "SetVerbosity", self._verbosity.set),
             health().path("Check"): method_of(health(), "Check", self._health.check),
             health().path("Watch"): method_of(health(), "Watch", self._health.watch),
         }
@@ -229,7 +233,7 @@ class _Daemon:
         if config.socket_group != before.socket_group:
             _warn_of_group(config, self._log, self._listening)
         self._config = config
-        self._log.verbosity = config.verbosity
+        self._verbosity.follow(config.verbosity)
         if config.log_to_stderr != before.log_to_stderr:
             self._log.output = _output(config)
         self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")

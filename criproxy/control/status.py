@@ -11,6 +11,7 @@ from criproxy import __version__
 from criproxy.control.api import control
 from criproxy.control.call import Answer
 from criproxy.control.subject import DaemonState, Relay
+from criproxy.control.verbosity import Verbosity
 from criproxy.cri.versions import ApiVersion
 from criproxy.http2.grpc import Code
 from criproxy.relay import loop as relay_loop
@@ -28,8 +29,9 @@ _NO_ERRORS = (Code.OK, Code.CANCELLED)
 class StatusService:
     """Tells of a daemon and of its relay. ``clock`` is the relay's, seconds."""
 
-    def __init__(self, daemon: DaemonState, relay: Relay, clock: Callable[[], float]) -> None:
+    def __init__(self, daemon: DaemonState, relay: Relay, verbosity: Verbosity, clock: Callable[[], float]) -> None:
         self._daemon = daemon
+        self._verbosity = verbosity
         self._relay = relay
         self._clock = clock
         self._messages = control().messages
@@ -62,6 +64,7 @@ class StatusService:
             state=self._states["DAEMON_STOPPING" if daemon.stopping else serving],
             listen=_text(daemon.listen),
             loaded_at=daemon.loaded_at,
+            verbosity=self._verbosity.told(),
         )
         if daemon.refusal is not None:
             told.refusal.at = daemon.refusal.at
