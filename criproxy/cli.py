@@ -18,6 +18,7 @@ _COMMANDS = {
     "check": "criproxy.cli:check",
     "status": "criproxy.status.command:main",
     "show": "criproxy.show:main",
+    "trace": "criproxy.operate.trace:main",
     "log-level": "criproxy.operate.log_level:main",
     "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",

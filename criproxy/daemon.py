@@ -24,6 +24,7 @@ from criproxy.control.health import HealthService
 from criproxy.control.server import ControlServer
 from criproxy.control.status import StatusService
 from criproxy.control.subject import DaemonState, Refusal
+from criproxy.control.trace import TraceService
 from criproxy.control.verbosity import Verbosity
 from criproxy.listening import Listening, SocketError, inherited, listen, listen_for_control
 from criproxy.memory_limit import default_limit
@@ -163,7 +164,9 @@ class _Daemon:
         if self._controlling is None:
             return None
         status = StatusService(self._state, self._proxy, self._verbosity, self._loop.time)
+        trace = TraceService(self._proxy, self._loop, self._log)
         methods = {
+            control().path("Trace"): method_of(control(), "Trace", trace.trace),
             control().path("Status"): method_of(control(), "Status", status.status),
             control().path("GetVerbosity"): method_of(control(), "GetVerbosity", self._verbosity.get),
             control().path("SetVerbosity"): method_of(control(), "SetVerbosity", self._verbosity.set),

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Callable
 
 from criproxy import __version__
-from criproxy.control.api import control
+from criproxy.control.api import control, utf8
 from criproxy.control.call import Answer
 from criproxy.control.subject import DaemonState, Relay
 from criproxy.control.verbosity import Verbosity
@@ -62,13 +62,13 @@ class StatusService:
             pid=os.getpid(),
             started_at=daemon.started_at,
             state=self._states["DAEMON_STOPPING" if daemon.stopping else serving],
-            listen=_text(daemon.listen),
+            listen=utf8(daemon.listen),
             loaded_at=daemon.loaded_at,
             verbosity=self._verbosity.told(),
         )
         if daemon.refusal is not None:
             told.refusal.at = daemon.refusal.at
-            told.refusal.reason = _text(daemon.refusal.reason)
+            told.refusal.reason = utf8(daemon.refusal.reason)
         return told
 
     def _of_runtime(self, runtime: Runtime) -> Any:
@@ -78,12 +78,12 @@ class StatusService:
         told = self._messages["Runtime"](
             id=runtime.names.runtime,
             role=self._states[_role(runtime)],
-            socket=_text(runtime.path),
+            socket=utf8(runtime.path),
             state=self._states[_state(runtime)],
             since=self._moment(runtime.since),
-            reason="" if runtime.there else _text(runtime.problem),
-            name=_text(name or version),
-            version=_text(version) if name else "",
+            reason="" if runtime.there else utf8(runtime.problem),
+            name=utf8(name or version),
+            version=utf8(version) if name else "",
             cri_versions=[version.spoken for version in ApiVersion if version in versions],
             calls_in_flight=runtime.under_way,
             recent=self._recent(runtime),
@@ -136,8 +136,3 @@ def _state(runtime: Runtime) -> str:
     if runtime.there:
         return "RUNTIME_UP"
     return "RUNTIME_AWAY" if runtime.known else "RUNTIME_STARTING"
-
-
-def _text(text: str) -> str:
-    """A path need not be UTF-8 (PEP 383), and a field of this type has to be."""
-    return text.encode(errors="backslashreplace").decode()

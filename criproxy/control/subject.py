@@ -7,9 +7,11 @@ from typing import Callable, Collection, Optional, Protocol, Sequence
 
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
+from criproxy.relay.known import Known
 from criproxy.relay.memory import Absence
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.statistics import CallStatistics
+from criproxy.relay.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ class Relay(Protocol):
     @property
     def calls(self) -> CallStatistics:
         """What kubelet's calls, and those of others, have come to."""
+
+    @property
+    def tracing(self) -> Tracing:
+        """Those who watch calls as they end."""
+
+    @property
+    def known(self) -> Known:
+        """What people call the pods and containers of calls."""
 
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""
