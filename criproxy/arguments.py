@@ -8,6 +8,7 @@ import os
 from criproxy.address import path_of
 from criproxy.config import duration
 from criproxy.control.api import SOCKET
+from criproxy.node.plan import DEFAULTS
 
 _VARIABLE = "CRIPROXY_CONTROL"
 
@@ -20,6 +21,16 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
         type=path_of,
         metavar="PATH",
         help=f"the daemon's control socket (default: {SOCKET}, or what the environment's {_VARIABLE} says)",
+    )
+
+
+def add_environment_file(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--environment-file``: what to change where no daemon says which file it reads."""
+    parser.add_argument(
+        "--environment-file",
+        default=DEFAULTS,
+        metavar="FILE",
+        help="the file to change if no daemon answers; one that does says itself which it reads (default: %(default)s)",
     )
 
 

@@ -19,6 +19,8 @@ _COMMANDS = {
     "status": "criproxy.status.command:main",
     "show": "criproxy.show:main",
     "trace": "criproxy.operate.trace:main",
+    "drain": "criproxy.operate.drain:drain",
+    "undrain": "criproxy.operate.drain:undrain",
     "log-level": "criproxy.operate.log_level:main",
     "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",

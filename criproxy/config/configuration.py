@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
 
 from criproxy.config.errors import ConfigError
@@ -30,6 +30,8 @@ class Config:
     """The unix socket of the primary's ImageService; empty if that is at the primary's own."""
     handlers: Tuple[RuntimeHandler, ...]
     """All runtime handlers by which pods ask for an alternative runtime, those of `handler` first."""
+    drained: Tuple[str, ...]
+    """The ids of alternative runtimes that get no new pods."""
     image_prefix: str
     """``required`` if an image is an alternative runtime's by its name alone, ``optional`` if by other marks, too."""
     digests: str
@@ -55,6 +57,10 @@ class Config:
     """Whether the log goes to standard error even where that is the journal."""
     warnings: Tuple[str, ...]
     """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
+    environment_file: str = field(default="", compare=False)
+    """The file of variables that it was read from, too; empty if there is none."""
+    fixed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Of the variables that commands set there (`EDITED`), those that would change nothing: why that is."""
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -80,8 +86,16 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         *_default_primary(given, "connect" in texts, runtimes[0].path),
         *unknown_variables(environ),
         *_doubts(runtimes, image_service),
+        *_nobody_drained(runtimes, values["drained"]),
     )
-    return Config(runtimes=runtimes, handlers=handlers, warnings=warnings, **values)
+    return Config(
+        runtimes=runtimes,
+        handlers=handlers,
+        warnings=warnings,
+        environment_file=given.environment_file,
+        fixed=given.fixed(),
+        **values,
+    )
 
 
 def refuse_a_loop(listen: str, runtimes: Sequence[RuntimeAddress], image_service: str) -> None:
@@ -116,6 +130,13 @@ def _default_primary(given: Sources, connected: bool, path: str) -> Iterator[str
         return
     what = f"does not set {PARTS[0]}" if given.has_environment_file else "does not exist"
     yield f"{given.environment_file} {what}: the primary runtime is {path}"
+
+
+def _nobody_drained(runtimes: Sequence[RuntimeAddress], drained: Sequence[str]) -> Iterator[str]:
+    ids = [runtime.id for runtime in runtimes[1:]]
+    for id in drained:
+        if id not in ids:
+            yield f"drained: there is no runtime {id!r} (configured: {', '.join(ids) or 'none'})"
 
 
 def _doubts(runtimes: Sequence[RuntimeAddress], image_service: str) -> Iterator[str]:

@@ -18,10 +18,11 @@ def changes(before: Config, now: Config) -> str:
 
 def _shown(config: Config) -> Dict[str, str]:
     """The values of a configuration, as the options write them."""
-    own = ("runtimes", "handlers", "warnings")
+    own = ("runtimes", "handlers", "drained", "warnings", "environment_file", "fixed")
     return {
         "connect": _connect(config.runtimes),
         "handler": ",".join(map(_handler, filter(_is_given, config.handlers))),
+        "drained": ",".join(config.drained),
         **{
             field.name.replace("_", "-"): str(getattr(config, field.name))
             for field in fields(Config)

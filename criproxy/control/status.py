@@ -65,6 +65,8 @@ class StatusService:
             listen=utf8(daemon.listen),
             loaded_at=daemon.loaded_at,
             verbosity=self._verbosity.told(),
+            environment_file=utf8(daemon.environment_file),
+            fixed={name: utf8(reason) for name, reason in daemon.fixed.items()},
         )
         if daemon.refusal is not None:
             told.refusal.at = daemon.refusal.at
@@ -86,6 +88,7 @@ class StatusService:
             version=utf8(version) if name else "",
             cri_versions=[version.spoken for version in ApiVersion if version in versions],
             calls_in_flight=runtime.under_way,
+            drained=runtime.names.runtime in self._relay.drained_runtimes,
             recent=self._recent(runtime),
         )
         counts = self._relay.inventory.of(runtime) if runtime.there else None

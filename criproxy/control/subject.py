@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Collection, Optional, Protocol, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, Collection, Mapping, Optional, Protocol, Sequence
 
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
@@ -31,6 +31,10 @@ class DaemonState:
     started_at: float
     loaded_at: float
     """When the configuration in force was read."""
+    environment_file: str = ""
+    """The file of variables that it was read from, too; empty if there is none."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Of the variables that commands set there, those that would change nothing: why that is."""
     refusal: Optional[Refusal] = None
     """Of the last reload, if that was refused."""
     stopping: bool = False
@@ -76,6 +80,10 @@ class Relay(Protocol):
     @property
     def known(self) -> Known:
         """What people call the pods and containers of calls."""
+
+    @property
+    def drained_runtimes(self) -> Collection[str]:
+        """The ids of the runtimes that get no new pods."""
 
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""

@@ -90,7 +90,9 @@ class Proxy:
         config = self._config
         names = Runtimes((runtime.id for runtime in config.runtimes[1:]), config.handlers)
         rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
-        return Router(names, lambda: self._stream_url(self._config), self._pods, rules)
+        router = Router(names, lambda: self._stream_url(self._config), self._pods, rules)
+        router.drained = frozenset(config.drained)
+        return router
 
     def _arrange(self) -> None:
         """Makes a runtime of each of the configuration's that there is none of yet."""
@@ -162,6 +164,11 @@ class Proxy:
         """What people call the pods and containers of calls."""
         return self._context.known
 
+    @property
+    def drained_runtimes(self) -> Collection[str]:
+        """The ids of the runtimes that get no new pods."""
+        return self._context.router.drained
+
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""
         return self._memories.absence(runtime)
@@ -213,6 +220,7 @@ class Proxy:
         """
         before, self._config = self._config, config
         self._context.config = config
+        self._context.router.drained = frozenset(config.drained)
         self._memories.follow_all()
         old = self._everyone
         renamed = _naming(config) != _naming(before)

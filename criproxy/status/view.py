@@ -135,7 +135,7 @@ def _row(runtime: Any, now: float) -> List[Cell]:
 def _wide_row(runtime: Any, now: float) -> List[Cell]:
     return [
         Cell(_title(runtime)),
-        _state(runtime),
+        _state(runtime, ", drained" if runtime.drained else ""),
         Cell(_moment(runtime.since, now)),
         Cell(runtime.name or _UNKNOWN),
         Cell(runtime.version or _UNKNOWN),
@@ -189,6 +189,8 @@ def _details(runtime: Any, wide: bool) -> Iterator[str]:
         yield ", ".join(filter(None, (who, spoken, runtime.socket)))
         if runtime.absence.pods:
             yield f"it fails to list its pods: {_remembered(runtime.absence)}"
+    if runtime.drained and not wide:
+        yield f"drained: it gets no new pods (criproxy undrain {runtime.id} lets it have them again)"
 
 
 def _remembered(absence: Any) -> str:

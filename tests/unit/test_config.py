@@ -89,6 +89,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         control="/run/criproxy/control.sock",
         image_service="",
         handlers=(),
+        drained=(),
         image_prefix="optional",
         digests="all",
         status="all",
@@ -1139,3 +1140,56 @@ def test_a_daemon_does_not_pay_for_the_commands_libraries() -> None:
     script = "import sys, criproxy.cli, criproxy.report.log; print(sorted({'grpc', 'yaml'} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("others", "words", "environ", "wanted"),
+    [
+        ("x.y:/run/x.sock", (), {}, {}),
+        ("", ("--connect=/run/a.sock",), {}, {"CRI_OTHER": "--connect is given on the command line"}),
+        ("", (), {"CRIPROXY_CONNECT": "/run/a.sock"}, {"CRI_OTHER": "CRIPROXY_CONNECT is set, and has all runtimes"}),
+        ("", (), {"CRI_OTHER": "x.y:/run/x.sock"}, {"CRI_OTHER": "CRI_OTHER is set in the environment"}),
+        ("", (), {"CRI_PRIMARY": "/run/a.sock"}, {}),
+        (
+            "x.y:/run/x.sock",
+            ("--handler=vm=x.y",),
+            {},
+            {"CRIPROXY_HANDLER": "--handler is given on the command line"},
+        ),
+        ("", (), {"CRIPROXY_OPTS": "--drained=x.y"}, {"CRIPROXY_DRAINED": "CRIPROXY_OPTS has --drained"}),
+        ("", (), {"CRIPROXY_DRAINED": "x.y"}, {"CRIPROXY_DRAINED": "CRIPROXY_DRAINED is set in the environment"}),
+    ],
+)
+def test_it_is_known_which_lines_of_the_environment_file_would_change_nothing(
+    tmp_path: Path, others: str, words: Sequence[str], environ: Dict[str, str], wanted: Dict[str, str]
+) -> None:
+    file = tmp_path / "default"
+    file.write_text(f"CRI_PRIMARY=/run/a.sock\nCRI_OTHER={others}\n")
+    assert dict(parse([f"--environment-file={file}", *words], environ).fixed) == wanted
+
+
+def test_what_the_configuration_file_has_is_changed_there(tmp_path: Path) -> None:
+    file, conf = tmp_path / "default", tmp_path / "criproxy.conf"
+    file.write_text("CRIPROXY_DRAINED=\n")
+    conf.write_text("connect = /run/a.sock,x.y:/run/x.sock\ndrained = x.y\n")
+    configured = parse([f"--environment-file={file}", f"--config={conf}"], {})
+    assert configured.drained == ("x.y",)
+    assert dict(configured.fixed) == {
+        "CRI_OTHER": f"connect is set in {conf}, line 1",
+        "CRIPROXY_DRAINED": f"drained is set in {conf}, line 2",
+    }
+
+
+def test_without_an_environment_file_no_line_of_it_counts() -> None:
+    assert set(parse([], {}).fixed) == {"CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"}
+
+
+def test_a_drained_runtime_that_is_not_configured_is_worth_a_warning() -> None:
+    configured = parse(["--connect=/run/a.sock,x.y:/run/x.sock", "--drained=x.y,z.y"], {})
+    assert configured.drained == ("x.y", "z.y")
+    assert "drained: there is no runtime 'z.y' (configured: x.y)" in configured.warnings
+
+
+def test_what_cannot_be_an_id_cannot_be_drained() -> None:
+    with pytest.raises(ConfigError, match="cannot be the id of a runtime"):
+        parse(["--drained=x.y:/run/x.sock"], {})

@@ -1,0 +1,133 @@
+"""The service's environment file: a change of it is taken by the daemon, or undone."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Dict, Mapping, Optional
+
+from criproxy import config, environment
+from criproxy.client import ClientError
+from criproxy.config import Config, ConfigError
+from criproxy.control.client import ControlClient
+from criproxy.node.files import STAGED, Before, Files, new_file
+from criproxy.node.kubelet import NodeError
+from criproxy.node.ledger import LOCKED, locked
+from criproxy.node.tree import Tree
+
+
+class Refused(Exception):
+    """It cannot be done, or must not be; nothing has changed. The text is one line that says why."""
+
+
+class Defaults:
+    """The environment file of a daemon, which need not run."""
+
+    def __init__(self, socket: str, file: str) -> None:
+        """``socket``: the control socket; ``file``: the environment file that counts if no daemon says another.
+
+        Raises Refused if a daemon runs, and reads no such file.
+        """
+        self._socket = socket
+        self._tree = Tree("/")
+        self._files = Files(self._tree)
+        self.status: Optional[Any] = None
+        """What the daemon says of itself (StatusResponse); None if it does not answer."""
+        self.silence = ""
+        """Why it does not."""
+        self.look()
+        path = file if self.status is None else self.status.daemon.environment_file
+        if not path:
+            raise Refused("the daemon was started without --environment-file: change its configuration where it is")
+        self.path = self._tree.real(os.path.abspath(path))
+
+    def look(self) -> None:
+        """Asks the daemon how it is."""
+        try:
+            with ControlClient(self._socket) as client:
+                self.status = client.call("Status")
+        except ClientError as error:
+            self.status, self.silence = None, str(error)
+
+    def variables(self) -> Dict[str, str]:
+        """What the file sets; nothing if it does not exist. Raises Refused if it cannot be read."""
+        try:
+            return {name: found.value for name, found in environment.read(self._text())[0].items()}
+        except ValueError as error:
+            raise Refused(f"{self.path}: {error}") from error
+
+    def config(self) -> Config:
+        """The configuration with the file as it is. Raises Refused if the daemon would not take it."""
+        return self._parsed(self.path)
+
+    def refuse_if_fixed(self, name: str) -> None:
+        """Raises Refused if a line for this variable would change nothing."""
+        fixed = self.config().fixed if self.status is None else self.status.daemon.fixed
+        if name in fixed:
+            raise Refused(f"{name} in {self.path} would change nothing: {fixed[name]}; change it there")
+
+    def change(self, values: Mapping[str, str]) -> None:
+        """Sets variables, if that is a configuration that the daemon takes, and has it taken. Raises Refused."""
+        folder = LOCKED if self.path.startswith(f"{LOCKED}/") else os.path.dirname(self.path)
+        try:
+            with locked(self._tree, folder):
+                self._change(values)
+        except OSError as error:
+            raise Refused(f"{error.filename}: {error.strerror}") from error
+        except NodeError as error:
+            raise Refused(str(error)) from error
+
+    def _change(self, values: Mapping[str, str]) -> None:
+        there, old = self.variables(), self._text()
+        text = old
+        for name, value in values.items():
+            self.refuse_if_fixed(name)
+            if there.get(name, "") != value:
+                text = environment.assign(text, name, value)
+        before = self._files.seen(self.path)
+        if text != old:
+            self._write(text, before)
+        if self.status is not None:
+            self._reload(before)
+
+    def _write(self, text: str, before: Optional[Before]) -> None:
+        """Puts a text in the place of the file, unless the daemon would refuse it."""
+        self._files.stage(self.path, new_file(text.encode("utf-8", "surrogateescape"), before))
+        try:
+            self._parsed(self.path + STAGED)
+        except Refused:
+            self._files.clear(self.path)
+            raise
+        self._files.install(self.path)
+
+    def _reload(self, before: Optional[Before]) -> None:
+        """Has the daemon read the file again; if it does not take it, the file is put back."""
+        try:
+            self._ask_to_reload()
+        except ClientError as error:
+            if before is None:
+                self._files.remove(self.path)
+            else:
+                self._files.put(self.path, before)
+            with suppress(ClientError):  # it has said why it does not do it
+                self._ask_to_reload()
+            raise Refused(f"{error}; {self.path} is as before") from error
+        self.look()
+
+    def _ask_to_reload(self) -> None:
+        with ControlClient(self._socket) as client:
+            client.call("Reload")
+
+    def _parsed(self, path: str) -> Config:
+        """What the daemon would make of a file. Its environment, and words that the unit does not have, are its own."""
+        listen = () if self.status is None else (f"--listen={self.status.daemon.listen}",)
+        try:
+            return config.parse([*listen, f"--environment-file={path}"], {})
+        except ConfigError as error:
+            raise Refused(str(error).replace(path, self.path)) from error
+
+    def _text(self) -> str:
+        try:
+            return self._tree.text(self.path) or ""
+        except OSError as error:
+            raise Refused(f"{error.filename}: {error.strerror}") from error
