@@ -19,6 +19,7 @@ _COMMANDS = {
     "status": "criproxy.status.command:main",
     "show": "criproxy.show:main",
     "trace": "criproxy.operate.trace:main",
+    "runtime": "criproxy.operate.runtimes:main",
     "drain": "criproxy.operate.drain:drain",
     "undrain": "criproxy.operate.drain:undrain",
     "log-level": "criproxy.operate.log_level:main",

@@ -31,6 +31,7 @@ commands:
   criproxy status        show how kubelet, the daemon and each runtime are, and what to do about what is not well
   criproxy show          list what is behind a CRI socket: pods, containers, images and, on criproxy's, the runtimes
   criproxy trace         show kubelet's calls as they end
+  criproxy runtime       add, remove and list alternative runtimes, without a restart
   criproxy drain         let an alternative runtime have no new pods
   criproxy undrain       let it have new pods again
   criproxy log-level     change how much the daemon logs, for a while

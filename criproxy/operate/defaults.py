@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 from criproxy import config, environment
 from criproxy.client import ClientError
@@ -35,6 +35,8 @@ class Defaults:
         """What the daemon says of itself (StatusResponse); None if it does not answer."""
         self.silence = ""
         """Why it does not."""
+        self._before: Optional[Before] = None
+        """What stood in its place before `change`."""
         self.look()
         path = file if self.status is None else self.status.daemon.environment_file
         if not path:
@@ -68,10 +70,18 @@ class Defaults:
 
     def change(self, values: Mapping[str, str]) -> None:
         """Sets variables, if that is a configuration that the daemon takes, and has it taken. Raises Refused."""
+        self._alone(lambda: self._change(values))
+
+    def undo(self) -> None:
+        """Takes the last change back. Raises Refused."""
+        self._alone(self._put_back)
+
+    def _alone(self, work: Callable[[], None]) -> None:
+        """Does something to the file while no other command does."""
         folder = LOCKED if self.path.startswith(f"{LOCKED}/") else os.path.dirname(self.path)
         try:
             with locked(self._tree, folder):
-                self._change(values)
+                work()
         except OSError as error:
             raise Refused(f"{error.filename}: {error.strerror}") from error
         except NodeError as error:
@@ -84,15 +94,15 @@ class Defaults:
             self.refuse_if_fixed(name)
             if there.get(name, "") != value:
                 text = environment.assign(text, name, value)
-        before = self._files.seen(self.path)
+        self._before = self._files.seen(self.path)
         if text != old:
-            self._write(text, before)
+            self._write(text)
         if self.status is not None:
-            self._reload(before)
+            self._reload()
 
-    def _write(self, text: str, before: Optional[Before]) -> None:
+    def _write(self, text: str) -> None:
         """Puts a text in the place of the file, unless the daemon would refuse it."""
-        self._files.stage(self.path, new_file(text.encode("utf-8", "surrogateescape"), before))
+        self._files.stage(self.path, new_file(text.encode("utf-8", "surrogateescape"), self._before))
         try:
             self._parsed(self.path + STAGED)
         except Refused:
@@ -100,19 +110,23 @@ class Defaults:
             raise
         self._files.install(self.path)
 
-    def _reload(self, before: Optional[Before]) -> None:
+    def _reload(self) -> None:
         """Has the daemon read the file again; if it does not take it, the file is put back."""
         try:
             self._ask_to_reload()
         except ClientError as error:
-            if before is None:
-                self._files.remove(self.path)
-            else:
-                self._files.put(self.path, before)
-            with suppress(ClientError):  # it has said why it does not do it
-                self._ask_to_reload()
+            self._put_back()
             raise Refused(f"{error}; {self.path} is as before") from error
         self.look()
+
+    def _put_back(self) -> None:
+        if self._before is None:
+            self._files.remove(self.path)
+        else:
+            self._files.put(self.path, self._before)
+        if self.status is not None:
+            with suppress(ClientError):  # the file is as it was, and so is what the daemon says of it
+                self._ask_to_reload()
 
     def _ask_to_reload(self) -> None:
         with ControlClient(self._socket) as client:

@@ -53,6 +53,7 @@ def _set(defaults: Defaults, id: str, drained: bool) -> str:
             "the primary runtime gets each pod that asks for no other, and cannot be drained: kubectl cordon keeps new"
             " pods away from the node"
         )
+    defaults.refuse_if_fixed(_VARIABLE)
     sockets = runtimes_behind(defaults)
     before = [each for each in defaults.variables().get(_VARIABLE, "").split(",") if each]
     if id not in sockets and (drained or id not in before):

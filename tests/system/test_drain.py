@@ -3,61 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, List
 
 import grpc
 import pytest
-from peers import PATIENCE, Client, Connect, Proxy, Runtime, v1
+from peers import Client, Connect, Proxy, Runtime, StartService, run, v1
 
 DONE, REFUSED = 0, 1
 TARGET = {"annotations": {"kubernetes.io/target-runtime": "alt.test"}}
 START = {"config": {"metadata": {"name": "web", "namespace": "default", "uid": "1"}, **TARGET}}
-
-StartService = Callable[..., Proxy]
-
-
-def run(proxy: Proxy, *words: str) -> Any:
-    line = [sys.executable, "-m", "criproxy", words[0], "--socket", proxy.control, *words[1:]]
-    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
-
-
-@pytest.fixture
-def file(folder: Path, primary: Runtime, other: Runtime) -> Path:
-    """The environment file of the service."""
-    path = folder / "default"
-    path.write_text(f"# Mine.\nCRI_PRIMARY={primary.path}\n\nCRI_OTHER=alt.test:{other.path}  \nCRIPROXY_OPTS='-v 2'\n")
-    path.chmod(0o640)
-    return path
-
-
-@pytest.fixture
-def start_service(folder: Path, file: Path) -> Iterator[StartService]:
-    """Starts the daemon as its unit does, and waits until it serves."""
-    started: List[Proxy] = []
-
-    def start(*words: str, connected: int = 2, **environ: str) -> Proxy:
-        listen = str(folder / "proxy.sock")
-        words = (f"--listen={listen}", f"--environment-file={file}", *words)
-        started.append(
-            Proxy("", listen, *words, env={**os.environ, "CRIPROXY_CONTROL": f"{listen}.control", **environ})
-        )
-        started[-1].wait_for_log("connected to ", connected)
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.stop()
-        assert not each.logged("internal error")
-
-
-@pytest.fixture
-def service(start_service: StartService) -> Proxy:
-    return start_service()
 
 
 @pytest.fixture
