@@ -25,6 +25,13 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+_REFUSALS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+"""The statuses of who is there and does not want to."""
 VERSIONS = (ApiVersion.V1, ApiVersion.V1ALPHA2)
 """Those that are tried, in this order."""
 _GREETING_TIME = 2.0
@@ -44,6 +51,11 @@ class ClientError(Exception):
         """The status that the call has ended with; None if nobody could be asked."""
         self.cause = " ".join(cause.split()) or str(self)
         """The text without the socket's path."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether somebody has answered, and does not do what it is asked for."""
+        return self.code in _REFUSALS
 
 
 def channel(path: str) -> grpc.Channel:

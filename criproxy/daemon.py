@@ -18,9 +18,12 @@ from criproxy.config.reload import changes, runtimes
 from criproxy.control.api import control, health
 from criproxy.control.call import method_of
 from criproxy.control.health import HealthService
+from criproxy.control.reload import ReloadService
 from criproxy.control.server import ControlServer
 from criproxy.control.status import StatusService
 from criproxy.control.subject import DaemonState, Refusal
+from criproxy.control.trace import TraceService
+from criproxy.control.verbosity import Verbosity
 from criproxy.listening import Listening, SocketError, inherited, listen, listen_for_control
 from criproxy.memory_limit import default_limit
 from criproxy.metrics.endpoint import Endpoint
@@ -130,17 +133,20 @@ class _Daemon:
         self._listening = listening
         self._controlling = controlling
         self._state = DaemonState(listening.path, time.time())
+        self._state.environment_file, self._state.fixed = config.environment_file, config.fixed
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._health = HealthService(self._state, self._proxy)
         self._metrics = Endpoint(self._loop, log, self._state, self._proxy)
+        self._reloading = ReloadService(self._reload, self._proxy, self._loop)
+        self._verbosity = Verbosity(self._loop, log, config.verbosity)
         self._ready = False
 
     def run(self) -> None:
         """Serves until it is told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._stop)
-        self._loop.on_signal(signal.SIGHUP, self._reload)
+        self._loop.on_signal(signal.SIGHUP, self._on_hangup)
         self._feed_watchdog()
         self._proxy.start(self._listening.sock)
         control_server = self._serve_control()
@@ -159,9 +165,14 @@ class _Daemon:
     def _serve_control(self) -> Optional[ControlServer]:
         if self._controlling is None:
             return None
-        status = StatusService(self._state, self._proxy, self._loop.time)
+        status = StatusService(self._state, self._proxy, self._verbosity, self._loop.time)
+        trace = TraceService(self._proxy, self._loop, self._log)
         methods = {
+            control().path("Reload"): method_of(control(), "Reload", self._reloading.reload),
+            control().path("Trace"): method_of(control(), "Trace", trace.trace),
             control().path("Status"): method_of(control(), "Status", status.status),
+            control().path("GetVerbosity"): method_of(control(), "GetVerbosity", self._verbosity.get),
+            control().path("SetVerbosity"): method_of(control(), "SetVerbosity", self._verbosity.set),
             health().path("Check"): method_of(health(), "Check", self._health.check),
             health().path("Watch"): method_of(health(), "Watch", self._health.watch),
         }
@@ -174,6 +185,7 @@ class _Daemon:
 
     def _on_change(self) -> None:
         self._health.tell()
+        self._reloading.tell()
         if self._state.stopping:
             return
         self._service.status(self._proxy.state)
@@ -198,9 +210,13 @@ class _Daemon:
         self._proxy.drain(DRAIN_TIME, self._loop.stop)
         self._log.info(f"stopping: no new calls, {self._proxy.under_way} under way")
 
-    def _reload(self) -> None:
+    def _on_hangup(self) -> None:
+        self._reload()
+
+    def _reload(self) -> str:
+        """Reads the configuration again; gives the reason if it is refused, or nothing."""
         if self._state.stopping:
-            return
+            return "criproxy is being stopped"
         self._service.reloading()
         try:
             self._take(self._read())
@@ -208,9 +224,11 @@ class _Daemon:
             self._state.refusals += 1
             self._state.refusal = Refusal(time.time(), str(error))
             self._log.error(f"reload refused, the configuration in force stays: {error}")
+            return str(error)
         finally:
             self._ready = False
             self._on_change()
+        return ""
 
     def _take(self, config: Config) -> None:
         """Makes a configuration that has been read the one in force."""
@@ -233,10 +251,11 @@ class _Daemon:
         if config.socket_group != before.socket_group:
             _warn_of_group(config, self._log, self._listening)
         self._config = config
-        self._log.verbosity = config.verbosity
+        self._verbosity.follow(config.verbosity)
         if config.log_to_stderr != before.log_to_stderr:
             self._log.output = _output(config)
         self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")
         self._state.reloads += 1
         self._state.loaded_at, self._state.refusal = time.time(), None
+        self._state.environment_file, self._state.fixed = config.environment_file, config.fixed
         self._proxy.reload(config)

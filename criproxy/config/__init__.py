@@ -12,7 +12,7 @@ from criproxy.config.configuration import Config, parse, refuse_a_loop
 from criproxy.config.errors import ConfigError
 from criproxy.config.options import ALL, DEFAULT_FILE, REQUIRED
 from criproxy.config.runtimes import RuntimeAddress, others_of, runtimes_of
-from criproxy.config.values import duration, gid_of, group_name
+from criproxy.config.values import duration, gid_of, group_name, level
 
 __all__ = (
     "ALL",
@@ -24,6 +24,7 @@ __all__ = (
     "duration",
     "gid_of",
     "group_name",
+    "level",
     "others_of",
     "parse",
     "refuse_a_loop",

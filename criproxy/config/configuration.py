@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from criproxy.config.errors import ConfigError
@@ -28,6 +29,8 @@ class Config(NamedTuple):
     """The unix socket of the primary's ImageService; empty if that is at the primary's own."""
     handlers: Tuple[RuntimeHandler, ...]
     """All runtime handlers by which pods ask for an alternative runtime, those of `handler` first."""
+    drained: Tuple[str, ...]
+    """The ids of alternative runtimes that get no new pods."""
     image_prefix: str
     """``required`` if an image is an alternative runtime's by its name alone, ``optional`` if by other marks, too."""
     digests: str
@@ -55,6 +58,10 @@ class Config(NamedTuple):
     """Where metrics are served: ``unix:PATH``, or HOST:PORT with a literal address; empty: nowhere."""
     warnings: Tuple[str, ...]
     """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
+    environment_file: str = ""
+    """The file of variables that it was read from, too; empty if there is none."""
+    fixed: Mapping[str, str] = MappingProxyType({})
+    """Of the variables that commands set there (`EDITED`), those that would change nothing: why that is."""
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -84,8 +91,17 @@ def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[st
         *_default_primary(given, "connect" in texts, runtimes[0].path),
         *unknown_variables(environ),
         *_doubts(runtimes, image_service),
+        *_nobody_drained(runtimes, values["drained"]),
     )
-    return Config(runtimes=runtimes, handlers=handlers, warnings=warnings, **values), texts
+    configured = Config(
+        runtimes=runtimes,
+        handlers=handlers,
+        warnings=warnings,
+        environment_file=given.environment_file,
+        fixed=given.fixed(),
+        **values,
+    )
+    return configured, texts
 
 
 def refuse_a_loop(listen: str, runtimes: Sequence[RuntimeAddress], image_service: str) -> None:
@@ -120,6 +136,13 @@ def _default_primary(given: Sources, connected: bool, path: str) -> Iterator[str
         return
     what = f"does not set {PARTS[0]}" if given.has_environment_file else "does not exist"
     yield f"{given.environment_file} {what}: the primary runtime is {path}"
+
+
+def _nobody_drained(runtimes: Sequence[RuntimeAddress], drained: Sequence[str]) -> Iterator[str]:
+    ids = [runtime.id for runtime in runtimes[1:]]
+    for id in drained:
+        if id not in ids:
+            yield f"drained: there is no runtime {id!r} (configured: {', '.join(ids) or 'none'})"
 
 
 def _doubts(runtimes: Sequence[RuntimeAddress], image_service: str) -> Iterator[str]:

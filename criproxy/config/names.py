@@ -13,6 +13,8 @@ PARTS = ("CRI_PRIMARY", "CRI_OTHER")
 """The two parts of ``connect`` in /etc/default/criproxy."""
 IMAGE_SERVICE = "CRI_IMAGE_SERVICE"
 """The name of ``image-service`` in /etc/default/criproxy."""
+EDITED = {"CRI_OTHER": "connect", "CRIPROXY_HANDLER": "handler", "CRIPROXY_DRAINED": "drained"}
+"""The variables that commands set in /etc/default/criproxy, and the options that they are meant for."""
 _ALIKE = 0.7
 """How much of two names must be the same for one to be a misspelling of the other (difflib's ratio)."""
 _LONGEST = 64

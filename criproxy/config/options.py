@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple
 
-from criproxy.config.runtimes import handlers_of, runtimes_of, socket_path
+from criproxy.config.runtimes import handlers_of, ids_of, runtimes_of, socket_path
 from criproxy.config.values import (
     AUTO,
     boolean,
@@ -94,6 +94,13 @@ OPTIONS = (
         "runtime handlers (of a RuntimeClass) that ask for the alternative runtime ID, which gets HANDLER, or none; the"
         " id of a runtime is a handler, too. May be given several times",
         several=True,
+    ),
+    Option(
+        "drained",
+        ids_of,
+        "",
+        "ID,...",
+        "alternative runtimes that get no new pods, as criproxy drain has it; all else goes on",
     ),
     Option(
         "compatibility",

@@ -32,6 +32,11 @@ commands:
   criproxy config        show what each option is set to, and by what: criproxy config [OPTION ...]
   criproxy route         show to which runtime a pod, an image or an id goes, and why: criproxy route --image NAME
   criproxy show          list what is behind a CRI socket: pods, containers, images and, on criproxy's, the runtimes
+  criproxy trace         show kubelet's calls as they end
+  criproxy runtime       add, remove and list alternative runtimes, without a restart
+  criproxy drain         let an alternative runtime have no new pods
+  criproxy undrain       let it have new pods again
+  criproxy log-level     change how much the daemon logs, for a while
   criproxy node          put criproxy between this node's kubelet and its runtimes, or take it away again
   criproxy demo          run the proxy before two runtimes in memory, to see it work
   criproxy demo-runtime  run one such runtime on a socket

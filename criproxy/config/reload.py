@@ -17,10 +17,11 @@ def changes(before: Config, now: Config) -> str:
 
 def _shown(config: Config) -> Dict[str, str]:
     """The values of a configuration, as the options write them."""
-    own = ("runtimes", "handlers", "warnings")
+    own = ("runtimes", "handlers", "drained", "warnings", "environment_file", "fixed")
     return {
         "connect": _connect(config.runtimes),
         "handler": ",".join(map(_handler, filter(_is_given, config.handlers))),
+        "drained": ",".join(config.drained),
         **{name.replace("_", "-"): str(getattr(config, name)) for name in Config._fields if name not in own},
     }
 

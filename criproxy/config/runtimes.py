@@ -79,6 +79,15 @@ def handlers_of(text: str) -> Tuple[RuntimeHandler, ...]:
     return tuple(handlers.values())
 
 
+def ids_of(text: str) -> Tuple[str, ...]:
+    """The ids of alternative runtimes, each once. Raises ValueError; its text names the wrong part."""
+    ids = tuple(dict.fromkeys(filter(None, text.split(","))))
+    for id in ids:
+        if not id.isprintable() or set(id) & set(" :/"):
+            raise ValueError(f"{id!r} cannot be the id of a runtime")
+    return ids
+
+
 def handlers_by_id(
     runtimes: Sequence[RuntimeAddress], handlers: Sequence[RuntimeHandler]
 ) -> Tuple[RuntimeHandler, ...]:

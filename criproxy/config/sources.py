@@ -11,7 +11,16 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from criproxy import environment
 from criproxy.config import files
 from criproxy.config.errors import ConfigError
-from criproxy.config.names import IMAGE_SERVICE, OPTS, PARTS, known_variables, nearest, unknown_variable, variable
+from criproxy.config.names import (
+    EDITED,
+    IMAGE_SERVICE,
+    OPTS,
+    PARTS,
+    known_variables,
+    nearest,
+    unknown_variable,
+    variable,
+)
 from criproxy.config.options import DEFAULT_FILE, OPTIONS
 from criproxy.config.parser import make_parser
 from criproxy.config.runtimes import others_of, runtimes_of
@@ -119,6 +128,29 @@ class Sources(NamedTuple):
                     read(self.variables[name])
             except ValueError as error:
                 raise ConfigError(f"{self.places[name]}: {error}") from error
+
+    def fixed(self) -> Dict[str, str]:
+        """Of the variables that commands set in the environment file, those that would change nothing, with the reason.
+
+        To be called after `texts`.
+        """
+        reasons = {name: self._reason_why_fixed(name, option) for name, option in EDITED.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def _reason_why_fixed(self, name: str, option: str) -> str:
+        if not self.environment_file:
+            return "no environment file is named (--environment-file)"
+        if gives(self.own, option):
+            return f"--{option} is given on the command line"
+        if gives(self.opts, option):
+            return f"{self.places[OPTS]} has --{option}"
+        if option == "connect" and variable(option) in self.variables and not self.parts:
+            return f"{self.places[variable(option)]} is set, and has all runtimes"
+        if self.places.get(name) == name:
+            return f"{name} is set in the environment"
+        if option in self.lines and not self._is_variable(option):
+            return f"{option} is set in {self.lines[option]}"
+        return ""
 
     def _is_variable(self, name: str) -> bool:
         """Whether the option of this name has its value from a variable."""

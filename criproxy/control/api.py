@@ -41,5 +41,10 @@ def health() -> Api:
     return _read("grpc.health.v1", "health.proto")
 
 
+def utf8(text: str) -> str:
+    """A text for a field. What has been said by others, and a path (PEP 383), need not be UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _read(package: str, file: str) -> Api:
     return Api(package, read(os.path.join(os.path.dirname(__file__), file)))

@@ -14,13 +14,13 @@ class ControlClient(Connection):
     A daemon of another version is understood: fields that only one of both knows are left alone.
     """
 
-    def call(self, method: str, api: Optional[Api] = None, **fields: Any) -> Any:
+    def call(self, method: str, api: Optional[Api] = None, /, **fields: Any) -> Any:
         """The answer of a method to a request with these fields. Raises ClientError."""
         of = api or control()
         rpc = of.rpcs[method]
         return self.ask(of.path(method), of.messages[rpc.request](**fields), of.messages[rpc.response])
 
-    def stream(self, method: str, api: Optional[Api] = None, **fields: Any) -> Iterator[Any]:
+    def stream(self, method: str, api: Optional[Api] = None, /, **fields: Any) -> Iterator[Any]:
         """The answers of a method that streams, until that ends. Raises ClientError."""
         of = api or control()
         rpc = of.rpcs[method]

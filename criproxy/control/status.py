@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, Callable
 
 from criproxy import __version__
-from criproxy.control.api import control
+from criproxy.control.api import control, utf8
 from criproxy.control.call import Answer
 from criproxy.control.subject import DaemonState, Relay
+from criproxy.control.verbosity import Verbosity
 from criproxy.cri.versions import ApiVersion
 from criproxy.http2.grpc import Code
 from criproxy.relay import loop as relay_loop
@@ -28,8 +29,9 @@ _NO_ERRORS = (Code.OK, Code.CANCELLED)
 class StatusService:
     """Tells of a daemon and of its relay. ``clock`` is the relay's, seconds."""
 
-    def __init__(self, daemon: DaemonState, relay: Relay, clock: Callable[[], float]) -> None:
+    def __init__(self, daemon: DaemonState, relay: Relay, verbosity: Verbosity, clock: Callable[[], float]) -> None:
         self._daemon = daemon
+        self._verbosity = verbosity
         self._relay = relay
         self._clock = clock
         self._messages = control().messages
@@ -60,12 +62,15 @@ class StatusService:
             pid=os.getpid(),
             started_at=daemon.started_at,
             state=self._states["DAEMON_STOPPING" if daemon.stopping else serving],
-            listen=_text(daemon.listen),
+            listen=utf8(daemon.listen),
             loaded_at=daemon.loaded_at,
+            verbosity=self._verbosity.told(),
+            environment_file=utf8(daemon.environment_file),
+            fixed={name: utf8(reason) for name, reason in daemon.fixed.items()},
         )
         if daemon.refusal is not None:
             told.refusal.at = daemon.refusal.at
-            told.refusal.reason = _text(daemon.refusal.reason)
+            told.refusal.reason = utf8(daemon.refusal.reason)
         return told
 
     def _of_runtime(self, runtime: Runtime) -> Any:
@@ -75,14 +80,15 @@ class StatusService:
         told = self._messages["Runtime"](
             id=runtime.names.runtime,
             role=self._states[_role(runtime)],
-            socket=_text(runtime.path),
+            socket=utf8(runtime.path),
             state=self._states[_state(runtime)],
             since=self._moment(runtime.since),
-            reason="" if runtime.there else _text(runtime.problem),
-            name=_text(name or version),
-            version=_text(version) if name else "",
+            reason="" if runtime.there else utf8(runtime.problem),
+            name=utf8(name or version),
+            version=utf8(version) if name else "",
             cri_versions=[version.spoken for version in ApiVersion if version in versions],
             calls_in_flight=runtime.under_way,
+            drained=runtime.names.runtime in self._relay.drained_runtimes,
             recent=self._recent(runtime),
         )
         counts = self._relay.inventory.of(runtime) if runtime.there else None
@@ -133,8 +139,3 @@ def _state(runtime: Runtime) -> str:
     if runtime.there:
         return "RUNTIME_UP"
     return "RUNTIME_AWAY" if runtime.known else "RUNTIME_STARTING"
-
-
-def _text(text: str) -> str:
-    """A path need not be UTF-8 (PEP 383), and a field of this type has to be."""
-    return text.encode(errors="backslashreplace").decode()

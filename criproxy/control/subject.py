@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Callable, Collection, NamedTuple, Optional, Protocol, Sequence
+from typing import Callable, Collection, Mapping, NamedTuple, Optional, Protocol, Sequence
 
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
+from criproxy.relay.known import Known
 from criproxy.relay.memory import Absence
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.statistics import CallStatistics
+from criproxy.relay.tracing import Tracing
 
 
 class Refusal(NamedTuple):
@@ -29,6 +31,10 @@ class DaemonState:
         self.started_at = started_at
         self.loaded_at = started_at
         """When the configuration in force was read."""
+        self.environment_file = ""
+        """The file of variables that it was read from, too; empty if there is none."""
+        self.fixed: Mapping[str, str] = {}
+        """Of the variables that commands set there, those that would change nothing: why that is."""
         self.refusal: Optional[Refusal] = None
         """Of the last reload, if that was refused."""
         self.reloads = 0
@@ -70,6 +76,18 @@ class Relay(Protocol):
     @property
     def calls(self) -> CallStatistics:
         """What kubelet's calls, and those of others, have come to."""
+
+    @property
+    def tracing(self) -> Tracing:
+        """Those who watch calls as they end."""
+
+    @property
+    def known(self) -> Known:
+        """What people call the pods and containers of calls."""
+
+    @property
+    def drained_runtimes(self) -> Collection[str]:
+        """The ids of the runtimes that get no new pods."""
 
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""

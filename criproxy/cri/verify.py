@@ -252,6 +252,19 @@ def name_of(message: str, body: bytes) -> str:
     return ""
 
 
+def whole_fields(body: bytes) -> Work[bytes]:
+    """As much of a message that has been cut off as consists of whole fields, in steps."""
+    at = number = 0
+    while True:
+        number += 1
+        if not number % _FIELDS_AT_ONCE:
+            yield
+        try:
+            at = field_at(body, at, len(body))[3]
+        except Malformed:
+            return body[:at]
+
+
 def field_at(body: bytes, at: int, end: int) -> Tuple[int, int, int, int]:
     """The number and the wire type of the field that begins at ``at``, and where its value begins and ends.
 

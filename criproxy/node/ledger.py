@@ -32,7 +32,7 @@ DIST = ".criproxy-dist"
 _FILE = f"{FOLDER}/node.json"
 _OLD_LOCK = f"{FOLDER}/lock"
 """What earlier releases locked."""
-_LOCKED = "/etc"
+LOCKED = "/etc"
 """What we lock: it is there on each node, and nobody removes it or puts another in its place."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_USE = (errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
@@ -134,7 +134,7 @@ class Ledger:
 
         Raises NodeError if somebody does, and for a damaged ledger.
         """
-        with _locked(tree):
+        with locked(tree):
             ledger = cls(tree)
             try:
                 yield ledger
@@ -433,19 +433,17 @@ class Ledger:
 
 
 @contextmanager
-def _locked(tree: Tree) -> Iterator[None]:
+def locked(tree: Tree, folder: str = LOCKED) -> Iterator[None]:
     """Holds a lock on a directory: it needs no file of its own, which somebody would have to remove, and no disk that
-    can be written."""
-    with naming(_LOCKED):
-        fd = os.open(tree.target(_LOCKED), os.O_RDONLY | os.O_DIRECTORY)
+    can be written. Raises NodeError if somebody else holds it."""
+    with naming(folder):
+        fd = os.open(tree.target(folder), os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
-            with naming(_LOCKED):
+            with naming(folder):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise NodeError(
-                "another criproxy node apply or revert is running on this node: try again when it has ended"
-            ) from None
+            raise NodeError("another criproxy command is changing this node: try again when it has ended") from None
         yield
     finally:
         os.close(fd)

@@ -14,4 +14,6 @@ def router_of(config: Config, stream_url: Callable[[], str], pods: Pods) -> Rout
     """Routes calls as the configuration says."""
     names = Runtimes((runtime.id for runtime in config.runtimes[1:]), config.handlers)
     rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
-    return Router(names, stream_url, pods, rules)
+    router = Router(names, stream_url, pods, rules)
+    router.drained = frozenset(config.drained)
+    return router

@@ -1,4 +1,4 @@
-"""What every call may use: the configuration, the clock, the log, the router, the names and the statistics.
+"""What every call may use: the configuration, the clock, the log, the router, the names, the statistics, who watches.
 
 All outlive it. Nothing is found through it but these: whoever needs more is handed that when it is made.
 """
@@ -11,6 +11,7 @@ from criproxy.relay.known import Known
 from criproxy.relay.loop import Timer
 from criproxy.relay.routing import Router
 from criproxy.relay.statistics import CallStatistics
+from criproxy.relay.tracing import Tracing
 from criproxy.report.log import Log
 from criproxy.report.problems import Problems
 
@@ -54,7 +55,7 @@ class Clock(Protocol):
 class Context:
     """What every call may use. A reload of the configuration replaces ``config`` and ``router``."""
 
-    __slots__ = ("clock", "config", "faults", "known", "log", "refusals", "router", "statistics")
+    __slots__ = ("clock", "config", "faults", "known", "log", "refusals", "router", "statistics", "tracing")
 
     def __init__(self, config: Settings, clock: Clock, log: Log, router: Router) -> None:
         self.config = config
@@ -67,3 +68,4 @@ class Context:
         self.log = log
         self.router = router
         self.statistics = CallStatistics()
+        self.tracing = Tracing()

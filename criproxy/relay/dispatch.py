@@ -91,7 +91,7 @@ class Dispatcher:
         assert row is not None  # a call of a method without a row is passed through
         response = Response(self._context, downstream, stream_id, request)
         router = self._context.router
-        route = self._logged_route(row, request) if response.shown else router.route(row, request.body)
+        route = self._logged_route(row, request) if response.logged else router.route(row, request.body)
         response.targets = route.targets
         serving = self._serving(request.plan.service)
         if not route.targets:
@@ -218,6 +218,6 @@ class _Incoming:
 
     def cancel(self) -> None:
         """No runtime has been asked yet."""
-        self._request.ended(self._dispatcher._context.statistics, Code.CANCELLED)
+        self._request.ended(self._dispatcher._context, Code.CANCELLED)
         if self._work is not None:
             self._work.cancel()

@@ -21,6 +21,7 @@ from criproxy.relay.dispatch import Dispatcher
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.failures import absence_of
 from criproxy.relay.inventory import Inventory
+from criproxy.relay.known import Known
 from criproxy.relay.listener import Listener
 from criproxy.relay.loop import Loop
 from criproxy.relay.memory import Absence, Memories
@@ -31,6 +32,7 @@ from criproxy.relay.routing import Router
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.statistics import CallStatistics
 from criproxy.relay.status import about
+from criproxy.relay.tracing import Tracing
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
 
@@ -148,6 +150,21 @@ class Proxy:
         """What kubelet's calls, and those of others, have come to."""
         return self._context.statistics
 
+    @property
+    def tracing(self) -> Tracing:
+        """Those who watch calls as they end."""
+        return self._context.tracing
+
+    @property
+    def known(self) -> Known:
+        """What people call the pods and containers of calls."""
+        return self._context.known
+
+    @property
+    def drained_runtimes(self) -> Collection[str]:
+        """The ids of the runtimes that get no new pods."""
+        return self._context.router.drained
+
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""
         return self._memories.absence(runtime)
@@ -210,6 +227,7 @@ class Proxy:
         """
         before, self._config = self._config, config
         self._context.config = config
+        self._context.router.drained = frozenset(config.drained)
         self._memories.follow_all()
         old = self._everyone
         renamed = _naming(config) != _naming(before)

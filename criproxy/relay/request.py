@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Optional
+from typing import Optional, Sequence
 
+from criproxy.cri.identity import Names
 from criproxy.cri.methods import METHODS
 from criproxy.cri.versions import ApiVersion, path_of
 from criproxy.http2.grpc import request_head, timeout_of, with_timeout
 from criproxy.http2.headers import Block
-from criproxy.relay.context import Clock
+from criproxy.relay.context import Clock, Context
 from criproxy.relay.routing import Plan, plan_of
-from criproxy.relay.statistics import CallStatistics, RuntimeStatistics
+from criproxy.relay.statistics import RuntimeStatistics
+from criproxy.relay.tracing import EndedCall, Messages
 
 
 class Request:
@@ -50,14 +52,26 @@ class Request:
         """A runtime that was asked then has answered, or was given up: that is counted. See `RuntimeStatistics.end`."""
         self._answered_at = calls.end(self.plan.method, code, asked_at, opened, self.number == 0)
 
-    def ended(self, calls: CallStatistics, code: int) -> None:
-        """The caller has its answer, or wants none any more: that is counted.
+    def ended(
+        self,
+        context: Context,
+        code: int,
+        text: str = "",
+        targets: Sequence[Names] = (),
+        answer: Optional[Messages] = None,
+    ) -> None:
+        """The caller has its answer, or wants none any more: that is counted, and told to those who watch.
 
-        What the runtimes took is the time from when the first was asked to when the last had answered.
+        What the runtimes took is the time from when the first was asked to when the last had answered. ``text``: the
+        error's; ``targets``: who was asked; ``answer``: what has been kept of it.
         """
         total = self._clock.time() - self.started
         theirs = self._answered_at - self._asked_at if self._answered_at else 0.0
-        calls.end(self.plan.method, code, total, max(0.0, total - theirs))
+        own = max(0.0, total - theirs)
+        context.statistics.end(self.plan.method, code, total, own)
+        if context.tracing.watchers:
+            call = EndedCall(self.number, self.plan, self.body, targets, code, text, total, own, answer)
+            context.tracing.tell(call)
 
     def remaining(self) -> Optional[float]:
         """How long the caller will wait for the response, seconds; None if it does not say (``grpc-timeout``)."""

@@ -14,6 +14,7 @@ from criproxy.relay.failures import log_failure
 from criproxy.relay.outcome import Outcome
 from criproxy.relay.request import Request
 from criproxy.relay.runtime import Runtime
+from criproxy.relay.tracing import Messages
 from criproxy.relay.upstream import STREAM_WINDOW
 from criproxy.report.record import JournalFields
 
@@ -75,8 +76,10 @@ class Response:
         "_context",
         "_downstream",
         "_headers_sent",
+        "_kept",
         "_stream_id",
         "complete",
+        "logged",
         "request",
         "shown",
         "targets",
@@ -88,8 +91,12 @@ class Response:
     ) -> None:
         self.request = request
         row = request.plan.method
-        self.shown = row is not None and row.verbosity <= context.log.verbosity
+        self.logged = row is not None and row.verbosity <= context.log.verbosity
         """Whether the log shows the call's messages."""
+        self._kept = Messages() if row is not None and context.tracing.bodies else None
+        """For those who watch calls with their messages."""
+        self.shown = self.logged or self._kept is not None
+        """Whether somebody sees the call's messages, so that they have to be known as such."""
         self.targets: Sequence[Names] = ()
         """The runtimes that are asked, for the log."""
         self.complete = complete
@@ -117,7 +124,7 @@ class Response:
         if not self._headers_sent:
             self.send_headers(RESPONSE_HEADERS if head is None else head.wire)
         if self.shown:
-            self._log_message(body)
+            self._show((body,))
         data = prefix(len(body)) + body
         self.unsent += len(data) - self._downstream.send_data(self._stream_id, data)
 
@@ -125,7 +132,7 @@ class Response:
         """Sends one message that is the concatenation of ``parts``, without making a copy of it."""
         self.send_headers(RESPONSE_HEADERS if head is None else head.wire)
         if self.shown:
-            self._log_message(b"".join(parts))
+            self._show(parts)
         for data in (prefix(sum(map(len, parts))), *parts):
             self.unsent += len(data) - self._downstream.send_data(self._stream_id, data)
 
@@ -144,11 +151,11 @@ class Response:
 
     # Its end.
 
-    def finish(self, trailers: bytes, code: int = 0) -> None:
+    def finish(self, trailers: bytes, code: int = 0, text: str = "") -> None:
         """Sends the trailers, which have this status."""
         self._downstream.send_headers(self._stream_id, trailers, True)
         self._downstream.forget(self._stream_id)
-        self.request.ended(self._context.statistics, code)
+        self._ended(code, text)
         if not self.complete:
             self._take_no_more()
 
@@ -167,29 +174,34 @@ class Response:
             self.send_headers(head.wire)
         # Without headers of its own the trailers may be all that the runtime has said.
         wire = trailers_of(trailers) if self._headers_sent and head is None else trailers.wire
-        self.finish(wire, outcome.code)
+        self.finish(wire, outcome.code, outcome.message if outcome.code else "")
 
     def fail(self, error: RpcError) -> None:
         """Ends with an error of the proxy's own."""
-        self._log_failure(error.code, str(error), True)
-        self.finish(error.trailers() if self._headers_sent else error.trailers_only(), error.code)
+        text = str(error)
+        self._log_failure(error.code, text, True)
+        self.finish(error.trailers() if self._headers_sent else error.trailers_only(), error.code, text)
 
     def reset(self, code: int) -> None:
         """Ends as the runtime has ended it, without a status (an error code of RFC 9113, section 7)."""
         known = ErrorCode(code) if code in ErrorCode.__members__.values() else ErrorCode.INTERNAL_ERROR
-        self._log_failure(Code.UNKNOWN, f"the runtime reset the stream: {known.name}", False)
+        text = f"the runtime reset the stream: {known.name}"
+        self._log_failure(Code.UNKNOWN, text, False)
         self._downstream.reset(self._stream_id, known)
         self._downstream.forget(self._stream_id)
-        self.request.ended(self._context.statistics, Code.UNKNOWN)
+        self._ended(Code.UNKNOWN, text)
 
     def cancelled(self) -> None:
         """Kubelet does not want it any more."""
-        self.request.ended(self._context.statistics, Code.CANCELLED)
+        self._ended(Code.CANCELLED, "")
 
     def answer_empty(self) -> None:
         """Ends with a message that has nothing in it."""
         self.send_message(b"")
         self.finish(OK_TRAILERS)
+
+    def _ended(self, code: int, text: str) -> None:
+        self.request.ended(self._context, code, text, self.targets, self._kept)
 
     def _take_no_more(self) -> None:
         """The response is there though the request is not: the rest of that is not wanted (RFC 9113, section 8.1).
@@ -199,7 +211,14 @@ class Response:
         if not self._downstream.has_queued(self._stream_id):
             self._downstream.reset(self._stream_id, ErrorCode.NO_ERROR)
 
-    # The log.
+    # The log, and those who watch.
+
+    def _show(self, parts: Sequence[bytes]) -> None:
+        """Shows a message that is the concatenation of ``parts``."""
+        if self._kept is not None:
+            self._kept.add(parts)
+        if self.logged:
+            self._log_message(b"".join(parts))
 
     def note_start(self, body: bytes) -> None:
         """The message that has been sent tells the id of what the call has started."""

@@ -7,7 +7,7 @@ row to a request's message; the functions that rename are compiled when a method
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -152,6 +152,8 @@ class Router:
     def __init__(self, runtimes: Runtimes, stream_url: Callable[[], str], pods: Pods, rules: Rules) -> None:
         self.runtimes = runtimes
         self.rules = rules
+        self.drained: FrozenSet[str] = frozenset()
+        """The ids of the runtimes that get no new pods. To be set whenever there are others."""
         self._pods = pods
         self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.alternatives)
         self._stream_url = stream_url
@@ -200,6 +202,8 @@ class Router:
         if reading.requires is not None and not reading.requires(request):
             raise RpcError(Code.INVALID_ARGUMENT, "criproxy: no image specified")
         if reading.starts is not None:
+            if names.runtime in self.drained:
+                raise _drained(names)
             # Whether that works is not waited for: nobody asks for a pod that could not be started.
             self._pods.note(reading.starts(request), names.runtime)
         if row.digest is not _PRIMARY and not names.runtime and self._is_anybodys(reading.owner_field(request)):
@@ -443,6 +447,13 @@ def _checked(value: bytes) -> bytes:
 
 def _refused(text: str) -> RpcError:
     return RpcError(Code.INVALID_ARGUMENT, f"criproxy: {text}")
+
+
+def _drained(names: Names) -> RpcError:
+    """Kubelet tries again whatever the code is, every 10 seconds or so. This one says that somebody has to do something
+    first; UNAVAILABLE would say that the runtime is not there."""
+    again = f"criproxy undrain {names.runtime} lets it have them again"
+    return RpcError(Code.FAILED_PRECONDITION, f"criproxy: {_named(names)} is drained: it gets no new pods ({again})")
 
 
 def _text(value: bytes) -> str:

@@ -1,6 +1,6 @@
 """A call to one runtime, and calls of unknown methods.
 
-The response passes frame by frame, unless a field of it has to be renamed, the log shows it or it tells the id of what
+The response passes frame by frame, unless a field of it has to be renamed, somebody sees it or it tells the id of what
 has been started: then message by message.
 The request of an unknown method passes frame by frame, too.
 

@@ -10,9 +10,7 @@ import time
 from functools import lru_cache
 from typing import Callable, Sequence, Tuple
 
-from criproxy.address import path_of
-from criproxy.config import duration
-from criproxy.control.api import SOCKET
+from criproxy.arguments import add_socket, time_of
 from criproxy.node import kubelet
 from criproxy.node.runtimes import Sockets
 from criproxy.node.status import Look, Report
@@ -23,7 +21,6 @@ from criproxy.status.judgement import Level, judge, level_of
 from criproxy.status.look import Seen, look
 from criproxy.terminal import Terminal, terminal_of
 
-_VARIABLE = "CRIPROXY_CONTROL"
 _INTERVAL = "2s"
 _HOME, _LINE_END, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 """To the top of the screen; clears the rest of a line; clears the rest of the screen (ECMA-48: CUP, EL, ED)."""
@@ -101,23 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=_time,
+        type=time_of,
         const=_INTERVAL,
         metavar="TIME",
         help=f"show it again and again, every {_INTERVAL} if no TIME is given, until Ctrl-C",
     )
-    parser.add_argument(
-        "--socket",
-        default=os.environ.get(_VARIABLE) or SOCKET,
-        type=path_of,
-        metavar="PATH",
-        help=f"the daemon's control socket (default: {SOCKET}, or what the environment's {_VARIABLE} says)",
-    )
+    add_socket(parser)
     return parser
-
-
-def _time(text: str) -> float:
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -75,9 +75,16 @@ def _criproxy(seen: Seen, terminal: Terminal) -> Iterator[str]:
     version = f"{daemon.version} (compiled)" if daemon.compiled else daemon.version
     yield from _line(terminal, "criproxy", f"{version}, pid {daemon.pid}, since {_moment(daemon.started_at, seen.at)}")
     yield from _line(terminal, "", f"configuration of {_moment(daemon.loaded_at, seen.at)}")
+    if daemon.verbosity.level != daemon.verbosity.configured:
+        yield from _line(terminal, "", _verbosity(daemon.verbosity))
     if daemon.HasField("refusal"):
         ago = period(seen.at - daemon.refusal.at)
         yield from _line(terminal, "", f"reload refused {ago} ago: {daemon.refusal.reason}")
+
+
+def _verbosity(told: Any) -> str:
+    how_long = f" for another {period(told.remaining)}" if told.remaining else ""
+    return f"verbosity {told.level}{how_long}; configured: {told.configured} (criproxy log-level)"
 
 
 def _moment(at: float, now: float) -> str:
@@ -128,7 +135,7 @@ def _row(runtime: Any, now: float) -> List[Cell]:
 def _wide_row(runtime: Any, now: float) -> List[Cell]:
     return [
         Cell(_title(runtime)),
-        _state(runtime),
+        _state(runtime, ", drained" if runtime.drained else ""),
         Cell(_moment(runtime.since, now)),
         Cell(runtime.name or _UNKNOWN),
         Cell(runtime.version or _UNKNOWN),
@@ -182,6 +189,8 @@ def _details(runtime: Any, wide: bool) -> Iterator[str]:
         yield ", ".join(filter(None, (who, spoken, runtime.socket)))
         if runtime.absence.pods:
             yield f"it fails to list its pods: {_remembered(runtime.absence)}"
+    if runtime.drained and not wide:
+        yield f"drained: it gets no new pods (criproxy undrain {runtime.id} lets it have them again)"
 
 
 def _remembered(absence: Any) -> str:

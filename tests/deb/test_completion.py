@@ -93,6 +93,8 @@ def typed(shell: str, place: Path, keys: str) -> List[str]:
         ("criproxy node plan --attach-detach k\t", ["node", "plan", "--attach-detach", "keep"]),
         ("criproxy node st\t--ro\t", ["node", "status", "--root"]),
         ("criproxy node apply --primary=cont\t", ["node", "apply", "--primary=containerd"]),
+        ("criproxy runt\tad\tx.y a.s\t--fo\t", ["runtime", "add", "x.y", "a.sock", "--force"]),
+        ("criproxy tr\t--err\t-o js\t", ["trace", "--errors", "-o", "json"]),
         ("criproxy --compat\tg\t", ["--compatibility", "go"]),
         ("criproxy --compatibility=no\t", ["--compatibility=none"]),
         ("criproxy --stream-u\thttp://x -v 3 --verb\t4", ["--stream-url", "http://x", "-v", "3", "--verbosity", "4"]),
@@ -138,6 +140,7 @@ def test_every_command_is_offered() -> None:
     shown = subprocess.run([str(PROGRAM), "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
     assert offered("") == re.findall(r"^  criproxy ([\w-]+)", shown, flags=re.M)
     assert offered("node", "") == list(actions())
+    assert offered("runtime", "") == ["add", "remove", "list"]
 
 
 @pytest.mark.parametrize("action", actions())

@@ -120,7 +120,7 @@ def _plain(config: Config) -> Config:
     numbers = {
         name: round(getattr(config, name), 9) for name in ("connection_timeout", "fan_out_timeout", "absence_grace")
     }
-    return config._replace(warnings=(), handlers=given, **numbers)
+    return config._replace(warnings=(), handlers=given, environment_file="", fixed={}, **numbers)
 
 
 def _work_configuration(data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 from foreign_servers import ForeignServer, Serve
-from peers import Client, Connect, Proxy, Runtime, StartProxy
+from peers import Client, Connect, Proxy, Runtime, StartProxy, StartService
 
 
 @pytest.fixture
@@ -161,3 +162,37 @@ def connect() -> Iterator[Connect]:
 def client(connect: Connect, proxy: Proxy) -> Client:
     """A client of ``proxy`` that speaks v1."""
     return connect(proxy)
+
+
+@pytest.fixture
+def file(folder: Path, primary: Runtime, other: Runtime) -> Path:
+    """The environment file of the service."""
+    path = folder / "default"
+    path.write_text(f"# Mine.\nCRI_PRIMARY={primary.path}\n\nCRI_OTHER=alt.test:{other.path}  \nCRIPROXY_OPTS='-v 2'\n")
+    path.chmod(0o640)
+    return path
+
+
+@pytest.fixture
+def start_service(folder: Path, file: Path) -> Iterator[StartService]:
+    """Starts the daemon as its unit does, and waits until it serves."""
+    started: List[Proxy] = []
+
+    def start(*words: str, connected: int = 2, **environ: str) -> Proxy:
+        listen = str(folder / "proxy.sock")
+        words = (f"--listen={listen}", f"--environment-file={file}", *words)
+        started.append(
+            Proxy("", listen, *words, env={**os.environ, "CRIPROXY_CONTROL": f"{listen}.control", **environ})
+        )
+        started[-1].wait_for_log("connected to ", connected)
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+        assert not each.logged("internal error")
+
+
+@pytest.fixture
+def service(start_service: StartService) -> Proxy:
+    return start_service()

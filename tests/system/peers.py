@@ -302,3 +302,10 @@ class Proxy:
 MakeRuntime = Callable[..., Runtime]
 StartProxy = Callable[..., Proxy]
 Connect = Callable[..., Client]
+StartService = Callable[..., Proxy]
+
+
+def run(proxy: Proxy, *words: str) -> Any:
+    """Runs a command that asks the daemon; gives what subprocess.run gives."""
+    line = [sys.executable, *MODULE, *words, "--socket", proxy.control]
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)

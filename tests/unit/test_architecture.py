@@ -37,7 +37,7 @@ ORDER = (
     ("failures", "translation"),
     ("complaint", "outcome", "request"),
     ("context", "runtime"),
-    ("facts", "probe"),
+    ("facts", "probe", "tracing"),
     ("routing", "upstream"),
     ("known", "pods", "transport"),
     ("loop", "peer", "statistics"),

@@ -81,13 +81,14 @@ def refused(argv: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_without_options_it_is_configured_as_the_go_program() -> None:
-    assert parse([], {}) == Config(
+    assert parse([], {})._replace(fixed={}) == Config(
         runtimes=(RuntimeAddress("", "/var/run/dockershim.sock"),),
         listen="/run/criproxy.sock",
         socket_group="",
         control="/run/criproxy/control.sock",
         image_service="",
         handlers=(),
+        drained=(),
         image_prefix="optional",
         digests="all",
         status="all",
@@ -102,6 +103,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         log_to_stderr=False,
         metrics_listen="",
         warnings=(),
+        fixed={},
     )
 
 
@@ -783,7 +785,7 @@ def test_an_environment_file_that_does_not_exist_is_empty_with_a_warning_of_what
     for words in ([], ["--environment-file", "/etc/hosts/no"]):
         configured = parse([*words, "--environment-file", str(env_file)], {})
         assert configured.warnings == (f"{warning} /var/run/dockershim.sock",)
-        assert configured._replace(warnings=()) == parse([], {})
+        assert configured._replace(warnings=(), environment_file="", fixed={}) == parse([], {})._replace(fixed={})
     (said,) = parse(["--environment-file", str(env_file), "-connect", "/a.sock"], {}).warnings
     assert said == f"{warning} /a.sock"
 
@@ -1172,3 +1174,59 @@ def test_metrics_without_their_library_are_refused_with_what_to_install(
     assert "apt install python3-prometheus-client" in text
     assert "pip install criproxy[metrics]" in text
     assert parse([], {}).metrics_listen == ""
+
+
+# What commands change in the environment file.
+
+
+@pytest.mark.parametrize(
+    ("others", "words", "environ", "wanted"),
+    [
+        ("x.y:/run/x.sock", (), {}, {}),
+        ("", ("--connect=/run/a.sock",), {}, {"CRI_OTHER": "--connect is given on the command line"}),
+        ("", (), {"CRIPROXY_CONNECT": "/run/a.sock"}, {"CRI_OTHER": "CRIPROXY_CONNECT is set, and has all runtimes"}),
+        ("", (), {"CRI_OTHER": "x.y:/run/x.sock"}, {"CRI_OTHER": "CRI_OTHER is set in the environment"}),
+        ("", (), {"CRI_PRIMARY": "/run/a.sock"}, {}),
+        (
+            "x.y:/run/x.sock",
+            ("--handler=vm=x.y",),
+            {},
+            {"CRIPROXY_HANDLER": "--handler is given on the command line"},
+        ),
+        ("", (), {"CRIPROXY_OPTS": "--drained=x.y"}, {"CRIPROXY_DRAINED": "CRIPROXY_OPTS has --drained"}),
+        ("", (), {"CRIPROXY_DRAINED": "x.y"}, {"CRIPROXY_DRAINED": "CRIPROXY_DRAINED is set in the environment"}),
+    ],
+)
+def test_it_is_known_which_lines_of_the_environment_file_would_change_nothing(
+    tmp_path: Path, others: str, words: Sequence[str], environ: Dict[str, str], wanted: Dict[str, str]
+) -> None:
+    file = tmp_path / "default"
+    file.write_text(f"CRI_PRIMARY=/run/a.sock\nCRI_OTHER={others}\n")
+    assert dict(parse([f"--environment-file={file}", *words], environ).fixed) == wanted
+
+
+def test_what_the_configuration_file_has_is_changed_there(tmp_path: Path) -> None:
+    file, conf = tmp_path / "default", tmp_path / "criproxy.conf"
+    file.write_text("CRIPROXY_DRAINED=\n")
+    conf.write_text("connect = /run/a.sock,x.y:/run/x.sock\ndrained = x.y\n")
+    configured = parse([f"--environment-file={file}", f"--config={conf}"], {})
+    assert configured.drained == ("x.y",)
+    assert dict(configured.fixed) == {
+        "CRI_OTHER": f"connect is set in {conf}, line 1",
+        "CRIPROXY_DRAINED": f"drained is set in {conf}, line 2",
+    }
+
+
+def test_without_an_environment_file_no_line_of_it_counts() -> None:
+    assert set(parse([], {}).fixed) == {"CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"}
+
+
+def test_a_drained_runtime_that_is_not_configured_is_worth_a_warning() -> None:
+    configured = parse(["--connect=/run/a.sock,x.y:/run/x.sock", "--drained=x.y,z.y"], {})
+    assert configured.drained == ("x.y", "z.y")
+    assert "drained: there is no runtime 'z.y' (configured: x.y)" in configured.warnings
+
+
+def test_what_cannot_be_an_id_cannot_be_drained() -> None:
+    with pytest.raises(ConfigError, match="cannot be the id of a runtime"):
+        parse(["--drained=x.y:/run/x.sock"], {})

@@ -91,7 +91,8 @@ def test_a_line_of_comment_stands_before_each_option() -> None:
 def test_the_defaults_can_be_used_as_they_come(tmp_path: Path) -> None:
     """An empty variable counts as not set."""
     configured = from_defaults(tmp_path, DEFAULTS.read_text())
-    assert configured._replace(warnings=()) == parse(["-v", "2"], {})
+    plain = configured._replace(warnings=(), environment_file="", fixed={})
+    assert plain == parse(["-v", "2"], {})._replace(fixed={})
     (warning,) = configured.warnings
     assert warning.endswith("does not set CRI_PRIMARY: the primary runtime is /var/run/dockershim.sock")
 

@@ -9,6 +9,8 @@ from typing import Dict, List, Tuple
 
 import pytest
 
+from criproxy import environment
+
 BOTH = Path(__file__).parents[2] / "debian/both"
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]]
 _PROGRAM = """\
@@ -222,6 +224,7 @@ def test_a_package_whose_node_cannot_be_given_back_stays(scripts: Scripts) -> No
         ('CRI_PRIMARY="/my/own.sock"\nCRI_OTHER=a.b:/x,\\\nc.d:/y\n', ("/my/own.sock", "a.b:/x,c.d:/y")),
         ("CRI_PRIMARY=/first\n CRI_PRIMARY=/var/run/cri-dockerd.sock \n#CRI_OTHER=none\n", ("cri-dockerd", None)),
         ("CRI_OTHER=a.b:/x\\\n", (None, "a.b:/x")),
+        (environment.assign("CRI_PRIMARY=/p\n", "CRI_OTHER", "a.b:/x,c.d:/y"), ("/p", "a.b:/x,c.d:/y")),
         ("", (None, None)),
     ],
 )

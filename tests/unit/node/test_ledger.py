@@ -719,7 +719,7 @@ class TestTwoAtOnce:
         with _started(_HOLD, str(place.root)) as first:
             assert first.stdout is not None
             assert first.stdout.readline() == "locked\n"
-            with pytest.raises(NodeError, match="another criproxy node apply or revert is running"):
+            with pytest.raises(NodeError, match="another criproxy command is changing this node"):
                 place.change()
             assert set(Ledger.read(place.tree).entries) == {"/etc/held"}
             first.communicate("")

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 from node_lab import FakeManager, Lab
 
+from criproxy import environment
 from criproxy.node import ledger as ledgers
 from criproxy.node.kubelet import DROP_IN, NodeError
 from criproxy.node.manager import UnitState
@@ -114,6 +115,17 @@ class TestThereAndBack:
         kubeadm.node.apply(Wishes(primary="crio"))
         kubeadm.node.apply(Wishes())
         assert "CRI_PRIMARY=/run/crio/crio.sock" in kubeadm.text(DEFAULTS)
+
+    def test_what_commands_write_into_the_defaults_is_an_operators_choice(self, kubeadm: Lab) -> None:
+        """Those that add a runtime and drain one (criproxy.operate)."""
+        kubeadm.node.apply(Wishes())
+        text = environment.assign(kubeadm.text(DEFAULTS), "CRI_OTHER", "a.b:/run/a.sock,c.d:/run/c.sock")
+        text = environment.assign(text, "CRIPROXY_DRAINED", "a.b")
+        kubeadm.put(DEFAULTS, text)
+        kubeadm.node.apply(Wishes())
+        assert kubeadm.text(DEFAULTS) == text
+        kubeadm.node.revert()
+        assert kubeadm.text(DEFAULTS) == text
 
     def test_what_was_worked_out_follows_kubelet(self, old: Lab) -> None:
         old.node.apply(Wishes())
@@ -406,7 +418,7 @@ class TestFailures:
             kubeadm.node.apply(Wishes())
 
     def test_two_at_once_are_refused(self, kubeadm: Lab) -> None:
-        with ledgers.Ledger.opened(kubeadm.tree), pytest.raises(NodeError, match="another criproxy node"):
+        with ledgers.Ledger.opened(kubeadm.tree), pytest.raises(NodeError, match="another criproxy command"):
             kubeadm.node.apply(Wishes())
 
 

@@ -1,0 +1,1 @@
+"""Commands by which a daemon that runs is watched and changed."""

@@ -1,0 +1,111 @@
+"""``criproxy drain`` and ``undrain``: an alternative runtime gets no new pods, and all else goes on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Dict, List, Sequence
+
+from criproxy.arguments import add_environment_file, add_socket
+from criproxy.client import ClientError
+from criproxy.operate.defaults import Defaults, Refused
+from criproxy.operate.outcome import Exit, say
+from criproxy.operate.pods import SHOWN, LeftPod, pods_of, several
+from criproxy.text import escape
+
+_VARIABLE = "CRIPROXY_DRAINED"
+_PRIMARY = ("", "primary", "(primary)")
+
+
+def drain(argv: Sequence[str]) -> int:
+    """``criproxy drain``; gives the exit status."""
+    return _main("drain", argv)
+
+
+def undrain(argv: Sequence[str]) -> int:
+    """``criproxy undrain``; gives the exit status."""
+    return _main("undrain", argv)
+
+
+def _main(name: str, argv: Sequence[str]) -> int:
+    options = _parser(name).parse_args(argv)
+    wanted = name == "drain"
+    try:
+        defaults = Defaults(options.socket, options.environment_file)
+        socket = _set(defaults, options.id, wanted)
+    except Refused as error:
+        say(name, str(error))
+        return Exit.REFUSED
+    if defaults.status is None:
+        say(name, f"{defaults.silence}; {defaults.path} says it now, and the daemon will do so from its next start on")
+    told: Dict[str, Any] = {"id": options.id, "drained": wanted}
+    lines = [f'runtime "{options.id}" gets new pods{" no more" if wanted else ""}']
+    if wanted:
+        lines += _left(socket, told)
+    print(json.dumps(told) if options.output == "json" else "\n".join(map(escape, lines)))
+    return Exit.DONE
+
+
+def _set(defaults: Defaults, id: str, drained: bool) -> str:
+    """Drains a runtime, or lets it have pods again, and gives its socket. Raises Refused."""
+    if id in _PRIMARY:
+        raise Refused(
+            "the primary runtime gets each pod that asks for no other, and cannot be drained: kubectl cordon keeps new"
+            " pods away from the node"
+        )
+    defaults.refuse_if_fixed(_VARIABLE)
+    sockets = runtimes_behind(defaults)
+    before = [each for each in defaults.variables().get(_VARIABLE, "").split(",") if each]
+    if id not in sockets and (drained or id not in before):
+        raise Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, sockets)) or "none"})')
+    after = [each for each in before if each != id] + ([id] if drained else [])
+    if drained and id in before:
+        after = before
+    defaults.change({_VARIABLE: ",".join(after)})
+    return sockets.get(id, "")
+
+
+def runtimes_behind(defaults: Defaults) -> Dict[str, str]:
+    """The sockets of the runtimes by their ids, the primary's is empty: the daemon's, or the configuration's."""
+    if defaults.status is None:
+        return {runtime.id: runtime.path for runtime in defaults.config().runtimes}
+    # The primary's image service has no id either; the runtime itself comes first.
+    return {runtime.id: runtime.socket for runtime in reversed(defaults.status.runtimes)}
+
+
+def _left(socket: str, told: Dict[str, Any]) -> List[str]:
+    """What the runtime still has, for people, and added to what is for programs."""
+    try:
+        pods = pods_of(socket)
+    except ClientError as error:
+        told["pods"] = None
+        return [f"what is left there is not known: {error}"]
+    told["pods"] = [{"name": pod.name, "id": pod.id, "ready": pod.ready} for pod in pods]
+    return [f"left there: {several(len(pods)) if pods else 'nothing'}", *_lines(pods)]
+
+
+def _lines(pods: Sequence[LeftPod]) -> List[str]:
+    more = len(pods) - SHOWN
+    return [f"  {pod}" for pod in pods[:SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    what = {
+        "drain": "Let an alternative runtime have no new pods: kubelet is refused them. All else goes on, and the pods"
+        " that the runtime has are shown.",
+        "undrain": "Let an alternative runtime have new pods again.",
+    }
+    parser = argparse.ArgumentParser(
+        prog=f"criproxy {name}",
+        description=what[name],
+        epilog=f"It is written as {_VARIABLE} into the environment file, so that it outlasts a restart, and the daemon"
+        " reads that. Exit status: 0, it is so; without a daemon, from its next start on; 1, it is refused, and nothing"
+        " has changed; 2, the words are not understood.",
+    )
+    parser.add_argument("id", metavar="ID", help="the runtime's id")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="json: for programs (default: %(default)s)"
+    )
+    add_environment_file(parser)
+    add_socket(parser)
+    return parser

@@ -1,0 +1,81 @@
+"""``criproxy log-level``: how much the daemon logs, for a while."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Sequence
+
+from criproxy.arguments import add_socket, time_of
+from criproxy.client import ClientError
+from criproxy.config import level
+from criproxy.control.client import ControlClient
+from criproxy.operate.outcome import Exit, say
+from criproxy.text import period
+
+_NAME = "log-level"
+
+
+def main(argv: Sequence[str]) -> int:
+    """``criproxy log-level``; gives the exit status."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.time and options.level is None:
+        parser.error("--for needs a level")
+    try:
+        with ControlClient(options.socket) as client:
+            if options.level is None:
+                told = client.call("GetVerbosity")
+            else:
+                told = client.call("SetVerbosity", level=options.level, period=options.time)
+    except ClientError as error:
+        say(_NAME, str(error))
+        return Exit.NO_DAEMON
+    print(_as_json(told) if options.output == "json" else describe(told))
+    return Exit.DONE
+
+
+def describe(told: Any) -> str:
+    """A verbosity (of the control socket) in words."""
+    if told.remaining:
+        return f"verbosity {told.level} for another {period(told.remaining)}, then {told.configured}, as configured"
+    if told.level != told.configured:
+        return (
+            f"verbosity {told.level} until a restart, or until the configuration has another one than {told.configured}"
+        )
+    return f"verbosity {told.level}, as configured"
+
+
+def _as_json(told: Any) -> str:
+    return json.dumps({"level": told.level, "configured": told.configured, "remaining": told.remaining})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"criproxy {_NAME}",
+        description="Change how much the daemon logs, at once and without a change of its configuration; without a"
+        " level, show it.",
+        epilog="What is asked for stays over a reload, unless that changes the configured verbosity, and ends with the"
+        " daemon. Exit status: 0, done; 2, the daemon does not answer.",
+    )
+    parser.add_argument("level", nargs="?", type=_level, metavar="N", help="what is logged: as criproxy --verbosity")
+    parser.add_argument(
+        "--for",
+        dest="time",
+        type=time_of,
+        default=0.0,
+        metavar="TIME",
+        help="after this time the configured verbosity is in force again, as 10m",
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="json: for programs (default: %(default)s)"
+    )
+    add_socket(parser)
+    return parser
+
+
+def _level(text: str) -> int:
+    try:
+        return level(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,0 +1,23 @@
+"""How such a command ends: its exit status, and what it says if it cannot do what it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+from criproxy.text import escape
+
+
+class Exit(IntEnum):
+    """Exit statuses."""
+
+    DONE = 0
+    REFUSED = 1
+    """It could not be done, or must not be: nothing has changed."""
+    NO_DAEMON = 2
+    """The daemon does not answer. (Words that are not understood have this status, too.)"""
+
+
+def say(command: str, text: str) -> None:
+    """Writes a line to standard error."""
+    print(f"criproxy {command}: {escape(text)}", file=sys.stderr)

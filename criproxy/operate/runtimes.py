@@ -1,0 +1,283 @@
+"""``criproxy runtime add``, ``remove`` and ``list``: the alternative runtimes of a daemon that runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any, Dict, List, Sequence, Tuple
+
+from criproxy.address import path_of
+from criproxy.arguments import add_environment_file, add_socket
+from criproxy.client import Client, ClientError
+from criproxy.config import RuntimeAddress, others_of
+from criproxy.control.api import control
+from criproxy.control.client import ControlClient
+from criproxy.operate.defaults import Defaults, Refused
+from criproxy.operate.drain import runtimes_behind
+from criproxy.operate.outcome import Exit, say
+from criproxy.operate.pods import SHOWN, pods_of, several
+from criproxy.terminal import Cell, Column, Terminal
+from criproxy.text import escape
+
+_OTHER, _HANDLER, _DRAINED = "CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"
+_API = control().enums
+_UP = _API["RuntimeState"]["RUNTIME_UP"]
+_PRIMARY, _IMAGES = _API["Role"]["ROLE_PRIMARY"], _API["Role"]["ROLE_IMAGE_SERVICE"]
+_TITLES = {_PRIMARY: "(primary)", _IMAGES: "(images)"}
+_STATES = {number: name.partition("_")[2].lower() for name, number in _API["RuntimeState"].items()}
+_COLUMNS = tuple(Column(title) for title in ("RUNTIME", "STATE", "NAME", "VERSION", "CRI", "SOCKET"))
+_CONDITIONS = ("RuntimeReady", "NetworkReady")
+
+
+def main(argv: Sequence[str]) -> int:
+    """``criproxy runtime``; gives the exit status."""
+    options = _parser().parse_args(argv)
+    command = f"runtime {options.action}"
+    try:
+        status: int = options.run(command, options)
+        return status
+    except Refused as error:
+        say(command, str(error))
+        return Exit.REFUSED
+
+
+# add
+
+
+def _add(command: str, options: argparse.Namespace) -> int:
+    runtime = _address(options.id, options.path)
+    handlers = [_handler(text, runtime.id) for text in options.handler]
+    defaults = Defaults(options.socket, options.environment_file)
+    defaults.refuse_if_fixed(_OTHER)
+    _check_unused(defaults, runtime, options.force)
+    _probe(command, runtime.path, options.force)
+    before = defaults.config().warnings
+    defaults.change(_with(defaults.variables(), runtime, handlers))
+    for warning in defaults.config().warnings:
+        if warning not in before:
+            say(command, f"warning: {warning}")
+    return _report(command, defaults, runtime, options.force)
+
+
+def _address(id: str, path: str) -> RuntimeAddress:
+    """The runtime that is meant. Raises Refused if it cannot be configured so."""
+    wanted = RuntimeAddress(id, os.path.abspath(path_of(path)))
+    try:
+        found = others_of(f"{wanted.id}:{wanted.path}")
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if found != (wanted,):
+        raise Refused(f"{id!r} and {path!r} cannot be the id and the socket of a runtime")
+    return wanted
+
+
+def _handler(text: str, id: str) -> str:
+    """An entry of CRIPROXY_HANDLER for ``NAME`` or ``NAME=HANDLER``."""
+    name, given, inner = text.partition("=")
+    return f"{name}={id}:{inner}" if given else f"{name}={id}"
+
+
+def _check_unused(defaults: Defaults, runtime: RuntimeAddress, force: bool) -> None:
+    behind = runtimes_behind(defaults)
+    if runtime.id in behind:
+        raise Refused(
+            f'there is a runtime "{runtime.id}" already, at {behind[runtime.id]}: choose another id, or remove that one'
+            f" first (criproxy runtime remove {runtime.id})"
+        )
+    real = os.path.realpath(runtime.path)
+    for id, path in behind.items():
+        if os.path.realpath(path) == real and not force:
+            whose = f'runtime "{id}"' if id else "the primary runtime"
+            raise Refused(f"{path} is the socket of {whose}: kubelet would see its pods twice (--force)")
+
+
+def _probe(command: str, path: str, force: bool) -> None:
+    """Sees that a runtime answers there. Raises Refused if none does, unless that is to be so."""
+    try:
+        with Client(path) as client:
+            client.call("Version")
+            conditions = client.call("Status").status.conditions
+    except ClientError as error:
+        if not force:
+            raise Refused(f"no runtime answers: {error}; start it first, or go on with --force") from error
+        say(command, f"warning: no runtime answers: {error}")
+        return
+    for condition in conditions:
+        if condition.type in _CONDITIONS and not condition.status:
+            why = f"{condition.reason} {condition.message}".strip()
+            say(command, f"warning: the runtime says that it is not ready: {condition.type}: {why}")
+
+
+def _with(there: Dict[str, str], runtime: RuntimeAddress, handlers: Sequence[str]) -> Dict[str, str]:
+    """The variables that a new runtime changes."""
+    values = {_OTHER: _joined(_entries(there, _OTHER), [f"{runtime.id}:{runtime.path}"])}
+    if handlers:
+        values[_HANDLER] = _joined(_entries(there, _HANDLER), handlers)
+    return values
+
+
+def _entries(there: Dict[str, str], name: str) -> List[str]:
+    return [entry for entry in there.get(name, "").split(",") if entry]
+
+
+def _joined(*entries: Sequence[str]) -> str:
+    return ",".join(entry for several in entries for entry in several)
+
+
+def _report(command: str, defaults: Defaults, runtime: RuntimeAddress, force: bool) -> int:
+    """Says what the daemon makes of it. What it does not find, though it has just answered, is taken back."""
+    added = f'runtime "{runtime.id}" ({runtime.path}) is added'
+    if defaults.status is None:
+        say(command, _of_next_start(defaults))
+        print(escape(added))
+        return Exit.DONE
+    told = _of(defaults, runtime.id)
+    if told is not None and told.state == _UP:
+        versions = ", ".join(told.cri_versions)
+        print(escape(f"{added}: {told.name} {told.version}, CRI {versions}"))
+        return Exit.DONE
+    reason = "it does not say so" if told is None else told.reason or "it still looks for it"
+    if not force:
+        defaults.undo()
+        raise Refused(f"the daemon does not reach it: {reason}; {defaults.path} is as before")
+    print(escape(f"{added}, and is not there: {reason}"))
+    return Exit.DONE
+
+
+def _of(defaults: Defaults, id: str) -> Any:
+    """What the daemon says of a runtime; None if it says nothing."""
+    runtimes = () if defaults.status is None else defaults.status.runtimes
+    return next((runtime for runtime in runtimes if runtime.id == id), None)
+
+
+def _of_next_start(defaults: Defaults) -> str:
+    return f"{defaults.silence}; {defaults.path} says it now, and the daemon will do so from its next start on"
+
+
+# remove
+
+
+def _remove(command: str, options: argparse.Namespace) -> int:
+    defaults = Defaults(options.socket, options.environment_file)
+    defaults.refuse_if_fixed(_OTHER)
+    id, behind = options.id, runtimes_behind(defaults)
+    if id in ("", "primary"):
+        raise Refused("the primary runtime cannot be removed: criproxy node apply --primary chooses another")
+    if id not in behind:
+        raise Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, behind)) or "none"})')
+    values = _without(defaults.variables(), id)
+    if _OTHER not in values:
+        raise Refused(f'{defaults.path} has no "{id}" by now: a reload removes it (systemctl reload criproxy)')
+    left = _left(behind[id])
+    if left:
+        if not options.force:
+            raise Refused(
+                f"{left}. They would run on, unseen by kubelet. Next: criproxy drain {id}, delete these pods, and"
+                " do this again; or go on with --force"
+            )
+        say(command, f"warning: {left}")
+    defaults.change(values)
+    if defaults.status is None:
+        say(command, _of_next_start(defaults))
+    print(escape(f'runtime "{id}" is removed'))
+    return Exit.DONE
+
+
+def _without(there: Dict[str, str], id: str) -> Dict[str, str]:
+    """The variables that change when a runtime goes: its handlers go, too."""
+    kept = {
+        _OTHER: [entry for entry in _entries(there, _OTHER) if entry.partition(":")[0] != id],
+        _HANDLER: [entry for entry in _entries(there, _HANDLER) if entry.partition("=")[2].partition(":")[0] != id],
+        _DRAINED: [entry for entry in _entries(there, _DRAINED) if entry != id],
+    }
+    return {name: ",".join(entries) for name, entries in kept.items() if entries != _entries(there, name)}
+
+
+def _left(socket: str) -> str:
+    """The pods that the runtime has, in words; nothing if it has none."""
+    try:
+        pods = pods_of(socket)
+    except ClientError as error:
+        return f"what pods it has is not known: {error}"
+    if not pods:
+        return ""
+    more = f" and {len(pods) - SHOWN} more" if len(pods) > SHOWN else ""
+    return f"it has {several(len(pods))}: {', '.join(map(str, pods[:SHOWN]))}{more}"
+
+
+# list
+
+
+def _list(command: str, options: argparse.Namespace) -> int:
+    try:
+        with ControlClient(options.socket) as client:
+            rows = [_row(runtime) for runtime in client.call("Status").runtimes]
+    except ClientError as error:
+        say(command, str(error))
+        return Exit.NO_DAEMON
+    if options.output == "json":
+        print(json.dumps([_fields(row) for row in rows]))
+    else:
+        cells = [[Cell(text) for text in row] for row in rows]
+        print("\n".join(line for lines in Terminal(None).table(_COLUMNS, cells) for line in lines))
+    return Exit.DONE
+
+
+_Row = Tuple[str, str, str, str, str, str]
+
+
+def _row(runtime: Any) -> _Row:
+    state = _STATES.get(runtime.state, "?")
+    return (
+        _TITLES.get(runtime.role) or runtime.id,
+        f"{state}, drained" if runtime.drained else state,
+        runtime.name or "-",
+        runtime.version or "-",
+        ", ".join(runtime.cri_versions) or "-",
+        runtime.socket,
+    )
+
+
+def _fields(row: _Row) -> Dict[str, str]:
+    return dict(zip(("runtime", "state", "name", "version", "cri", "socket"), row))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="criproxy runtime",
+        description="Add and remove the alternative runtimes of a daemon that runs, and list them.",
+        epilog="What is changed is the environment file that the daemon reads, and it reads that again; if it does not"
+        " take it, the file is put back. Exit status: 0, it is so; without a daemon, from its next start on; 1, it"
+        " is refused, and nothing has changed; 2, the daemon does not answer (list), or the words are not understood.",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    add = actions.add_parser("add", help="probe a runtime's socket, and add the runtime")
+    add.add_argument("id", metavar="ID", help="its id: with a dot, without '-'")
+    add.add_argument("path", metavar="PATH", help="its socket")
+    add.add_argument(
+        "--handler",
+        action="append",
+        default=[],
+        metavar="NAME[=HANDLER]",
+        help="a handler by which a RuntimeClass asks for it, and what it gets for that; may be given several times",
+    )
+    add.add_argument("--force", action="store_true", help="add it though nobody answers, or another has that socket")
+    add.set_defaults(run=_add)
+
+    remove = actions.add_parser("remove", help="remove a runtime that has no pods")
+    remove.add_argument("id", metavar="ID", help="its id")
+    remove.add_argument("--force", action="store_true", help="remove it though it has pods, or nobody knows")
+    remove.set_defaults(run=_remove)
+
+    list_ = actions.add_parser("list", help="list the runtimes of the daemon")
+    list_.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="json: for programs (default: %(default)s)"
+    )
+    list_.set_defaults(run=_list)
+    for action in (add, remove):
+        add_environment_file(action)
+    for action in (add, remove, list_):
+        add_socket(action)
+    return parser
