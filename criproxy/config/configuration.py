@@ -58,7 +58,7 @@ class Config:
     warnings: Tuple[str, ...]
     """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
     environment_file: str = field(default="", compare=False)
-    """The file of variables that it was read from, too; empty if there is none."""
+    """The absolute path of the file of variables that it was read from, too; empty if there is none."""
     fixed: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Of the variables that commands set there (`EDITED`), those that would change nothing: why that is."""
 
@@ -92,7 +92,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
         runtimes=runtimes,
         handlers=handlers,
         warnings=warnings,
-        environment_file=given.environment_file,
+        environment_file=given.environment_file and os.path.abspath(given.environment_file),
         fixed=given.fixed(),
         **values,
     )
