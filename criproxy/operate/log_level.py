@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
                 told = client.call("SetVerbosity", level=options.level, period=options.time or 0.0)
     except ClientError as error:
         say(_NAME, str(error))
-        return Exit.NO_DAEMON
+        return Exit.REFUSED if error.refused else Exit.NO_DAEMON
     print(_as_json(told) if options.output == "json" else describe(told))
     return Exit.DONE
 
