@@ -59,7 +59,7 @@ class Config(NamedTuple):
     warnings: Tuple[str, ...]
     """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
     environment_file: str = ""
-    """The file of variables that it was read from, too; empty if there is none."""
+    """The absolute path of the file of variables that it was read from, too; empty if there is none."""
     fixed: Mapping[str, str] = MappingProxyType({})
     """Of the variables that commands set there (`EDITED`), those that would change nothing: why that is."""
 
@@ -97,7 +97,7 @@ def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[st
         runtimes=runtimes,
         handlers=handlers,
         warnings=warnings,
-        environment_file=given.environment_file,
+        environment_file=given.environment_file and os.path.abspath(given.environment_file),
         fixed=given.fixed(),
         **values,
     )

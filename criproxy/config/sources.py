@@ -138,8 +138,6 @@ class Sources(NamedTuple):
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _reason_why_fixed(self, name: str, option: str) -> str:
-        if not self.environment_file:
-            return "no environment file is named (--environment-file)"
         if gives(self.own, option):
             return f"--{option} is given on the command line"
         if gives(self.opts, option):
@@ -150,7 +148,7 @@ class Sources(NamedTuple):
             return f"{name} is set in the environment"
         if option in self.lines and not self._is_variable(option):
             return f"{option} is set in {self.lines[option]}"
-        return ""
+        return "" if self.environment_file else "no environment file is named (--environment-file)"
 
     def _is_variable(self, name: str) -> bool:
         """Whether the option of this name has its value from a variable."""

@@ -24,10 +24,7 @@ class Defaults:
     """The environment file of a daemon, which need not run."""
 
     def __init__(self, socket: str, file: str) -> None:
-        """``socket``: the control socket; ``file``: the environment file that counts if no daemon says another.
-
-        Raises Refused if a daemon runs, and reads no such file.
-        """
+        """``socket``: the control socket; ``file``: the environment file that counts if no daemon says another."""
         self._socket = socket
         self._tree = Tree("/")
         self._files = Files(self._tree)
@@ -39,9 +36,8 @@ class Defaults:
         """What stood in its place before `change`."""
         self.look()
         path = file if self.status is None else self.status.daemon.environment_file
-        if not path:
-            raise Refused("the daemon was started without --environment-file: change its configuration where it is")
-        self.path = self._tree.real(os.path.abspath(path))
+        self.path = path and self._tree.real(os.path.abspath(path))
+        """Empty if the daemon reads no such file: then all is fixed."""
 
     def look(self) -> None:
         """Asks the daemon how it is."""
@@ -66,7 +62,8 @@ class Defaults:
         """Raises Refused if a line for this variable would change nothing."""
         fixed = self.config().fixed if self.status is None else self.status.daemon.fixed
         if name in fixed:
-            raise Refused(f"{name} in {self.path} would change nothing: {fixed[name]}; change it there")
+            where = f" in {self.path}" if self.path else ""
+            raise Refused(f"{name}{where} would change nothing: {fixed[name]}; change it there")
 
     def change(self, values: Mapping[str, str]) -> None:
         """Sets variables, if that is a configuration that the daemon takes, and has it taken. Raises Refused."""

@@ -20,17 +20,17 @@ def main(argv: Sequence[str]) -> int:
     """``criproxy log-level``; gives the exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.time and options.level is None:
-        parser.error("--for needs a level")
+    if options.time is not None and (options.level is None or not options.time):
+        parser.error("--for needs a level, and a time of more than 0")
     try:
         with ControlClient(options.socket) as client:
             if options.level is None:
                 told = client.call("GetVerbosity")
             else:
-                told = client.call("SetVerbosity", level=options.level, period=options.time)
+                told = client.call("SetVerbosity", level=options.level, period=options.time or 0.0)
     except ClientError as error:
         say(_NAME, str(error))
-        return Exit.NO_DAEMON
+        return Exit.REFUSED if error.refused else Exit.NO_DAEMON
     print(_as_json(told) if options.output == "json" else describe(told))
     return Exit.DONE
 
@@ -63,7 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         "--for",
         dest="time",
         type=time_of,
-        default=0.0,
         metavar="TIME",
         help="after this time the configured verbosity is in force again, as 10m",
     )

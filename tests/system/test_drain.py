@@ -132,7 +132,10 @@ def test_where_the_file_would_change_nothing_it_is_refused(
 def test_a_daemon_that_reads_no_such_file_is_left_alone(proxy: Proxy) -> None:
     done = run(proxy, "drain", "alt.test")
     assert done.returncode == REFUSED
-    assert "the daemon was started without --environment-file" in done.stderr
+    assert "CRIPROXY_DRAINED would change nothing: no environment file is named (--environment-file)" in done.stderr
+    done = run(proxy, "runtime", "add", "third.test", "/run/third.sock")
+    assert done.returncode == REFUSED
+    assert "CRI_OTHER would change nothing: --connect is given on the command line" in done.stderr
 
 
 def test_a_file_that_is_refused_stays_as_it_is(service: Proxy, file: Path) -> None:

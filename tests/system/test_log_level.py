@@ -70,7 +70,9 @@ def test_without_a_daemon_it_says_so(proxy: Proxy) -> None:
     assert done.stderr == f"criproxy log-level: {proxy.control}: No such file or directory\n"
 
 
-@pytest.mark.parametrize("words", [["high"], ["-1"], ["--for", "10m"], ["5", "--for", "long"], ["5", "6"]])
+@pytest.mark.parametrize(
+    "words", [["high"], ["-1"], ["--for", "10m"], ["5", "--for", "long"], ["5", "--for", "0"], ["5", "6"]]
+)
 def test_what_is_not_understood_is_refused(proxy: Proxy, words: List[str]) -> None:
     done = run(proxy, "log-level", *words)
     assert done.returncode == NO_DAEMON

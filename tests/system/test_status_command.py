@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,11 +43,11 @@ def test_all_is_well(proxy: Proxy) -> None:
 def test_exit_statuses_follow_the_runtimes_and_the_daemon(proxy: Proxy, primary: Runtime, other: Runtime) -> None:
     assert as_json(proxy)[0] == WELL
     other.stop()
-    proxy.wait_for_log('runtime "alt.test" (' + other.path + ") is not there")
+    proxy.wait_for_log(f'runtime "alt.test" ({other.path}) has gone')
     code, told = as_json(proxy)
     assert (code, told["level"]) == (DEGRADED, "degraded")
     primary.stop()
-    proxy.wait_for_log("the primary runtime (" + primary.path + ") is not there")
+    proxy.wait_for_log(f"the primary runtime ({primary.path}) has gone")
     code, told = as_json(proxy)
     assert (code, [finding["level"] for finding in told["findings"]]) == (DOWN, ["down", "degraded"])
     proxy.stop()
@@ -72,9 +73,9 @@ def test_what_is_remembered_of_a_runtime_that_is_away(proxy: Proxy, client: Clie
     other.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[pod])
     client.call("ListPodSandbox")
     other.stop()
-    proxy.wait_for_log(f'runtime "alt.test" ({other.path}) is not there: there is no such socket')
+    proxy.wait_for_log(f'runtime "alt.test" ({other.path}) has gone')
     text = " ".join(status(proxy)[1].split())
-    assert f"{other.path}: there is no such socket; 1 pod remembered for another" in text
+    assert re.search(f"{re.escape(other.path)}: [^;]+; 1 pod remembered for another", text)
 
 
 def test_somebody_else_on_the_socket_is_told_of(proxy: Proxy) -> None:

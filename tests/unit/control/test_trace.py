@@ -15,8 +15,9 @@ from criproxy.cri.identity import Names
 from criproxy.cri.names import PodName
 from criproxy.cri.steps import finish
 from criproxy.cri.verify import whole_fields
-from criproxy.http2.grpc import RpcError
+from criproxy.http2.grpc import RpcError, request_head
 from criproxy.relay.known import Subject
+from criproxy.relay.routing import plan_of
 from criproxy.relay.tracing import SHOWN, EndedCall, Messages
 from criproxy.report.log import Log
 from criproxy.report.stream import StreamOutput
@@ -57,7 +58,7 @@ class Desk(Node):
 
 
 def ended(total: float = 0.0, code: int = 0, name: str = "Version", *targets: str) -> EndedCall:
-    plan: Any = SimpleNamespace(name=name, method=None)
+    plan = plan_of(request_head(f"/runtime.v1.RuntimeService/{name}").head)
     return EndedCall(1, plan, b"", [Names(each) for each in targets], code, "", total, 0.0, None)
 
 

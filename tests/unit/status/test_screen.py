@@ -186,6 +186,22 @@ def test_the_worst_is_said_first(turned: Lab) -> None:
     assert [finding.level for finding in judge(found)] == [Level.DOWN, Level.DEGRADED]
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_an_alternative_is_drained_which_somebody_wanted(turned: Lab, width: int) -> None:
+    found = seen(turned, answer(alternative={"drained": True}))
+    drained = "  drained: it gets no new pods (criproxy undrain virtlet.cloud lets it have them again)"
+    shown = screen(found, width)
+    assert " ".join(shown).split() == " ".join([*HEAD, *UP[:-1], drained, "", "all is well"]).split()
+    assert level(found) is Level.WELL
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_verbosity_is_not_the_configured_one(turned: Lab, width: int) -> None:
+    found = seen(turned, answer({"verbosity": {"level": 5, "configured": 2, "remaining": 540}}))
+    assert screen(found, width)[3] == "           verbosity 5 for another 9 min; configured: 2 (criproxy log-level)"
+    assert level(found) is Level.WELL
+
+
 def test_a_reload_was_refused(turned: Lab) -> None:
     reason = "/etc/criproxy/criproxy.conf, line 3: verbosity: 'high' is not a number"
     found = seen(turned, answer({"refusal": {"at": NOW - 12, "reason": reason}}))
