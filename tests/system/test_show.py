@@ -244,7 +244,7 @@ def test_what_is_remembered_of_a_runtime_that_is_away_does_not_look_live(
 
     assert states() == [["Ready"], ["Ready"], ["Running"], ["Running"]]
     other.stop()
-    proxy.wait_for_log("is not there")
+    proxy.wait_for_log("has gone")
     assert states() == [["Ready"], ["Ready", "(remembered)"], ["Running"], ["Running", "(remembered)"]]
 
 
