@@ -22,7 +22,7 @@ _COMMANDS = {
     "status": "criproxy.status.command:main",
     "config": "criproxy.inspection.settings:main",
     "route": "criproxy.inspection.route:main",
-    "show": "criproxy.show:main",
+    "show": "criproxy.show.command:main",
     "node": "criproxy.node.command:main",
     "demo": "criproxy.demo.run:main",
     "demo-runtime": "criproxy.demo.server:main",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Iterator, Sequence, Tuple
 
-_WIDEST = 48
+WIDEST = 48
 """What a cell of a list may have before it is cut, characters."""
 TABLE, WIDE, JSON = "table", "wide", "json"
 OUTPUT_WORDS = {"-o": True, "--output": True}
@@ -24,7 +24,7 @@ def add_output(parser: argparse._ActionsContainer, wide: str = "") -> None:
     parser.add_argument("-o", "--output", choices=formats, default=TABLE, help=f"{told} (default: %(default)s)")
 
 
-def table(title: str, columns: Row, rows: Sequence[Row], widest: int = _WIDEST) -> str:
+def table(title: str, columns: Row, rows: Sequence[Row], widest: int = WIDEST) -> str:
     """A title with the number of rows, the columns' names, and the rows in columns as wide as they need to be.
 
     ``widest``: what a cell may have before it is cut, characters.
