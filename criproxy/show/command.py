@@ -154,7 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     how = parser.add_mutually_exclusive_group()
     add_output(how, wide="names and ids whole, as kubelet has them")
-    how.add_argument("--full", action="store_const", const=WIDE, dest="output", help="the same as -o wide")
+    how.add_argument(
+        "--full",
+        action="store_const",
+        const=WIDE,
+        default=argparse.SUPPRESS,
+        dest="output",
+        help="the same as -o wide",
+    )
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--once", action="store_true", help="show it once (the default)")
     when.add_argument("--watch", action="store_true", help=f"show it every {_INTERVAL:g} seconds, until Ctrl-C")
