@@ -22,7 +22,7 @@ _COMMANDS = {
     "status": "criproxy.status.command:main",
     "config": "criproxy.inspection.settings:main",
     "route": "criproxy.inspection.route:main",
-    "show": "criproxy.show:main",
+    "show": "criproxy.show.command:main",
     "trace": "criproxy.operate.trace:main",
     "runtime": "criproxy.operate.runtimes:main",
     "drain": "criproxy.operate.drain:drain",

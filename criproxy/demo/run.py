@@ -23,7 +23,8 @@ from criproxy.client import Client, ClientError, channel
 from criproxy.config import Config, ConfigError, RuntimeAddress, parse
 from criproxy.demo.pods import run_pod
 from criproxy.demo.server import is_served
-from criproxy.show import overview
+from criproxy.show import tables
+from criproxy.show.look import ALL, look
 
 ALTERNATIVE = "alt.demo"
 """The id of the embedded alternative runtime."""
@@ -182,7 +183,10 @@ def _show(processes: _Processes, config: Config, embedded: bool) -> None:
         if embedded:
             for runtime in config.runtimes:
                 run_pod(client.call, "default", "hello", ["docker.io/library/busybox:1.36"], runtime.id)
-    print(overview(config.listen), flush=True)
+    seen = look(config.listen)
+    if seen.problem:
+        raise DemoError(seen.problem)
+    print(tables.text(seen, ALL), flush=True)
 
 
 def _hint(path: str, control: str) -> str:

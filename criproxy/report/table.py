@@ -6,9 +6,9 @@ import argparse
 import sys
 from typing import Iterator, Sequence, Tuple
 
-_WIDEST = 48
+WIDEST = 48
 """What a cell of a list may have before it is cut, characters."""
-TABLE, JSON = "table", "json"
+TABLE, WIDE, JSON = "table", "wide", "json"
 OUTPUT_WORDS = {"-o": True, "--output": True}
 """How the option of `add_output` is written; it takes a value."""
 PRIMARY = "(primary)"
@@ -17,16 +17,19 @@ PRIMARY = "(primary)"
 Row = Tuple[str, ...]
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Adds ``-o``."""
-    parser.add_argument(
-        "-o", "--output", choices=(TABLE, JSON), default=TABLE, help="how it is printed (default: %(default)s)"
-    )
+def add_output(parser: argparse._ActionsContainer, wide: str = "") -> None:
+    """Adds ``-o``. ``wide``: what a command has in its format of that name; nothing if it has no such format."""
+    formats = (TABLE, WIDE, JSON) if wide else (TABLE, JSON)
+    told = f"table: for a screen; wide: {wide}; json: for programs" if wide else "how it is printed"
+    parser.add_argument("-o", "--output", choices=formats, default=TABLE, help=f"{told} (default: %(default)s)")
 
 
-def table(title: str, columns: Row, rows: Sequence[Row]) -> str:
-    """A title with the number of rows, the columns' names, and the rows in columns as wide as they need to be."""
-    return "\n".join((f"{title} ({len(rows)})", *aligned((columns, *rows), _WIDEST)))
+def table(title: str, columns: Row, rows: Sequence[Row], widest: int = WIDEST) -> str:
+    """A title with the number of rows, the columns' names, and the rows in columns as wide as they need to be.
+
+    ``widest``: what a cell may have before it is cut, characters.
+    """
+    return "\n".join((f"{title} ({len(rows)})", *aligned((columns, *rows), widest)))
 
 
 def aligned(rows: Sequence[Row], widest: int = sys.maxsize) -> Iterator[str]:

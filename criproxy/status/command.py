@@ -16,6 +16,7 @@ from criproxy.node.runtimes import Sockets
 from criproxy.node.status import Look, Report
 from criproxy.node.systemd import Systemd
 from criproxy.node.tree import Tree
+from criproxy.report.table import JSON, WIDE, add_output
 from criproxy.status import view
 from criproxy.status.judgement import Level, judge, level_of
 from criproxy.status.look import Seen, look
@@ -66,9 +67,9 @@ def _look(options: argparse.Namespace, report: Callable[[], Report], terminal: T
 def shown(seen: Seen, output: str, terminal: Terminal) -> str:
     """What has been seen, in one of the formats."""
     findings = judge(seen)
-    if output == "json":
+    if output == JSON:
         return json.dumps(view.as_json(seen, findings), indent=2)
-    return view.text(seen, findings, terminal, output == "wide")
+    return view.text(seen, findings, terminal, output == WIDE)
 
 
 def _draw(text: str, over: bool) -> None:
@@ -88,13 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         " is restarting or its flags lead elsewhere; 2, down: criproxy does not answer, the primary runtime is away, or"
         " kubelet does not run or is in a crash loop.",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "wide", "json"),
-        default="table",
-        help="table: for a screen; wide: a line for each runtime; json: for programs (default: %(default)s)",
-    )
+    add_output(parser, wide="a line for each runtime")
     parser.add_argument(
         "--watch",
         nargs="?",

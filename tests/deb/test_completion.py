@@ -18,6 +18,8 @@ import pytest
 from criproxy.config.parser import make_parser
 from criproxy.inspection import check, route, settings
 from criproxy.node import command, plan
+from criproxy.show import command as show
+from criproxy.show.entries import Kind
 
 BOTH = Path(__file__).parents[2] / "debian/both"
 BASH, ZSH = BOTH / "bash-completion/criproxy", BOTH / "zsh/_criproxy"
@@ -100,6 +102,9 @@ def typed(shell: str, place: Path, keys: str) -> List[str]:
         ("criproxy --stream-u\thttp://x -v 3 --verb\t4", ["--stream-url", "http://x", "-v", "3", "--verbosity", "4"]),
         ("criproxy --log-to-stderr f\t", ["--log-to-stderr", "false"]),
         ("criproxy show --socket a.s\t", ["show", "--socket", "a.sock"]),
+        ("criproxy show con\t-o wi\t", ["show", "containers", "-o", "wide"]),
+        ("criproxy show pods a.s\t--runtime kat\t", ["show", "pods", "a.sock", "--runtime", "kata.local"]),
+        ("criproxy show --runtime pri\t--fu\t", ["show", "--runtime", "primary", "--full"]),
         ("criproxy conf\t-o js\t--stream-p\t7", ["config", "-o", "json", "--stream-port", "7"]),
         ("criproxy check --opt\t--compatib\tg\t", ["check", "--options-only", "--compatibility", "go"]),
         ("criproxy rou\t--image virt\tcirros", ["route", "--image", "virtlet.cloud/cirros"]),
@@ -158,7 +163,14 @@ def test_every_option_of_a_command_about_the_daemon_is_offered_with_the_daemon_s
     assert offered(name, "--") == sorted(set(own))
 
 
-def test_the_runtimes_that_are_configured_are_offered_to_route() -> None:
+def test_every_option_of_show_is_offered_and_every_kind() -> None:
+    assert sorted(offered("show", "--")) == sorted(options(show._parser()))
+    assert offered("show", "") == [kind.value for kind in Kind]
+    assert offered("show", "pods", "") == []
+
+
+def test_the_runtimes_that_are_configured_are_offered_to_route_and_to_show() -> None:
+    assert offered("show", "--runtime", "") == ["primary", "virtlet.cloud", "kata.local"]
     assert offered("route", "--id", "") == ["virtlet.cloud__", "kata.local__"]
     assert offered("route", "--image", "") == ["virtlet.cloud/", "kata.local/"]
     assert offered("demo-runtime", "--name", "") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,13 +13,14 @@ import tempfile
 import threading
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
-from peers import MakeRuntime, StartProxy, v1
+from peers import MakeRuntime, Proxy, StartProxy, v1
 from peers import Runtime as Peer
 
 from criproxy import __version__
+from criproxy.client import Client
 from criproxy.demo.messages import MESSAGES, CriError
 from criproxy.demo.runtime import DemoRuntime
 from criproxy.demo.server import serve
@@ -244,7 +246,7 @@ def test_what_is_remembered_of_a_runtime_that_is_away_does_not_look_live(
 
     assert states() == [["Ready"], ["Ready"], ["Running"], ["Running"]]
     other.stop()
-    proxy.wait_for_log("is not there")
+    proxy.wait_for_log("has gone")
     assert states() == [["Ready"], ["Ready", "(remembered)"], ["Running"], ["Running", "(remembered)"]]
 
 
@@ -367,7 +369,22 @@ def test_somebody_who_does_not_speak_the_cri_is_told_in_one_line(path: str) -> N
         assert error_of(show("--socket", path)).endswith(": it speaks no known version of the CRI (v1, v1alpha2)")
 
 
-@pytest.mark.parametrize("options", [["--colour"], ["--once", "--watch"], ["somewhere"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--colour"],
+        ["--once", "--watch"],
+        ["somewhere"],
+        ["pod"],
+        ["pods", "a", "b"],
+        ["pods", ""],
+        ["pods", "--runtime", ""],
+        ["images", "-n", "default"],
+        ["runtimes", "-n", "default"],
+        ["--full", "-o", "json"],
+        ["-o", "yaml"],
+    ],
+)
 def test_bad_usage_ends_with_2(options: List[str]) -> None:
     shown = show(*options)
     assert (shown.returncode, shown.stdout) == (2, "")
@@ -390,3 +407,241 @@ def test_watch_shows_it_until_ctrl_c_and_waits_for_somebody_to_answer(path: str)
         timer.cancel()
         watching.kill()
         watching.communicate()
+
+
+@pytest.fixture
+def both(start_proxy: StartProxy, folder: Path) -> Iterator[Proxy]:
+    """criproxy before two runtimes: on both a pod with a container, and the same image."""
+    here, there = DemoRuntime("here"), DemoRuntime("there")
+    fill(here, "web")
+    fill(here, "db", "shop")
+    fill(there, "vm")
+    paths = [str(folder / f"{name}.sock") for name in ("here", "there")]
+    with served(here, paths[0]), served(there, paths[1]):
+        yield start_proxy(Peer(paths[0], "here"), {"alt.test": Peer(paths[1], "there")}, connected=2)
+
+
+def rows(shown: subprocess.CompletedProcess[str], column: int) -> List[str]:
+    """A column of a table that is shown alone."""
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "\n\n" not in shown.stdout
+    return [re.split(r"  +", line)[column] for line in shown.stdout.splitlines()[2:]]
+
+
+def listed(*options: str) -> Dict[str, List[Dict[str, Any]]]:
+    """What programs get."""
+    shown = show(*options, "-o", "json")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lists: Dict[str, List[Dict[str, Any]]] = json.loads(shown.stdout)
+    return lists
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "shown"),
+    [
+        ("runtimes", 0, ["(primary)", "alt.test"]),
+        ("pods", 3, ["web", "db", "vm"]),
+        ("containers", 2, ["default/web", "shop/db", "default/vm"]),
+        ("images", 2, ["nginx:1.27 (+1)"]),
+    ],
+)
+def test_a_kind_is_shown_alone(kind: str, column: int, shown: List[str], both: Proxy) -> None:
+    assert rows(show(kind, "--socket", both.path), column) == shown
+
+
+def test_a_name_is_a_pattern_for_whole_names(both: Proxy) -> None:
+    def names(kind: str, name: str, column: int) -> List[str]:
+        return rows(show(kind, name, "--socket", both.path), column)
+
+    assert names("pods", "web", 3) == ["web"]
+    assert names("pods", "[dv]?", 3) == ["db", "vm"]
+    assert names("containers", "a*", 2) == ["default/web", "shop/db", "default/vm"]
+    assert names("runtimes", "alt.*", 0) == ["alt.test"]
+    assert names("runtimes", "primary", 0) == ["(primary)"]
+    for name in ("nginx:1.27", "alt.test/nginx:*", "alt.test/nginx@sha256:*", "nginx@sha256:*"):
+        assert names("images", name, 2) == ["nginx:1.27 (+1)"]
+
+
+def test_a_namespace_has_pods_and_their_containers(both: Proxy) -> None:
+    at = ("--socket", both.path)
+    assert rows(show("pods", "-n", "shop", *at), 3) == ["db"]
+    assert rows(show("containers", "--namespace=shop", *at), 2) == ["shop/db"]
+    assert rows(show("-n", "default", "pods", "-o", "table", "v*", *at), 3) == ["vm"]
+    assert rows(show("pods", "-n", "shop*", *at), 3) == []
+    pods, containers = tables(show("-n", "shop", *at).stdout)
+    assert ([row[3] for row in pods[1:]], [row[2] for row in containers[1:]]) == (["db"], ["shop/db"])
+    assert set(listed("-n", "shop", *at)) == {"pods", "containers"}
+
+
+def test_a_runtime_has_what_is_its_own(both: Proxy) -> None:
+    at = ("--socket", both.path)
+    assert rows(show("pods", "--runtime", "alt.test", *at), 3) == ["vm"]
+    for primary in ("primary", "(primary)"):
+        assert rows(show("containers", "--runtime", primary, *at), 2) == ["default/web", "shop/db"]
+    assert rows(show("images", "--runtime", "alt.test", *at), 0) == ["(primary),alt.test"]
+    runtimes, pods, containers, images = tables(show("--runtime", "alt.test", *at).stdout)
+    assert [len(part) - 1 for part in (runtimes, pods, containers, images)] == [1, 1, 1, 1]
+    unknown = error_of(show("pods", "--runtime", "alt.tset", *at))
+    assert unknown.endswith(f'{both.path}: there is no runtime "alt.tset" (there are: (primary), alt.test)')
+
+
+@pytest.mark.parametrize("wide", [["--full"], ["-o", "wide"]])
+def test_whole_ids_and_names_are_those_that_kubelet_has(wide: List[str], both: Proxy) -> None:
+    at = ("--socket", both.path)
+    with Client(both.path) as client:
+        for kind, things in (
+            ("pods", client.call("ListPodSandbox").items),
+            ("containers", client.call("ListContainers").containers),
+            ("images", client.call("ListImages").images),
+        ):
+            assert rows(show(kind, *wide, *at), 1) == [thing.id for thing in things]
+    (vm,) = [each for each in rows(show("pods", *wide, *at), 1) if each.startswith("alt.test__")]
+    assert rows(show("containers", "--runtime", "alt.test", *wide, *at), 4) == ["alt.test/nginx:1.27"]
+    assert rows(show("images", *wide, *at), 2) == ["nginx:1.27,alt.test/nginx:1.27"]
+    # Each way to write an id, and its beginning.
+    own = vm[len("alt.test__") :]
+    for written in (vm, vm[:12], own, own[:13], own[:3]):
+        assert "vm" in rows(show("pods", written, *at), 3)
+    assert error_of(show("pods", own[:2], *at))
+    (image,) = rows(show("images", *wide, *at), 1)
+    for written in (image, image[: len("sha256:") + 4], image[len("sha256:") :][:13]):
+        assert rows(show("images", written, *at), 1) == rows(show("images", *at), 1)
+
+
+def test_nothing_is_cut_in_the_wide_format(path: str) -> None:
+    runtime = DemoRuntime("demo")
+    fill(runtime, "x" * 100, "y" * 60)
+    with served(runtime, path):
+        _, containers, _ = tables(show("--socket", path, "--full").stdout)
+    assert containers[1][2] == f"{'y' * 60}/{'x' * 100}"
+
+
+def test_programs_get_all_that_is_asked_for_by_what_kubelet_calls_it(both: Proxy) -> None:
+    at = ("--socket", both.path)
+    lists = listed(*at)
+    assert set(lists) == {"runtimes", "pods", "containers", "images"}
+    primary, other = lists["runtimes"]
+    assert (primary["id"], primary["role"], other["role"]) == ("", "ROLE_PRIMARY", "ROLE_ALTERNATIVE")
+    assert re.fullmatch(r"[\d-]+T[\d:]+Z", other.pop("connectedSince"))
+    assert other == {
+        "id": "alt.test",
+        "role": "ROLE_ALTERNATIVE",
+        "socket": other["socket"],
+        "available": True,
+        "summary": f"there {__version__} (v1, v1alpha2)",
+        "criVersions": ["v1", "v1alpha2"],
+        "callsInFlight": 0,
+    }
+    (pod,) = listed("pods", "vm", *at)["pods"]
+    assert pod["id"].startswith("alt.test__")
+    assert len(pod["id"]) == len("alt.test__") + 64
+    assert re.fullmatch(r"[\d-]+T[\d:]+Z", pod["createdAt"])
+    assert {field: pod[field] for field in pod if field not in ("id", "createdAt")} == {
+        "runtime": "alt.test",
+        "namespace": "default",
+        "name": "vm",
+        "uid": "1",
+        "attempt": 0,
+        "runtimeHandler": "",
+        "state": "SANDBOX_READY",
+        "remembered": False,
+    }
+    (container,) = listed("containers", "--runtime", "alt.test", *at)["containers"]
+    assert (container["podSandboxId"], container["podNamespace"], container["podName"]) == (pod["id"], "default", "vm")
+    assert (container["name"], container["image"]) == ("app", "alt.test/nginx:1.27")
+    assert (container["state"], container["remembered"]) == ("CONTAINER_RUNNING", False)
+    (image,) = lists["images"]
+    assert image["runtimes"] == ["", "alt.test"]
+    assert image["repoTags"] == ["nginx:1.27", "alt.test/nginx:1.27"]
+    assert isinstance(image["size"], int)
+    assert image["pinned"] is False
+
+
+def test_on_a_runtimes_own_socket_programs_get_no_runtimes(path: str) -> None:
+    runtime = DemoRuntime("demo")
+    fill(runtime)
+    with served(runtime, path):
+        lists = listed("--socket", path)
+        alone = show("runtimes", "--socket", path)
+        assert error_of(alone) == f"criproxy show: {path}: it is not criproxy, and tells of no runtimes"
+    assert {kind: len(entries) for kind, entries in lists.items()} == {
+        "runtimes": 0,
+        "pods": 1,
+        "containers": 1,
+        "images": 1,
+    }
+    assert (lists["pods"][0]["runtime"], lists["images"][0]["runtimes"]) == ("", [""])
+
+
+def test_the_image_service_is_told_apart_from_the_primary_runtime(
+    start_proxy: StartProxy, primary: Peer, other: Peer, folder: Path
+) -> None:
+    proxy = start_proxy(primary, {"alt.test": other}, "--image-service", str(folder / "absent.sock"))
+    runtimes = listed("runtimes", "--runtime", "primary", "--socket", proxy.path)["runtimes"]
+    assert [(each["id"], each["role"], each["available"]) for each in runtimes] == [
+        ("", "ROLE_PRIMARY", True),
+        ("", "ROLE_IMAGE_SERVICE", False),
+    ]
+    assert runtimes[1]["connectedSince"] is None
+
+
+def test_the_runtimes_alone_are_shown_without_the_primary_one(start_proxy: StartProxy, folder: Path) -> None:
+    with served(DemoRuntime("demo"), str(folder / "demo.sock")):
+        absent, behind = (Peer(str(folder / f"{name}.sock"), name) for name in ("absent", "demo"))
+        proxy = start_proxy(absent, {"alt.test": behind}, "--connection-timeout", "0.1", connected=1)
+        assert rows(show("runtimes", "--socket", proxy.path), 0) == ["(primary)", "alt.test"]
+
+
+def test_what_is_remembered_is_marked_in_every_format(start_proxy: StartProxy, primary: Peer, other: Peer) -> None:
+    for peer in (primary, other):
+        peer.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[{"id": "p"}])
+        peer.answers["ListContainers"] = v1.ListContainersResponse(containers=[{"id": "c", "state": 1}])
+    proxy = start_proxy(primary, {"alt.test": other})
+    at = ("--socket", proxy.path)
+    assert "remembered" not in show("--full", *at).stdout
+    other.stop()
+    proxy.wait_for_log("has gone")
+    lists = listed(*at)
+    for kind in ("pods", "containers"):
+        assert [entry["remembered"] for entry in lists[kind]] == [False, True]
+        (line,) = (line for line in show(kind, "--full", *at).stdout.splitlines() if "alt.test__" in line)
+        assert "(remembered)" in line
+
+
+def test_a_name_that_nothing_has_is_told_with_where_it_was_looked_for(both: Proxy) -> None:
+    shown = show("pods", "nix*", "-n", "shop", "--runtime", "primary", "--socket", both.path)
+    assert error_of(shown) == (
+        f"criproxy show: {both.path}: none of the pods of the runtime (primary) in the namespace"
+        ' "shop" has the name, or an id that begins with, "nix*"'
+    )
+    as_json = show("images", "nix", "-o", "json", "--socket", both.path)
+    assert (as_json.returncode, json.loads(as_json.stdout)) == (1, {"images": []})
+    assert 'none of the images has the name, or an id that begins with, "nix"' in as_json.stderr
+
+
+def test_programs_get_what_can_be_had_and_nothing_from_nobody(path: str) -> None:
+    class Failing(DemoRuntime):
+        def ListImages(self, request: Any) -> Any:
+            raise CriError("INTERNAL", "broken")
+
+    assert error_of(show("-o", "json", "--socket", path)).endswith("No such file or directory")
+    with served(Failing("demo"), path):
+        shown = show("-o", "json", "--socket", path)
+    assert (shown.returncode, json.loads(shown.stdout)) == (1, {"runtimes": [], "pods": [], "containers": []})
+    assert "ListImages" in shown.stderr
+
+
+def test_watch_gives_programs_one_object_after_the_other(both: Proxy) -> None:
+    command = [*SHOW, "pods", "vm", "-o", "json", "--watch", "--socket", both.path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        timer = threading.Timer(WAIT, watching.kill)
+        timer.start()
+        try:
+            assert watching.stdout is not None
+            first, second = ("".join(iter(watching.stdout.readline, "}\n")) for _ in range(2))
+            watching.send_signal(signal.SIGINT)
+        finally:
+            timer.cancel()
+    assert watching.returncode == 0
+    assert [pod["name"] for pod in json.loads(f"{first}}}")["pods"]] == ["vm"]
+    assert json.loads(f"{first}}}") == json.loads(f"{second}}}")

@@ -1013,7 +1013,7 @@ def module(name: str, function: str, status: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [("show", "criproxy.show"), ("demo", "criproxy.demo.run"), ("demo-runtime", "criproxy.demo.server")],
+    [("show", "criproxy.show.command"), ("demo", "criproxy.demo.run"), ("demo-runtime", "criproxy.demo.server")],
 )
 def test_a_command_gets_the_words_after_its_name_and_gives_the_exit_status(
     command: str, name: str, monkeypatch: pytest.MonkeyPatch
@@ -1036,7 +1036,7 @@ def test_the_daemon_gets_its_configuration_and_a_way_to_read_it_again_and_gives_
 
 
 def test_without_arguments_main_takes_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = module("criproxy.show", "main", 0, monkeypatch)
+    calls = module("criproxy.show.command", "main", 0, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["criproxy", "show", "--all"])
     assert cli.main() == 0
     assert calls == [(["--all"],)]
