@@ -129,8 +129,9 @@ def _listen(path: str, gid: int, mode: int, option: str) -> Listening:
                 sock.bind(path)
             finally:
                 os.umask(before)
-            # Nobody can connect before listen(2), whatever the group is until then.
-            _give(path, gid)
+            if gid != -1:  # The service may not call chown(2), and has no need to.
+                # Nobody can connect before listen(2), whatever the group is until then.
+                _give(path, gid)
             sock.listen(_BACKLOG)
             return Listening(sock, path, False)
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from functools import partial
-from typing import Callable, Dict, Final, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Final, FrozenSet, List, Optional, Sequence, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -69,6 +69,8 @@ class Inventory:
         self._context = context
         self._counted: Dict[Tuple[Runtime, str], int] = {}
         self._at = -math.inf
+        self._seen: FrozenSet[Runtime] = frozenset()
+        """Whom was asked the last time."""
         self._asked: List[Question] = []
         """Questions that have not been answered yet."""
         self._waiting: List[Callable[[], None]] = []
@@ -76,7 +78,8 @@ class Inventory:
 
     def take(self, runtimes: Sequence[Runtime], done: Callable[[], None]) -> None:
         """Counts what these have. ``done`` is called when that is known, or has not been told in time; once."""
-        if self._timer is None and self._context.clock.time() < self._at + FRESH:
+        is_fresh = self._context.clock.time() < self._at + FRESH
+        if self._timer is None and is_fresh and self._seen.issuperset(_there(runtimes)):
             done()
             return
         self._waiting.append(done)
@@ -91,11 +94,11 @@ class Inventory:
 
     def _ask(self, runtimes: Sequence[Runtime]) -> None:
         self._counted.clear()
+        self._seen = frozenset(_there(runtimes))
         elsewhere = any(runtime.service is IMAGE_SERVICE for runtime in runtimes)
         self._asked = [
             self._question(runtime, method)
-            for runtime in runtimes
-            if runtime.available is not None
+            for runtime in _there(runtimes)
             for method in _QUESTIONS
             if not runtime.primary or not elsewhere or (method == _IMAGES) is (runtime.service is IMAGE_SERVICE)
         ]
@@ -135,3 +138,8 @@ class Inventory:
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done()
+
+
+def _there(runtimes: Sequence[Runtime]) -> List[Runtime]:
+    """Those that can be asked."""
+    return [runtime for runtime in runtimes if runtime.available is not None]

@@ -79,6 +79,16 @@ def test_the_control_socket_is_its_owners_alone_in_a_folder_that_is_made(tmp_pat
     assert not path.exists()
 
 
+def test_a_socket_of_the_process_s_own_group_is_made_without_chown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's unit does not let it call chown(2)."""
+    monkeypatch.delattr(os, "chown")
+    for listening in (listen_for_control(str(tmp_path / "c.sock")), listen_for_metrics(f"unix:{tmp_path / 'm.sock'}")):
+        with listening.sock:
+            listening.release()
+
+
 def test_a_control_socket_that_somebody_serves_is_not_taken_from_them(tmp_path: Path) -> None:
     path = str(tmp_path / "control.sock")
     first = listen_for_control(path)

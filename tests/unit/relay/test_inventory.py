@@ -76,6 +76,18 @@ def test_who_looks_often_does_not_have_them_asked_often(node: Counted) -> None:
     assert len(node.asked(PRIMARY, "ListImages")) == 2
 
 
+def test_a_runtime_that_has_just_come_is_asked_at_once(node: Counted) -> None:
+    """Somebody adds a runtime and looks."""
+    added = node.runtimes.pop(ALT)
+    node.look()
+    node.answer_all(PRIMARY)
+    assert (node.done, node.of(PRIMARY)) == (1, [2, 1, 3])
+    node.runtimes[ALT] = added
+    node.look()
+    node.answer_all()
+    assert (node.done, node.of(ALT)) == (2, [2, 1, 3])
+
+
 def test_a_runtime_that_hangs_is_not_waited_for(node: Counted) -> None:
     node.look()
     node.answer_all(PRIMARY)
