@@ -6,6 +6,7 @@ import re
 import sys
 from typing import Collection, Iterator, Sequence, Union
 
+from criproxy.cri.identity import is_digest
 from criproxy.report.table import PRIMARY, WIDEST, Row, cell, table
 from criproxy.show.choice import bare
 from criproxy.show.entries import Container, Image, Kind, Name, Pod, Role, Runtime, Seen
@@ -68,7 +69,7 @@ class _Tables:
             self._id(container.id),
             str(container.pod or _UNKNOWN),
             container.name,
-            self._name(container.image),
+            self._image_of(container),
             _state(container),
             self._age(container),
         )
@@ -89,8 +90,11 @@ class _Tables:
         more = f" (+{len(names) - 1})" if len(names) > 1 else ""
         return names[0].own + more
 
-    def _name(self, name: Name) -> str:
-        """The runtime has a column of its own: an image's name need not say it."""
+    def _image_of(self, container: Container) -> str:
+        """The runtime has a column of its own: an image's name need not say it. Kubelet mostly names it by its id."""
+        name = container.image
+        if is_digest(name.own.encode()):
+            return self._id(name)
         return name.outer if self._wide else name.own
 
     def _id(self, name: Name) -> str:

@@ -220,6 +220,24 @@ def test_an_id_is_cut_behind_what_says_whose_it_is(image_id: str, short: str, pa
     assert images[1][1] == short
 
 
+def test_the_image_of_a_container_is_shown_by_the_beginning_of_its_id(path: str) -> None:
+    """Kubelet creates containers by the ids of images; the table of images has them in the same way."""
+    digest = "0123456789abcdef" * 4
+
+    class ById(DemoRuntime):
+        def ListContainers(self, request: Any) -> Any:
+            answer = super().ListContainers(request)
+            answer.containers[0].image.image = f"sha256:{digest}"
+            return answer
+
+    runtime = ById("demo")
+    fill(runtime)
+    with served(runtime, path):
+        short, whole = show("--socket", path, "containers"), show("--socket", path, "containers", "--full")
+    assert f"  {digest[:13]}  Running" in short.stdout
+    assert f"  sha256:{digest}  Running" in whole.stdout
+
+
 def test_on_criproxys_socket_an_image_is_known_by_its_runtime_without_a_pod(
     start_proxy: StartProxy, primary: Peer, other: Peer
 ) -> None:
