@@ -66,7 +66,8 @@ class Program:
 def criproxy(command: str) -> Program:
     """The proxy by this command, which takes its options behind it."""
     own = command.replace("{", "{{").replace("}", "}}")
-    return Program("criproxy", own + " -connect {connect} -listen {listen}")
+    # By the environment: an earlier criproxy, which has no such socket, takes that for a name that it does not know.
+    return Program("criproxy", f"env CRIPROXY_CONTROL={{listen}}.control {own} -connect {{connect}} -listen {{listen}}")
 
 
 OWN = f"{shlex.quote(sys.executable)} -m criproxy"
