@@ -397,7 +397,7 @@ class TestContainerEvents:
         other.stop()
         assert 'runtime "alt.test"' in self.end_of(stream)
         # One that is found again at once has only moved to another connection.
-        proxy.wait_for_log(f'runtime "alt.test" ({other.path}) is not there')
+        proxy.wait_for_log(f'runtime "alt.test" ({other.path}) has gone')
         stream = self.begun(client)
         primary.wait_for("GetContainerEvents", 2)
         say("a")

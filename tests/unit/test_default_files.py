@@ -37,16 +37,21 @@ def uncommented(lines: List[str]) -> str:
     return "".join(f"{line.lstrip('#')}\n" for line in lines)
 
 
+def settings(config: Config) -> Config:
+    """What is set, wherever that is."""
+    return config._replace(environment_file="", fixed={})
+
+
 def from_conf(folder: Path, text: str) -> Config:
     file = folder / "criproxy.conf"
     file.write_text(text)
-    return parse([f"--config={file}"], {})
+    return settings(parse([f"--config={file}"], {}))
 
 
 def from_defaults(folder: Path, text: str) -> Config:
     file = folder / "default"
     file.write_text(text)
-    return parse([f"--environment-file={file}"], {})
+    return settings(parse([f"--environment-file={file}"], {}))
 
 
 def before(file: Path, shown: re.Pattern[str]) -> Dict[str, str]:
@@ -60,7 +65,7 @@ def before(file: Path, shown: re.Pattern[str]) -> Dict[str, str]:
 
 
 def test_the_conf_changes_nothing_as_it_comes(tmp_path: Path) -> None:
-    assert from_conf(tmp_path, CONF.read_text()) == parse([], {})
+    assert from_conf(tmp_path, CONF.read_text()) == settings(parse([], {}))
 
 
 def test_the_conf_has_each_option_once() -> None:
@@ -74,11 +79,11 @@ def test_an_option_in_the_conf_has_its_default(option: Option, tmp_path: Path) -
     match = _KEY.fullmatch(line)
     assert match
     assert (match["value"] or "") == option.default
-    assert from_conf(tmp_path, uncommented([line])) == parse([], {})
+    assert from_conf(tmp_path, uncommented([line])) == settings(parse([], {}))
 
 
 def test_all_lines_of_the_conf_can_be_used_at_once(tmp_path: Path) -> None:
-    assert from_conf(tmp_path, uncommented(list(keys().values()))) == parse([], {})
+    assert from_conf(tmp_path, uncommented(list(keys().values()))) == settings(parse([], {}))
 
 
 def test_a_line_of_comment_stands_before_each_option() -> None:
@@ -91,8 +96,7 @@ def test_a_line_of_comment_stands_before_each_option() -> None:
 def test_the_defaults_can_be_used_as_they_come(tmp_path: Path) -> None:
     """An empty variable counts as not set."""
     configured = from_defaults(tmp_path, DEFAULTS.read_text())
-    plain = configured._replace(warnings=(), environment_file="", fixed={})
-    assert plain == parse(["-v", "2"], {})._replace(fixed={})
+    assert configured._replace(warnings=()) == settings(parse(["-v", "2"], {}))
     (warning,) = configured.warnings
     assert warning.endswith("does not set CRI_PRIMARY: the primary runtime is /var/run/dockershim.sock")
 
