@@ -63,6 +63,8 @@ setup(
         "systemd": ["systemd-python"],
         # --metrics-listen needs it; nothing else does.
         "metrics": ["prometheus_client>=0.9"],
+        # --otlp-endpoint needs it; nothing else does.
+        "traces": ["opentelemetry-sdk>=1.41", "opentelemetry-exporter-otlp-proto-http>=1.41"],
         # `make fuzz` does without it where it has no release: it then has no guidance by coverage.
         "fuzz": ["atheris; python_version >= '3.11' and python_version < '3.14' and sys_platform == 'linux'"],
         "test": [
@@ -72,6 +74,8 @@ setup(
             "h2",
             "hypothesis",
             "mypy",
+            "opentelemetry-exporter-otlp-proto-http",
+            "opentelemetry-sdk",
             "prometheus_client",
             "pytest",
             "pytest-cov",

@@ -35,6 +35,7 @@ from criproxy.report.record import Output
 from criproxy.report.stream import StreamOutput
 from criproxy.service import SystemdService
 from criproxy.streaming import stream_url
+from criproxy.traces.endpoint import Traces
 
 DRAIN_TIME = 10.0
 """How long calls under way may take to end after SIGTERM, seconds."""
@@ -138,6 +139,7 @@ class _Daemon:
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._health = HealthService(self._state, self._proxy)
         self._metrics = Endpoint(self._loop, log, self._state, self._proxy)
+        self._traces = Traces(self._proxy, self._loop, log)
         self._reloading = ReloadService(self._reload, self._proxy, self._loop)
         self._verbosity = Verbosity(self._loop, log, config.verbosity)
         self._ready = False
@@ -151,6 +153,7 @@ class _Daemon:
         self._proxy.start(self._listening.sock)
         control_server = self._serve_control()
         self._metrics.open(self._config.metrics_listen)
+        self._traces.move(self._config.otlp_endpoint)
         self._log.info(f"criproxy {__version__} serves {self._listening.path} for {runtimes(self._config)}")
         # What is there now stays: the collector need not look at it again.
         gc.collect()
@@ -159,6 +162,7 @@ class _Daemon:
         if control_server is not None:
             control_server.close()
         self._metrics.close()
+        self._traces.close()
         self._loop.close()
         self._log.info("stopped")
 
@@ -238,6 +242,7 @@ class _Daemon:
             self._metrics.move(config.metrics_listen)
         except SocketError as error:
             raise ConfigError(f"metrics-listen: {error}") from error
+        self._traces.move(config.otlp_endpoint)
         for warning in config.warnings:
             self._log.warning(warning)
         if config.listen != before.listen:

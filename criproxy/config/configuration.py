@@ -56,6 +56,8 @@ class Config(NamedTuple):
     """Whether the log goes to standard error even where that is the journal."""
     metrics_listen: str
     """Where metrics are served: ``unix:PATH``, or HOST:PORT with a literal address; empty: nowhere."""
+    otlp_endpoint: str
+    """The collector that traces go to: http://HOST:PORT with a literal address; empty: none."""
     warnings: Tuple[str, ...]
     """Warnings about options that are accepted but do not work as they seem to; one line each, logged at start."""
     environment_file: str = ""

@@ -8,6 +8,7 @@ from criproxy.config.runtimes import handlers_of, ids_of, runtimes_of, socket_pa
 from criproxy.config.values import (
     AUTO,
     boolean,
+    collector,
     duration,
     group,
     level,
@@ -167,6 +168,14 @@ OPTIONS = (
         "ADDRESS",
         "where to serve metrics for Prometheus, by HTTP: unix:PATH, 127.0.0.1:PORT, [::1]:PORT or another address of"
         " this machine; needs python3-prometheus-client",
+    ),
+    Option(
+        "otlp-endpoint",
+        collector,
+        "",
+        "URL",
+        "the collector to send a span to for each call that kubelet traces, by OTLP over HTTP: http://127.0.0.1:4318;"
+        " needs opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http",
     ),
 )
 

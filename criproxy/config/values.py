@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import re
+import sys
 from importlib.util import find_spec
 from typing import Callable
 
@@ -15,8 +16,14 @@ _LONGEST_DURATION = 24 * 3600.0
 _LARGEST_MESSAGE = 2**32 - 1
 """bytes: the length of a gRPC message is a number of 32 bits."""
 _HOW_TO_INSTALL = "apt install python3-prometheus-client, or pip install criproxy[metrics]"
+_HOW_TO_INSTALL_TRACES = "pip install criproxy[traces]"
 AUTO = "auto"
 """Of ``memory_limit``."""
+_FOR_TRACES = {
+    "opentelemetry-sdk": "opentelemetry.sdk.trace",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
+}
+"""Packages, and a module of each that is found without much being loaded."""
 _GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}\$?|[0-9]{1,9}")
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -69,6 +76,33 @@ def metrics_address(text: str) -> str:
     if find_spec("prometheus_client") is None:
         raise ValueError(f"{text!r}: metrics need prometheus_client, which is not installed: {_HOW_TO_INSTALL}")
     return address
+
+
+def collector(text: str) -> str:
+    """The address of a collector of traces, http://HOST:PORT with a literal address, or nothing."""
+    if not text:
+        return ""
+    scheme, _, address = text.rstrip("/").partition("://")
+    try:
+        host_and_port(address)
+    except ValueError:
+        scheme = ""
+    if scheme != "http":
+        raise ValueError(f"{text!r} is not a literal address like http://127.0.0.1:4318 or http://[::1]:4318")
+    missing = [name for name, module in _FOR_TRACES.items() if not _is_there(module)]
+    if missing:
+        raise ValueError(
+            f"{text!r}: traces need {' and '.join(missing)}, not installed for {sys.executable}: "
+            f"{_HOW_TO_INSTALL_TRACES}"
+        )
+    return f"http://{address}"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # A package that it would be in is missing.
+        return False
 
 
 def port(text: str) -> int:

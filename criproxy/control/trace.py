@@ -45,11 +45,12 @@ class TraceService:
         self._relay = relay
         self._clock = clock
         self._log = log
+        self._tracers: List[_Tracer] = []
 
     def trace(self, request: Any, answer: Answer) -> None:
         """The method."""
         tracing = self._relay.tracing
-        if len(tracing.watchers) >= MOST_TRACERS:
+        if len(self._tracers) >= MOST_TRACERS:
             raise RpcError(Code.RESOURCE_EXHAUSTED, f"criproxy: {MOST_TRACERS} others are tracing already")
         ids = [_title(runtime.names) for runtime in self._relay.runtimes]
         if request.runtime and request.runtime not in ids:
@@ -63,12 +64,14 @@ class TraceService:
 
         def stop() -> None:
             tracing.remove(tracer)
+            self._tracers.remove(tracer)
             tracer.stop()
             self._log.info(f"trace: somebody has watched {what}")
 
         answer.on_cancel = stop
         answer.begin()
         tracing.add(tracer, request.bodies)
+        self._tracers.append(tracer)
         self._log.info(f"trace: somebody watches {what}")
 
 

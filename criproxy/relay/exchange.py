@@ -493,7 +493,7 @@ class Exchange:
 
     def _leave(self, code: int) -> None:
         self._become(_ENDED)
-        self.request.answered(self.runtime.statistics, code, self._asked, self.opened)
+        self.request.answered(self._context, self.runtime, code, self._asked, self.opened)
         # They know each other: without this both would be there until the collector finds them.
         del self._sink
         self._reader = self._early = None

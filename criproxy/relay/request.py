@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from criproxy.cri.identity import Names
 from criproxy.cri.methods import METHODS
@@ -12,8 +12,8 @@ from criproxy.http2.grpc import request_head, timeout_of, with_timeout
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Clock, Context
 from criproxy.relay.routing import Plan, plan_of
-from criproxy.relay.statistics import RuntimeStatistics
-from criproxy.relay.tracing import EndedCall, Messages
+from criproxy.relay.runtime import Runtime
+from criproxy.relay.tracing import MOST_QUESTIONS, Asked, EndedCall, Messages
 
 
 class Request:
@@ -22,7 +22,7 @@ class Request:
     ``number``: counts the calls of clients, from 1 on; 0 for the proxy's own.
     """
 
-    __slots__ = ("_answered_at", "_asked_at", "_clock", "block", "body", "number", "plan", "started")
+    __slots__ = ("_answered_at", "_asked_at", "_clock", "_kept", "block", "body", "number", "plan", "started")
 
     def __init__(self, clock: Clock, block: Block, plan: Plan, number: int = 0) -> None:
         self.block = block
@@ -34,6 +34,8 @@ class Request:
         """When the first runtime was asked, or waited for; 0 until then."""
         self._answered_at = 0.0
         """When the last of those that have been asked has answered, or was given up; 0 until one has."""
+        self._kept: Optional[List[Asked]] = None
+        """For those who watch; None until there is one."""
         self._clock = clock
 
     @property
@@ -48,9 +50,22 @@ class Request:
             self._asked_at = now
         return now
 
-    def answered(self, calls: RuntimeStatistics, code: int, asked_at: float, opened: bool) -> None:
-        """A runtime that was asked then has answered, or was given up: that is counted. See `RuntimeStatistics.end`."""
-        self._answered_at = calls.end(self.plan.method, code, asked_at, opened, self.number == 0)
+    def answered(self, context: Context, runtime: Runtime, code: int, asked_at: float, opened: bool) -> None:
+        """A runtime that was asked then has answered, or was given up: that is counted, and kept for those who watch.
+
+        See `RuntimeStatistics.end`.
+        """
+        self._answered_at = runtime.statistics.end(self.plan.method, code, asked_at, opened, self.number == 0)
+        if context.tracing.watchers:
+            self._keep(runtime.names, code, asked_at, opened)
+
+    def _keep(self, names: Names, code: int, asked_at: float, opened: bool) -> None:
+        kept = self._kept
+        if kept is None:
+            self._kept = kept = []
+        if len(kept) < MOST_QUESTIONS:
+            started = self.started
+            kept.append(Asked(names, code, asked_at - started, self._answered_at - started, opened))
 
     def ended(
         self,
@@ -70,7 +85,8 @@ class Request:
         own = max(0.0, total - theirs)
         context.statistics.end(self.plan.method, code, total, own)
         if context.tracing.watchers:
-            call = EndedCall(self.number, self.plan, self.body, targets, code, text, total, own, answer)
+            block, asked = self.block, self._kept or ()
+            call = EndedCall(self.number, self.plan, self.body, targets, code, text, total, own, answer, block, asked)
             context.tracing.tell(call)
 
     def remaining(self) -> Optional[float]:

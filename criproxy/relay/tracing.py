@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Final, List, Optional, Protocol, Sequence
 
 from criproxy.cri.identity import Names
+from criproxy.http2.headers import Block
 from criproxy.relay.routing import Plan
 
 SHOWN: Final = 64 * 1024
 """What is kept of a request, and of all messages of an answer, bytes."""
 _MOST_MESSAGES: Final = 64
 """So many messages of an answer are kept at most."""
+MOST_QUESTIONS: Final = 64
+"""So many of a call's questions to runtimes are kept at most: a stream of events asks anew each time one comes back."""
 
 
 class Messages:
@@ -43,10 +46,24 @@ class Messages:
         self._room -= size
 
 
+class Asked:
+    """What a call has asked one runtime: from when to when (seconds after the call came), and what came of it."""
+
+    __slots__ = ("begun", "code", "ended", "names", "reached")
+
+    def __init__(self, names: Names, code: int, begun: float, ended: float, reached: bool) -> None:
+        self.names = names
+        self.code = code
+        self.begun = begun
+        self.ended = ended
+        self.reached = reached
+        """Whether the runtime has got it."""
+
+
 class EndedCall:
     """A call that has ended. ``total``: what it has taken; ``own``: and of this the proxy itself, seconds."""
 
-    __slots__ = ("answer", "body", "code", "number", "own", "plan", "targets", "text", "total")
+    __slots__ = ("answer", "asked", "block", "body", "code", "number", "own", "plan", "targets", "text", "total")
 
     def __init__(
         self,
@@ -59,6 +76,8 @@ class EndedCall:
         total: float,
         own: float,
         answer: Optional[Messages],
+        block: Block,
+        asked: Sequence[Asked],
     ) -> None:
         self.number = number
         self.plan = plan
@@ -73,6 +92,10 @@ class EndedCall:
         self.own = own
         self.answer = answer
         """None if nobody has asked for it."""
+        self.block = block
+        """The request's head, with its metadata."""
+        self.asked = asked
+        """The runtimes' parts in it that have ended, in the order of their ends, as far as somebody has watched."""
 
 
 class Watcher(Protocol):

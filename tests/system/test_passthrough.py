@@ -111,6 +111,14 @@ class TestOnTheWayToAnyRuntime:
         assert future.exception(PATIENCE) is not None
 
 
+def test_the_metadata_of_a_call_to_all_runtimes_reaches_each(client: Client, primary: Runtime, other: Runtime) -> None:
+    metadata = (("traceparent", "00-abc"), ("tracestate", "a=b"), ("x-bin", b"\0\x01"))
+    client.stub("ListContainers")(client.request("ListContainers"), timeout=PATIENCE, metadata=metadata)
+    for runtime in (primary, other):
+        got = runtime.called("ListContainers")[0].metadata
+        assert all(got[key] == value for key, value in metadata)
+
+
 def waiting(runtime: Runtime, method: str) -> threading.Event:
     """Lets calls of a method wait until they are cancelled; the event says that one has been."""
     cancelled = threading.Event()

@@ -199,13 +199,15 @@ def test_who_does_not_read_loses_calls_and_is_told_how_many(client: Client, prox
     reader = Reader(2**20)
     calls: List[Any] = []
     seen = 0
-    while not calls or not calls[-1].lost:
+    while not any(call.lost for call in calls):
         client.call("Version")
         events = watcher.of(stream, DataReceived)
         for event in events[seen:]:
             calls += [told.FromString(plain(body)) for body in reader.feed(event.data)]
         seen = len(events)
     watcher.close()
+    # One piece may have brought more calls behind that one.
+    calls = calls[: next(index for index, call in enumerate(calls) if call.lost) + 1]
     numbers = [call.number for call in calls]
     assert calls[-1].lost == numbers[-1] - numbers[-2] - 1 > 0
     assert numbers[:-1] == list(range(numbers[0], numbers[0] + len(calls) - 1))

@@ -19,7 +19,7 @@ FILES = {
 }
 LONGEST = 500
 """Lines of a file."""
-SLOW = ("dataclasses", "difflib", "google.protobuf.json_format", "grpc", "inspect", "yaml")
+SLOW = ("dataclasses", "difflib", "google.protobuf.json_format", "grpc", "inspect", "opentelemetry", "requests", "yaml")
 """Modules that take long to import or hold much, or bring others that do. Kubelet waits for the daemon to start."""
 READS_A_FILE = "criproxy.cri.schema"
 """It has the CRI's definition from a file that is part of the package."""
@@ -120,6 +120,17 @@ def test_the_library_of_the_metrics_is_loaded_only_where_they_are_served() -> No
         done.add(module)
         ahead += (name for name in at_the_top(module) if name in FILES and name not in done)
     assert not done & using
+
+
+def test_the_traces_are_known_to_the_daemon_alone() -> None:
+    own = {module for module in FILES if module.startswith("criproxy.traces")}
+    assert {module for module in FILES if IMPORTS[module] & own} - own == {"criproxy.daemon"}
+
+
+def test_the_library_of_the_traces_is_loaded_only_where_there_are_any() -> None:
+    using = {module for module in FILES if any(name.startswith("opentelemetry") for name in IMPORTS[module])}
+    assert using == {"criproxy.traces.spans"}
+    assert not [module for module in FILES if using & set(at_the_top(module))]
 
 
 def at_the_top(module: str) -> Iterator[str]:

@@ -102,6 +102,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         verbosity=0,
         log_to_stderr=False,
         metrics_listen="",
+        otlp_endpoint="",
         warnings=(),
         fixed={},
     )
@@ -1174,6 +1175,46 @@ def test_metrics_without_their_library_are_refused_with_what_to_install(
     assert "apt install python3-prometheus-client" in text
     assert "pip install criproxy[metrics]" in text
     assert parse([], {}).metrics_listen == ""
+
+
+# Traces.
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
+        ("http://[::1]:4318/", "http://[::1]:4318"),
+        ("http://192.0.2.1:4318", "http://192.0.2.1:4318"),
+        ("", ""),
+    ],
+)
+def test_traces_go_to_a_literal_address(text: str, url: str) -> None:
+    if url:
+        pytest.importorskip("opentelemetry.sdk.trace")
+    assert parse([f"--otlp-endpoint={text}"], {}).otlp_endpoint == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1:4318", "https://127.0.0.1:4318", "http://localhost:4318", "http://127.0.0.1", "http://127.0.0.1:1/x"],
+)
+def test_another_address_for_traces_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused([f"--otlp-endpoint={text}"], capsys).startswith(
+        f"criproxy: otlp-endpoint: {text!r} is not a literal"
+    )
+
+
+@pytest.mark.parametrize("module", ["opentelemetry", "opentelemetry.exporter.otlp.proto.http"])
+def test_traces_without_their_libraries_are_refused_with_what_to_install(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    text = refused(["--otlp-endpoint=http://127.0.0.1:4318"], capsys)
+    assert "opentelemetry-exporter-otlp-proto-http" in text
+    assert "pip install criproxy[traces]" in text
 
 
 # What commands change in the environment file.

@@ -10,7 +10,7 @@ import pytest
 from scene import ALT, PRIMARY, Node, message
 
 from criproxy.control.api import control
-from criproxy.control.trace import MOST_WAITING, Filters, TraceService
+from criproxy.control.trace import MOST_TRACERS, MOST_WAITING, Filters, TraceService
 from criproxy.cri.identity import Names
 from criproxy.cri.names import PodName
 from criproxy.cri.steps import finish
@@ -46,20 +46,24 @@ def request(**fields: Any) -> Any:
 class Desk(Node):
     """A node, and those who watch it."""
 
-    def watch(self, **fields: Any) -> Answers:
+    def __init__(self) -> None:
+        super().__init__()
         relay: Any = SimpleNamespace(
             tracing=self.context.tracing, known=self.context.known, runtimes=list(self.runtimes.values())
         )
+        self.service = TraceService(relay, self.loop.real, Log(0, StreamOutput(io.StringIO())))
+
+    def watch(self, **fields: Any) -> Answers:
         answers: Any = Answers()
-        service = TraceService(relay, self.loop.real, Log(0, StreamOutput(io.StringIO())))
-        service.trace(request(**fields), answers)
+        self.service.trace(request(**fields), answers)
         found: Answers = answers
         return found
 
 
 def ended(total: float = 0.0, code: int = 0, name: str = "Version", *targets: str) -> EndedCall:
-    plan = plan_of(request_head(f"/runtime.v1.RuntimeService/{name}").head)
-    return EndedCall(1, plan, b"", [Names(each) for each in targets], code, "", total, 0.0, None)
+    block = request_head(f"/runtime.v1.RuntimeService/{name}")
+    names = [Names(each) for each in targets]
+    return EndedCall(1, plan_of(block.head), b"", names, code, "", total, 0.0, None, block, ())
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,18 @@ def test_while_nobody_wants_to_see_messages_none_are_kept() -> None:
     assert states == [False, True, False]
     answers.on_cancel()
     assert node.context.tracing.watchers == []
+
+
+def test_only_those_who_trace_count_as_such() -> None:
+    node = Desk()
+    other: Any = SimpleNamespace(ended=lambda call: None)
+    node.context.tracing.add(other, False)
+    watching = [node.watch() for _ in range(MOST_TRACERS)]
+    with pytest.raises(RpcError):
+        node.watch()
+    watching[0].on_cancel()
+    node.watch()
+    assert len(node.context.tracing.watchers) == MOST_TRACERS + 1
 
 
 def test_calls_beyond_what_may_wait_are_counted() -> None:
