@@ -7,7 +7,7 @@ import os
 
 from criproxy.address import path_of
 from criproxy.config import duration
-from criproxy.control.api import SOCKET
+from criproxy.config.options import CONTROL
 from criproxy.node.plan import DEFAULTS
 
 _VARIABLE = "CRIPROXY_CONTROL"
@@ -17,10 +17,10 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
     """Adds ``--socket``: the daemon to ask."""
     parser.add_argument(
         "--socket",
-        default=os.environ.get(_VARIABLE) or SOCKET,
+        default=os.environ.get(_VARIABLE) or CONTROL,
         type=path_of,
         metavar="PATH",
-        help=f"the daemon's control socket (default: {SOCKET}, or what the environment's {_VARIABLE} says)",
+        help=f"the daemon's control socket (default: {CONTROL}, or what the environment's {_VARIABLE} says)",
     )
 
 

@@ -16,7 +16,7 @@ from criproxy import __version__
 from criproxy.config import Config, ConfigError, gid_of, refuse_a_loop
 from criproxy.config.reload import changes, runtimes
 from criproxy.control.api import control, health
-from criproxy.control.call import method_of
+from criproxy.control.call import methods_of
 from criproxy.control.health import HealthService
 from criproxy.control.reload import ReloadService
 from criproxy.control.server import ControlServer
@@ -171,15 +171,15 @@ class _Daemon:
             return None
         status = StatusService(self._state, self._proxy, self._verbosity, self._loop.time)
         trace = TraceService(self._proxy, self._loop, self._log)
-        methods = {
-            control().path("Reload"): method_of(control(), "Reload", self._reloading.reload),
-            control().path("Trace"): method_of(control(), "Trace", trace.trace),
-            control().path("Status"): method_of(control(), "Status", status.status),
-            control().path("GetVerbosity"): method_of(control(), "GetVerbosity", self._verbosity.get),
-            control().path("SetVerbosity"): method_of(control(), "SetVerbosity", self._verbosity.set),
-            health().path("Check"): method_of(health(), "Check", self._health.check),
-            health().path("Watch"): method_of(health(), "Watch", self._health.watch),
+        own = {
+            "GetVerbosity": self._verbosity.get,
+            "Reload": self._reloading.reload,
+            "SetVerbosity": self._verbosity.set,
+            "Status": status.status,
+            "Trace": trace.trace,
         }
+        checks = {"Check": self._health.check, "Watch": self._health.watch}
+        methods = {**methods_of(control(), own), **methods_of(health(), checks)}
         return ControlServer(self._loop, self._log, self._controlling.sock, methods)
 
     def _on_error(self, error: BaseException) -> None:

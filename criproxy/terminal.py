@@ -91,8 +91,12 @@ def terminal_of(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
     """How text is shown on a stream: in colour on a terminal, unless NO_COLOR is set (no-color.org)."""
     if not stream.isatty():
         return Terminal()
-    colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    return Terminal(max(_NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns), colour)
+    return Terminal(max(_NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns), shows_colour(stream, environ))
+
+
+def shows_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a stream is a terminal that shows colours, and nobody wants none (no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def _cut(text: str, width: int) -> str:

@@ -25,6 +25,9 @@ from criproxy.config.values import (
 DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
 """Read if it exists and no other file is named."""
 
+CONTROL = "/run/criproxy/control.sock"
+"""The control socket, if no other is named."""
+
 REQUIRED = "required"
 """Of ``image_prefix``."""
 ALL = "all"
@@ -74,7 +77,7 @@ OPTIONS = (
     Option(
         "control",
         path_if_any,
-        "/run/criproxy/control.sock",
+        CONTROL,
         "PATH",
         "the socket for root's own commands, as criproxy status; empty: none",
     ),

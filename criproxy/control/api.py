@@ -9,9 +9,6 @@ from typing import Any, Dict
 from criproxy.cri.messages import whole
 from criproxy.cri.schema import Rpc, Schema, read
 
-SOCKET = "/run/criproxy/control.sock"
-"""Where the socket is if nothing else is said."""
-
 
 class Api:
     """The services of one file. ``package`` is that of its messages."""

@@ -7,7 +7,7 @@ to it is dropped, not kept.
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
 from google.protobuf.message import DecodeError
 
@@ -115,6 +115,11 @@ class Method(NamedTuple):
 def method_of(api: Api, name: str, handler: Handler) -> Method:
     """A method of a service by its name. Raises KeyError."""
     return Method(api.messages[api.rpcs[name].request], handler)
+
+
+def methods_of(api: Api, handlers: Mapping[str, Handler]) -> Dict[str, Method]:
+    """Methods of a service by their paths; ``handlers`` by their names. Raises KeyError."""
+    return {api.path(name): method_of(api, name, handler) for name, handler in handlers.items()}
 
 
 class Call:

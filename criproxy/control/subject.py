@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Collection, Mapping, NamedTuple, Optional, Protocol, Sequence
 
+from criproxy.relay import loop
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
 from criproxy.relay.known import Known
@@ -18,6 +19,11 @@ class Refusal(NamedTuple):
 
     at: float
     reason: str
+
+
+def is_compiled() -> bool:
+    """Whether what moves calls is compiled."""
+    return not str(loop.__file__).endswith((".py", ".pyc"))
 
 
 class DaemonState:

@@ -15,7 +15,6 @@ from typing import Any, Deque, List, Optional, Tuple
 from criproxy.control.api import control, utf8
 from criproxy.control.call import Answer
 from criproxy.control.subject import Relay
-from criproxy.cri.identity import Names
 from criproxy.cri.steps import Work
 from criproxy.cri.verify import whole_fields
 from criproxy.http2.grpc import Code, RpcError
@@ -35,7 +34,6 @@ MOST_HELD = 4 << 20
 _LONGEST_GLOB = 256
 _LONGEST_TEXT = 4096
 """characters of an error's text"""
-_PRIMARY = "primary"
 
 
 class TraceService:
@@ -52,7 +50,7 @@ class TraceService:
         tracing = self._relay.tracing
         if len(self._tracers) >= MOST_TRACERS:
             raise RpcError(Code.RESOURCE_EXHAUSTED, f"criproxy: {MOST_TRACERS} others are tracing already")
-        ids = [_title(runtime.names) for runtime in self._relay.runtimes]
+        ids = [runtime.names.title for runtime in self._relay.runtimes]
         if request.runtime and request.runtime not in ids:
             raise RpcError(
                 Code.INVALID_ARGUMENT,
@@ -91,7 +89,7 @@ class Filters:
         return (
             call.total >= self._slow
             and (call.code != Code.OK or not self._errors)
-            and (not self._runtime or self._runtime in map(_title, call.targets))
+            and (not self._runtime or any(names.title == self._runtime for names in call.targets))
             and (self._method is None or self._method.match(call.plan.name) is not None)
         )
 
@@ -157,7 +155,7 @@ class _Tracer:
             number=call.number,
             method=utf8(call.plan.name),
             id=utf8(about.ids[0][1]) if about.ids else "",
-            runtimes=[_title(names) for names in call.targets],
+            runtimes=[names.title for names in call.targets],
             duration=call.total,
             own_time=call.own,
             code=code_name(call.code),
@@ -191,10 +189,6 @@ def _text(message: str, body: bytes, size: int) -> Work[str]:
     whole = yield from whole_fields(body)
     shown: List[str] = [(yield from dump_in_steps(message, whole))] if whole else []
     return "".join([*shown, f"# of {size} bytes only the first {len(whole)} are shown\n"])
-
-
-def _title(names: Names) -> str:
-    return names.runtime or _PRIMARY
 
 
 def _pattern(glob: str) -> Optional[re.Pattern[str]]:

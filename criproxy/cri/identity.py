@@ -60,10 +60,12 @@ class Names:
     first.
     """
 
-    __slots__ = ("_id", "_image", "_outer_handlers", "handlers", "runtime")
+    __slots__ = ("_id", "_image", "_outer_handlers", "handlers", "runtime", "title")
 
     def __init__(self, runtime: str, handlers: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
         self.runtime = runtime
+        self.title = runtime or "primary"
+        """What programs that watch us know it by: the journal, traces."""
         self.handlers = handlers
         self._outer_handlers: Dict[bytes, bytes] = {}
         for outer, inner in handlers.items():

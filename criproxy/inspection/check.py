@@ -19,6 +19,7 @@ from criproxy.node.runtimes import Sockets
 from criproxy.node.systemd import Systemd
 from criproxy.node.tree import Tree
 from criproxy.report.table import JSON, OUTPUT_WORDS, add_output
+from criproxy.terminal import shows_colour
 
 _COMMAND = "criproxy check"
 _OWN_WORDS = {**OUTPUT_WORDS, "--options-only": False, "-h": False, "--help": False}
@@ -39,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps(findings.plain(found), indent=2))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        print("\n".join(findings.lines(found, findings.can_show_marks(sys.stdout), _is_colored(), width)))
+        colors = shows_colour(sys.stdout, os.environ)
+        print("\n".join(findings.lines(found, findings.can_show_marks(sys.stdout), colors, width)))
     return STATUS[findings.verdict(found)]
 
 
@@ -70,8 +72,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_output(parser)
     return parser
-
-
-def _is_colored() -> bool:
-    """Whether there is a terminal that shows colors, and nobody who wants none (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

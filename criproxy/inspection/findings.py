@@ -8,12 +8,11 @@ from enum import Enum
 from typing import Any, Dict, Iterable, Iterator, Sequence, TextIO
 
 from criproxy.report.table import aligned, cell
+from criproxy.terminal import Mark, Terminal
 
 _NEXT = "next: "
 _NARROWEST = 30
 """characters: a text is not put into less."""
-_COLORS = {"right": "32", "degraded": "33", "broken": "31", "not applicable": "2"}
-"""SGR parameters (ECMA-48, 8.3.117) by the names of states."""
 
 
 class State(Enum):
@@ -29,6 +28,12 @@ class State(Enum):
 STATUS = {State.NOT_APPLICABLE: 0, State.RIGHT: 0, State.DEGRADED: 1, State.BROKEN: 2}
 """Exit statuses."""
 _MARKS = {State.NOT_APPLICABLE: "\u2013", State.RIGHT: "✓", State.DEGRADED: "✗", State.BROKEN: "✗"}
+_COLORS = {
+    State.NOT_APPLICABLE: Mark.FAINT,
+    State.RIGHT: Mark.GOOD,
+    State.DEGRADED: Mark.DOUBTFUL,
+    State.BROKEN: Mark.BAD,
+}
 _PLAIN_MARKS = {State.NOT_APPLICABLE: "--", State.RIGHT: "ok", State.DEGRADED: "no", State.BROKEN: "no"}
 
 
@@ -80,14 +85,14 @@ def lines(findings: Sequence[Finding], marks: bool, colors: bool, width: int = 0
 
     ``width``: after how many characters a line goes on in the next one, below its text; 0: never.
     """
-    signs = _MARKS if marks else _PLAIN_MARKS
+    signs, terminal = _MARKS if marks else _PLAIN_MARKS, Terminal(colour=colors)
     # What stands in the last column has the same place in each line: there the texts begin.
     heads = list(aligned([(signs[each.state], each.subject, each.what, "|") for each in findings]))
     for finding, head in zip(findings, heads):
         sign, begin = signs[finding.state], len(head) - 1
         first, *others = _pieces(finding, width - begin)
         line = f"{head[:begin]}{first}"
-        yield _colored(sign, finding.state) + line[len(sign) :] if colors else line
+        yield terminal.paint(sign, _COLORS[finding.state]) + line[len(sign) :]
         yield from (f"{' ' * begin}{piece}" for piece in others)
     yield _summary(findings)
 
@@ -97,10 +102,6 @@ def _pieces(finding: Finding, width: int) -> Iterator[str]:
     for text in (finding.text, finding.remedy and f"{_NEXT}{finding.remedy}"):
         shown = cell(text)
         yield from textwrap.wrap(shown, width, break_long_words=False) if width >= _NARROWEST else filter(None, [shown])
-
-
-def _colored(sign: str, state: State) -> str:
-    return f"\x1b[{_COLORS[state.value]}m{sign}\x1b[0m"
 
 
 def _summary(findings: Sequence[Finding]) -> str:

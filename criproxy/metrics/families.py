@@ -14,9 +14,8 @@ from itertools import accumulate
 from typing import Callable, Final, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from criproxy import __version__
-from criproxy.control.subject import DaemonState
+from criproxy.control.subject import DaemonState, is_compiled
 from criproxy.metrics.subject import Measured
-from criproxy.relay import loop as relay_loop
 from criproxy.relay.probe import IMAGE_SERVICE
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.statistics import BOUNDS, Histogram, MethodStatistics
@@ -168,8 +167,7 @@ def _reloads(daemon: DaemonState, _: Measured) -> Iterator[Sample]:
 
 
 def _build(_: DaemonState, __: Measured) -> Iterator[Sample]:
-    compiled = not str(relay_loop.__file__).endswith((".py", ".pyc"))
-    return iter((Sample((__version__, str(compiled).lower(), sys.version.partition(" ")[0]), 1),))
+    return iter((Sample((__version__, str(is_compiled()).lower(), sys.version.partition(" ")[0]), 1),))
 
 
 FAMILIES: Final = (

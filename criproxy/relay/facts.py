@@ -16,7 +16,7 @@ _Facts = List[Tuple[str, str]]
 
 def of_runtime(names: Names) -> Tuple[str, str]:
     """The fact that a record is about this runtime."""
-    return "CRI_RUNTIME", names.runtime or "primary"
+    return "CRI_RUNTIME", names.title
 
 
 def of_call(

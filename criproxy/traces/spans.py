@@ -39,7 +39,6 @@ _BATCH: Final = 128
 _LONGEST_NAME: Final = 256
 _LONGEST_TEXT: Final = 4096
 """characters of an error's text"""
-_PRIMARY: Final = "primary"
 _LOGGERS: Final = [logging.getLogger(name) for name in ("opentelemetry", "urllib3")]
 for _logger in _LOGGERS:
     # Or else what nobody reads would go to standard error.
@@ -86,7 +85,7 @@ class Spans:
                 {
                     **_method(call),
                     **_code(asked.code),
-                    "criproxy.runtime": utf8(asked.names.runtime or _PRIMARY),
+                    "criproxy.runtime": utf8(asked.names.title),
                     "criproxy.reached": asked.reached,
                 },
                 start_time=came + _nanoseconds(asked.begun),

@@ -9,7 +9,7 @@ from typing import List, Tuple
 import pytest
 from node_lab import ROOT, Lab
 
-from criproxy.control import api
+from criproxy.config.options import CONTROL
 from criproxy.node import compat, syntax
 from criproxy.node.compat import adapt
 from criproxy.node.plan import Wishes
@@ -54,7 +54,7 @@ def planned(tmp_path: Path) -> List[str]:
 
 def test_the_service_has_a_folder_for_its_control_socket_on_every_systemd() -> None:
     """It is made before the service starts, writable to it alone, and there while it is restarted."""
-    assert os.path.dirname(api.SOCKET) == "/run/criproxy"
+    assert os.path.dirname(CONTROL) == "/run/criproxy"
     for version in VERSIONS:
         adapted = adapt(SERVICE, version)
         assert values(adapted, "Service", "RuntimeDirectory") == ["criproxy"]
