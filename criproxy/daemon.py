@@ -88,7 +88,7 @@ def _listening(config: Config, service: SystemdService, log: Log) -> Listening:
     listening = inherited(fds)
     if os.path.realpath(listening.path) != os.path.realpath(config.listen):
         log.warning(f"listen: {config.listen} is ignored: systemd passed {listening.path}")
-        refuse_a_loop(listening.path, config.runtimes, config.image_service)
+        refuse_a_loop(listening.path, config.runtimes, config.image_service, config.retiring)
     _warn_of_group(config, log, listening)
     return listening
 
@@ -237,7 +237,7 @@ class _Daemon:
     def _take(self, config: Config) -> None:
         """Makes a configuration that has been read the one in force."""
         before = self._config
-        refuse_a_loop(self._listening.path, config.runtimes, config.image_service)
+        refuse_a_loop(self._listening.path, config.runtimes, config.image_service, config.retiring)
         try:
             self._metrics.move(config.metrics_listen)
         except SocketError as error:

@@ -11,7 +11,7 @@ from criproxy.config.names import PARTS
 from criproxy.config.options import GO, OPTIONS, default_of
 from criproxy.config.runtimes import RuntimeAddress, handlers_by_id, refuse_unknown_runtimes
 from criproxy.config.sources import Sources, find, unknown_variables
-from criproxy.cri.identity import RuntimeHandler
+from criproxy.cri.identity import RETIRING, RuntimeHandler
 
 
 class Config(NamedTuple):
@@ -27,6 +27,8 @@ class Config(NamedTuple):
     """The unix socket of the commands that ask the daemon; empty if there is none."""
     image_service: str
     """The unix socket of the primary's ImageService; empty if that is at the primary's own."""
+    retiring: str
+    """The unix socket of the runtime that was the primary one before; empty if there is none."""
     handlers: Tuple[RuntimeHandler, ...]
     """All runtime handlers by which pods ask for an alternative runtime, those of `handler` first."""
     drained: Tuple[str, ...]
@@ -81,7 +83,8 @@ def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[st
     image_service = values["image_service"]
     if image_service and os.path.realpath(image_service) == os.path.realpath(runtimes[0].path):
         image_service = values["image_service"] = ""
-    refuse_a_loop(values["listen"], runtimes, image_service)
+    refuse_a_loop(values["listen"], runtimes, image_service, values["retiring"])
+    _refuse_retiring(given, runtimes, values["retiring"])
     try:
         refuse_unknown_runtimes(handlers, runtimes)
     except ValueError as error:
@@ -106,14 +109,31 @@ def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[st
     return configured, texts
 
 
-def refuse_a_loop(listen: str, runtimes: Sequence[RuntimeAddress], image_service: str) -> None:
+def refuse_a_loop(listen: str, runtimes: Sequence[RuntimeAddress], image_service: str, retiring: str) -> None:
     """Raises ConfigError if the socket of a runtime or of the image service is the one that kubelet connects to."""
-    if image_service and os.path.realpath(image_service) == os.path.realpath(listen):
-        raise ConfigError(f"image-service: {image_service!r} is the socket to listen on")
+    for option, path in (("image-service", image_service), ("retiring", retiring)):
+        if path and os.path.realpath(path) == os.path.realpath(listen):
+            raise ConfigError(f"{option}: {path!r} is the socket to listen on")
     for runtime in runtimes:
         if os.path.realpath(runtime.path) == os.path.realpath(listen):
             whose = f"runtime {runtime.id!r}" if runtime.id else "the primary runtime"
             raise ConfigError(f"listen: {listen!r} is the socket of {whose}; criproxy needs one of its own")
+
+
+def _refuse_retiring(given: Sources, runtimes: Sequence[RuntimeAddress], retiring: str) -> None:
+    """Raises ConfigError if the retiring runtime is one of the others, or one of them has its name.
+
+    Kubelet would see its pods twice, and whose an id is could not be told.
+    """
+    if not retiring:
+        return
+    for runtime in runtimes:
+        if os.path.realpath(runtime.path) == os.path.realpath(retiring):
+            whose = f"runtime {runtime.id!r}" if runtime.id else "the primary runtime"
+            raise ConfigError(f"{given.place('retiring')}: {retiring!r} is the socket of {whose}")
+        if runtime.id == RETIRING:
+            place = given.place("connect")
+            raise ConfigError(f"{place}: beside a retiring runtime no other can have the id {RETIRING!r}")
 
 
 def _values(given: Sources, texts: Mapping[str, str]) -> Dict[str, Any]:

@@ -11,8 +11,8 @@ OPTS = "CRIPROXY_OPTS"
 """The variable of words that stand before those of the command line."""
 PARTS = ("CRI_PRIMARY", "CRI_OTHER")
 """The two parts of ``connect`` in /etc/default/criproxy."""
-IMAGE_SERVICE = "CRI_IMAGE_SERVICE"
-"""The name of ``image-service`` in /etc/default/criproxy."""
+OWN_NAMES = {"CRI_IMAGE_SERVICE": "image-service", "CRI_RETIRING": "retiring"}
+"""Options that have names of their own in /etc/default/criproxy."""
 EDITED = {"CRI_OTHER": "connect", "CRIPROXY_HANDLER": "handler", "CRIPROXY_DRAINED": "drained"}
 """The variables that commands set in /etc/default/criproxy, and the options that they are meant for."""
 _ALIKE = 0.7
@@ -28,7 +28,7 @@ def variable(option: str) -> str:
 
 def known_variables() -> List[str]:
     """All environment variables that criproxy reads."""
-    return [*PARTS, IMAGE_SERVICE, OPTS, variable("config"), *(variable(option.name) for option in OPTIONS)]
+    return [*PARTS, *OWN_NAMES, OPTS, variable("config"), *(variable(option.name) for option in OPTIONS)]
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -91,6 +91,15 @@ OPTIONS = (
         " the file",
     ),
     Option(
+        "retiring",
+        path_if_any,
+        "",
+        "PATH",
+        "the socket of the runtime that was the primary one before: its pods stay on it until they end, under the ids"
+        " that kubelet knows, and it gets no new ones. CRI_RETIRING in the environment means the same;"
+        " CRIPROXY_RETIRING overrides it, and it overrides the file",
+    ),
+    Option(
         "handler",
         handlers_of,
         "",

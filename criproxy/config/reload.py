@@ -36,9 +36,10 @@ def _handler(handler: RuntimeHandler) -> str:
 
 
 def runtimes(config: Config) -> str:
-    """The runtimes of a configuration, as ``connect`` writes them, and the image service."""
+    """The runtimes of a configuration, as ``connect`` writes them, and those that have options of their own."""
     images = f"; image service: {config.image_service}" if config.image_service else ""
-    return f"{_connect(config.runtimes)}{images}"
+    retiring = f"; retiring: {config.retiring}" if config.retiring else ""
+    return f"{_connect(config.runtimes)}{images}{retiring}"
 
 
 def _connect(runtimes: Sequence[RuntimeAddress]) -> str:

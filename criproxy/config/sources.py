@@ -13,8 +13,8 @@ from criproxy.config import files
 from criproxy.config.errors import ConfigError
 from criproxy.config.names import (
     EDITED,
-    IMAGE_SERVICE,
     OPTS,
+    OWN_NAMES,
     PARTS,
     known_variables,
     nearest,
@@ -222,9 +222,10 @@ def _variables(
         if value and name not in variables:
             variables[name] = value
             places[name] = f"{path}, line {line}: {name}"
-    images = variable("image-service")
-    if IMAGE_SERVICE in variables and images not in variables:
-        variables[images], places[images] = variables[IMAGE_SERVICE], places[IMAGE_SERVICE]
+    for own, option in OWN_NAMES.items():
+        name = variable(option)
+        if own in variables and name not in variables:
+            variables[name], places[name] = variables[own], places[own]
     return variables, places
 
 

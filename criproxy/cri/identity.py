@@ -21,6 +21,8 @@ from typing import Dict, Final, Iterable, Mapping, NamedTuple, Optional, Tuple
 TARGET_RUNTIME: Final = b"kubernetes.io/target-runtime"
 """The annotation by which a pod asks for a runtime."""
 
+RETIRING: Final = "retiring"
+"""What the runtime is called that was the primary one before."""
 LONGEST_NAME: Final = 253
 """bytes of a name that is shown or quoted (a DNS subdomain, RFC 1123)."""
 _DIGESTS: Final = (b"sha256:", b"sha384:", b"sha512:", b"@")

@@ -80,6 +80,7 @@ def _written(config: Config) -> List[str]:
         "connect": runtimes,
         "listen": f"unix://{config.listen}",
         "image-service": config.image_service and f"unix://{config.image_service}",
+        "retiring": config.retiring and f"unix://{config.retiring}",
         "handler": handlers,
         "image-prefix": config.image_prefix,
         "digests": config.digests,

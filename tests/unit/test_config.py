@@ -24,6 +24,7 @@ OPTIONS = {
     "listen": ("one.sock", "two.sock", "three.sock"),
     "socket-group": ("daemon", "bin", "7"),
     "image-service": ("/one.sock", "/two.sock", "/three.sock"),
+    "retiring": ("/four.sock", "/five.sock", "/six.sock"),
     "image-prefix": ("required", "optional", "required"),
     "digests": ("primary", "all", "primary"),
     "status": ("primary", "all", "primary"),
@@ -99,6 +100,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         absence_grace=60.0,
         max_message_size=64 * 1024 * 1024,
         memory_limit=0,
+        retiring="",
         verbosity=0,
         log_to_stderr=False,
         metrics_listen="",
@@ -356,6 +358,36 @@ def test_an_image_service_at_the_socket_to_listen_on_is_refused(capsys: pytest.C
     assert "image-service: '/x/../c.sock' is the socket to listen on" in refused(words, capsys)
 
 
+# The retiring runtime.
+
+
+@pytest.mark.parametrize("text", ["/r.sock", "unix:///r.sock", "unix:/r.sock"])
+def test_the_retiring_runtime_is_a_path_or_written_as_kubelets_endpoint(text: str) -> None:
+    assert parse(["--retiring", text], {}).retiring == "/r.sock"
+    assert parse([], {"CRI_RETIRING": text}).retiring == "/r.sock"
+
+
+@pytest.mark.parametrize(
+    ("path", "whose"), [("/x/../a.sock", "the primary runtime"), ("/x/../b.sock", "runtime 'alt.test'")]
+)
+def test_a_retiring_runtime_that_is_another_too_is_refused(
+    path: str, whose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-connect", "/a.sock,alt.test:/b.sock", "--retiring", path]
+    assert f"retiring: {path!r} is the socket of {whose}" in refused(words, capsys)
+
+
+def test_a_retiring_runtime_at_the_socket_to_listen_on_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-connect", "/a.sock", "-listen", "/c.sock", "--retiring", "/x/../c.sock"]
+    assert "retiring: '/x/../c.sock' is the socket to listen on" in refused(words, capsys)
+
+
+def test_another_runtime_with_the_name_of_the_retiring_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-connect", "/a.sock,retiring:/b.sock"]
+    assert parse(words, {}).runtimes[1].id == "retiring"
+    assert "no other can have the id 'retiring'" in refused([*words, "--retiring", "/r.sock"], capsys)
+
+
 # Runtime handlers.
 
 TWO = ["-connect", "/a.sock,alt.test:/b.sock,kata:/c.sock"]
@@ -454,9 +486,10 @@ def test_with_compatibility_only_handlers_that_are_given_ask_for_a_runtime() -> 
 
 
 def test_a_reload_tells_what_has_changed_as_the_options_write_it() -> None:
-    now = [*TWO, "--handler", "vm=alt.test,big=alt.test:large", "--image-service", "/i.sock"]
-    assert changes(parse(TWO, {}), parse(now, {})) == ("handler vm=alt.test,big=alt.test:large; image-service /i.sock")
-    assert changes(parse(now, {}), parse(TWO, {})) == "handler none; image-service none"
+    now = [*TWO, "--handler", "vm=alt.test,big=alt.test:large", "--image-service", "/i.sock", "--retiring", "/r.sock"]
+    there, away = changes(parse(TWO, {}), parse(now, {})), changes(parse(now, {}), parse(TWO, {}))
+    assert there == "handler vm=alt.test,big=alt.test:large; image-service /i.sock; retiring /r.sock"
+    assert away == "handler none; image-service none; retiring none"
 
 
 def test_a_reload_tells_no_handlers_that_follow_from_the_runtimes() -> None:

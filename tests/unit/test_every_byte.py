@@ -39,6 +39,7 @@ BEGINS = {
     "listen": b"/run/c",
     "socket-group": b"daemon",
     "image-service": b"/run/d",
+    "retiring": b"/run/e",
     "handler": b"h=x.y:i",
     "stream-url": b"http://h",
 }
@@ -125,7 +126,8 @@ def test_a_word_of_the_command_line(begin: bytes, said: Said) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["CRI_PRIMARY", "CRI_OTHER", "CRI_IMAGE_SERVICE", "CRIPROXY_OPTS", "CRIPROXY_CONFIG", "CRI_X"]
+    "name",
+    ["CRI_PRIMARY", "CRI_OTHER", "CRI_IMAGE_SERVICE", "CRI_RETIRING", "CRIPROXY_OPTS", "CRIPROXY_CONFIG", "CRI_X"],
 )
 def test_a_variable(name: str, said: Said) -> None:
     for byte in BYTES[1:]:
