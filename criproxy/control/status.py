@@ -129,6 +129,8 @@ class StatusService:
 
 
 def _role(runtime: Runtime) -> str:
+    if runtime.names.retiring:
+        return "ROLE_RETIRING"
     if not runtime.primary:
         return "ROLE_ALTERNATIVE"
     return "ROLE_IMAGE_SERVICE" if runtime.service is IMAGE_SERVICE else "ROLE_PRIMARY"

@@ -8,6 +8,9 @@ configured, as one that was removed, is nobody's (`UnknownRuntime`).
 A runtime handler (RuntimeClass.handler) chooses a pod's runtime. Kubelet and the runtime may have different names for
 it, and the runtime's may be empty: `RuntimeHandler`.
 
+The *retiring* runtime was the primary one before. Kubelet knows its pods and containers by names without a prefix, as
+the primary's: whose such an id is has to be learned (`criproxy.relay.owners`).
+
 *Outer* is the name that kubelet has, *inner* the name that the runtime has. All of them are bytes: a name need not be
 UTF-8.
 """
@@ -58,14 +61,19 @@ def is_digest(image: bytes) -> bool:
 class Names:
     """The names of one runtime's ids, images and handlers. ``runtime`` is its id, empty for the primary.
 
-    ``handlers`` has the inner name of each outer one. If several outer names have the same inner one, kubelet sees the
-    first.
+    ``retiring``: it was the primary one before, so that nothing of it has a prefix. ``handlers`` has the inner name of
+    each outer one. If several outer names have the same inner one, kubelet sees the first.
     """
 
-    __slots__ = ("_id", "_image", "_outer_handlers", "handlers", "runtime", "title")
+    __slots__ = ("_id", "_image", "_outer_handlers", "handlers", "prefixed", "retiring", "runtime", "title")
 
-    def __init__(self, runtime: str, handlers: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
+    def __init__(
+        self, runtime: str, handlers: Mapping[bytes, bytes] = MappingProxyType({}), retiring: bool = False
+    ) -> None:
         self.runtime = runtime
+        self.retiring = retiring
+        self.prefixed = bool(runtime) and not retiring
+        """Whether its ids and images have other names for kubelet than they have there."""
         self.title = runtime or "primary"
         """What programs that watch us know it by: the journal, traces."""
         self.handlers = handlers
@@ -74,15 +82,15 @@ class Names:
             # The id of a runtime need not be a label. Then no RuntimeClass can have it.
             if is_label(outer.decode()):
                 self._outer_handlers.setdefault(inner, outer)
-        self._id = f"{runtime}__".encode() if runtime else b""
-        self._image = f"{runtime}/".encode() if runtime else b""
+        self._id = f"{runtime}__".encode() if self.prefixed else b""
+        self._image = f"{runtime}/".encode() if self.prefixed else b""
 
     def has_id(self, name: bytes) -> bool:
-        """Whether this is an outer id of the runtime. Never true for the primary."""
+        """Whether this is an outer id of the runtime, by its prefix. Never true for a runtime that has none."""
         return bool(self._id) and name.startswith(self._id)
 
     def has_image(self, name: bytes) -> bool:
-        """Whether this is an outer image of the runtime. Never true for the primary."""
+        """Whether this is an outer image of the runtime, by its prefix. Never true for a runtime that has none."""
         return bool(self._image) and name.startswith(self._image)
 
     def outer_id(self, name: bytes) -> bytes:
@@ -131,18 +139,27 @@ class UnknownRuntime(Exception):
 class Runtimes:
     """Finds the runtime of an id, an image or a handler.
 
-    ``ids``: those of the alternative runtimes, in their order; ``handlers``: all by which pods can ask for them.
+    ``ids``: those of the alternative runtimes, in their order; ``handlers``: all by which pods can ask for them;
+    ``retiring``: whether there is one that was the primary before. No pod can ask for that.
     """
 
-    def __init__(self, ids: Iterable[str], handlers: Iterable[RuntimeHandler] = ()) -> None:
+    def __init__(self, ids: Iterable[str], handlers: Iterable[RuntimeHandler] = (), retiring: bool = False) -> None:
         of: Dict[str, Dict[bytes, bytes]] = {runtime: {} for runtime in ids}
         for handler in handlers:
             of[handler.runtime][handler.name.encode()] = handler.inner.encode()
         self.alternatives: Tuple[Names, ...] = tuple(Names(runtime, own) for runtime, own in of.items())
         self.primary = Names("")
+        self.retiring: Optional[Names] = Names(RETIRING, retiring=True) if retiring else None
+        self.others: Tuple[Names, ...] = self.alternatives
+        """All but the primary: the alternative ones, and the retiring one last."""
+        if self.retiring is not None:
+            self.others = (*self.alternatives, self.retiring)
 
     def of_id(self, name: bytes) -> Names:
-        """The runtime of an outer id. Raises UnknownRuntime."""
+        """The runtime of an outer id, as far as its prefix says it: one without may be the retiring runtime's.
+
+        Raises UnknownRuntime.
+        """
         for names in self.alternatives:
             if names.has_id(name):
                 return names

@@ -66,7 +66,7 @@ def read(answer: bytes) -> Any:
 
 
 def merge(runtimes: Runtimes, primary: ReportedStatus, others: Sequence[ReportedStatus], own_info: str = "") -> bytes:
-    """The serialized StatusResponse for kubelet. ``others`` are those of the alternative runtimes, in their order.
+    """The serialized StatusResponse for kubelet. ``others`` are those of `Runtimes.others`, in their order.
 
     ``own_info`` is the proxy's own info, as JSON. If it is empty the response is not verbose. The message in
     ``primary`` is changed.
@@ -76,12 +76,12 @@ def merge(runtimes: Runtimes, primary: ReportedStatus, others: Sequence[Reported
         answer = _VIEWS["StatusResponse"]()
         for kind in (_READY, _NETWORK_READY):
             _add_condition(answer, kind, False, primary.reason, primary.message)
-    for names, said in zip(runtimes.alternatives, others):
+    for names, said in zip(runtimes.others, others):
         _add_condition_of(answer, names, said)
     _merge_handlers(answer, runtimes, others)
     if own_info:
         _add_info(answer, OWN_INFO, own_info)
-        for names, said in zip(runtimes.alternatives, others):
+        for names, said in zip(runtimes.others, others):
             _add_info(answer, names.runtime, _info_of(names, said))
     merged: bytes = answer.SerializeToString()
     return merged
@@ -131,7 +131,7 @@ def _merge_handlers(answer: Any, runtimes: Runtimes, others: Sequence[ReportedSt
         if runtimes.of_handler(handler.name) is None:
             merged.runtime_handlers.add().CopyFrom(handler)
     listed = {handler.name for handler in merged.runtime_handlers}
-    for names, said in zip(runtimes.alternatives, others):
+    for names, said in zip(runtimes.others, others):
         own = [] if said.answer is None else list(said.answer.runtime_handlers)
         taken = listed | _add_configured(merged, names, own)
         for handler in own:

@@ -12,7 +12,8 @@ from criproxy.relay.routing import Router, Rules
 
 def router_of(config: Config, stream_url: Callable[[], str], pods: Pods) -> Router:
     """Routes calls as the configuration says."""
-    names = Runtimes((runtime.id for runtime in config.runtimes[1:]), config.handlers)
+    ids = (runtime.id for runtime in config.runtimes[1:])
+    names = Runtimes(ids, config.handlers, bool(config.retiring))
     rules = Rules(config.image_prefix != REQUIRED, config.digests == ALL, config.status == ALL)
     router = Router(names, stream_url, pods, rules)
     router.drained = frozenset(config.drained)

@@ -14,9 +14,11 @@ from criproxy.relay import facts
 from criproxy.relay.context import Context
 from criproxy.relay.events import Events
 from criproxy.relay.images import Broadcast, FirstHolder, MergedStream, any_failure, failed_removal
+from criproxy.relay.inquiry import Inquiry
 from criproxy.relay.lists import StreamedList, UnaryList
 from criproxy.relay.loop import Timer
 from criproxy.relay.memory import Memories
+from criproxy.relay.owners import UnknownOwner
 from criproxy.relay.request import Request
 from criproxy.relay.response import Downstream, Held, Response
 from criproxy.relay.routing import Route, plan_of
@@ -85,13 +87,22 @@ class Dispatcher:
         if end:
             call.on_request(b"", 0, True)
 
-    def begin(self, downstream: Downstream, stream_id: int, request: Request) -> None:
-        """Starts the call of a request that is whole. Raises RpcError if it cannot go anywhere."""
+    def begin(self, downstream: Downstream, stream_id: int, request: Request, owner: Optional[Names] = None) -> None:
+        """Starts the call of a request that is whole. Raises RpcError if it cannot go anywhere.
+
+        ``owner``: whose its id is, if that had to be asked.
+        """
         row = request.plan.method
         assert row is not None  # a call of a method without a row is passed through
         response = Response(self._context, downstream, stream_id, request)
         router = self._context.router
-        route = self._logged_route(row, request) if response.logged else router.route(row, request.body)
+        try:
+            route = (
+                self._logged_route(row, request, owner) if response.logged else router.route(row, request.body, owner)
+            )
+        except UnknownOwner as unknown:
+            self._inquire(downstream, stream_id, request, unknown)
+            return
         response.targets = route.targets
         serving = self._serving(request.plan.service)
         if not route.targets:
@@ -109,16 +120,46 @@ class Dispatcher:
     def _is_scattered(self, row: Method) -> bool:
         return row.to is not To.STATUS or self._context.router.rules.status
 
-    def _logged_route(self, row: Method, request: Request) -> Route:
-        """Logs the request, which may turn out to be for nobody."""
+    def _inquire(self, downstream: Downstream, stream_id: int, request: Request, unknown: UnknownOwner) -> None:
+        """Begins the call as soon as it is known whose its id is."""
+        runtimes = self._context.router.runtimes
+        serving = self._serving(request.plan.service)
+
+        def found(runtime: Runtime, has_it: bool) -> None:
+            names = runtime.names
+            if has_it:
+                self._context.router.owners.note(names, unknown.id)
+            try:
+                self.begin(downstream, stream_id, request, names)
+            except RpcError as error:
+                failed(error)
+
+        def failed(error: RpcError) -> None:
+            Response(self._context, downstream, stream_id, request).fail(error)
+
+        asked = [serving[names] for names in (runtimes.primary, runtimes.retiring) if names is not None]
+        inquiry = Inquiry(self._context, request, unknown, asked, found, failed)
+        downstream.calls[stream_id] = inquiry
+        inquiry.start()
+
+    def _logged_route(self, row: Method, request: Request, owner: Optional[Names]) -> Route:
+        """Logs the request, which may turn out to be for nobody. One that waits until it is known whose its id is, is
+        logged then."""
         targets: Sequence[Names] = ()
         try:
-            route = self._context.router.route(row, request.body)
+            route = self._context.router.route(row, request.body, owner)
             targets = route.targets
-            return route
-        finally:
-            about = partial(facts.of_call, self._context.known, request.number, request.plan, targets, request.body)
-            self._context.log.enter(request.plan.path, row.rpc.request, request.body, about)
+        except UnknownOwner:
+            raise
+        except RpcError:
+            self._log_request(row, request, targets)
+            raise
+        self._log_request(row, request, targets)
+        return route
+
+    def _log_request(self, row: Method, request: Request, targets: Sequence[Names]) -> None:
+        about = partial(facts.of_call, self._context.known, request.number, request.plan, targets, request.body)
+        self._context.log.enter(request.plan.path, row.rpc.request, request.body, about)
 
     def _events(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
         return Events(self._context, response, runtimes, downstream, self.lasting, self._memories.note_change)

@@ -1,8 +1,9 @@
 """Lists of several runtimes: `UnaryList` makes one message of them, `StreamedList` one stream.
 
 To concatenate serialized protobuf messages is to merge them, so that as a rule nothing is parsed for it; where what
-several runtimes list is one thing (the row's `Merge`), the messages are looked into. A streamed list is served only if
-every connected runtime has the method: otherwise kubelet is told so and asks for the list in one message.
+several runtimes list is one thing (the row's `Merge`), the messages are looked into. A list of pods or of containers
+fails without the retiring runtime, as it does without the primary. A streamed list is served only if every connected
+runtime has the method: otherwise kubelet is told so and asks for the list in one message.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from criproxy.cri.merge import Listed, MergeOf
 from criproxy.cri.shares import MOST_STREAMED, Allowance, fitting, shares
 from criproxy.cri.steps import then
 from criproxy.cri.verify import LARGEST_MESSAGE
+from criproxy.http2.grpc import RpcError, too_large
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
 from criproxy.relay.known import LARGEST_LIST
@@ -39,11 +41,11 @@ class StandIn:
         self._stamp = memories.stamp()
         """When the runtimes were asked."""
 
-    def settle(self, exchange: Exchange, outcome: Outcome, sent: Optional[bytes]) -> bytes:
-        """The rest of an alternative runtime's part of the list, after the runtime's exchange has ended.
+    def settle(self, exchange: Exchange, outcome: Outcome, sent: Optional[bytes]) -> Optional[bytes]:
+        """The rest of another runtime's part of the list, after the runtime's exchange has ended.
 
-        After a failure that is its remembered list, or nothing: then the list leaves the runtime out. ``sent``: the
-        entries that kubelet has got; None if they were too large to be kept.
+        After a failure that is its remembered list, or nothing: then the list leaves the runtime out. None if the list
+        fails without it. ``sent``: the entries that kubelet has got; None if they were too large to be kept.
         """
         memory = None if self.kind is None else self._memories.of(exchange.runtime)
         if outcome.ok:
@@ -52,9 +54,15 @@ class StandIn:
                 memory.came(self.kind, self._body, sent, self._stamp)
             return b""
         rest = self._instead(memory, outcome, sent)
+        if rest is None and self.needs(exchange):
+            return None
         if rest is None:
             leave_out(exchange, outcome)
         return rest or b""
+
+    def needs(self, exchange: Exchange) -> bool:
+        """Whether the list fails without this runtime's part."""
+        return self.kind is not None and exchange.runtime.needed
 
     def _instead(self, memory: Optional[Memory], outcome: Outcome, sent: Optional[bytes]) -> Optional[bytes]:
         if memory is None or self.kind is None:
@@ -99,29 +107,34 @@ class UnaryList:
 
     def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
         """Answers when the last one is there."""
-        if exchange is not self.scatter.primary:
-            self._settle(exchange, outcome)
-        elif not outcome.ok:
+        if not (outcome.ok if exchange is self.scatter.primary else self._settle(exchange, outcome)):
             self.scatter.stop()
             self._response.end(outcome, exchange.head)
             return
         if self.scatter.all_ended:
             self._answer()
 
-    def _settle(self, exchange: Exchange, outcome: Outcome) -> None:
+    def _settle(self, exchange: Exchange, outcome: Outcome) -> bool:
+        """Says whether there is a list with what is there of this runtime."""
         if not outcome.ok:
             self._bodies.pop(exchange, None)
             self._listed.pop(exchange, None)
         rest = self._stand_in.settle(exchange, outcome, self._bodies.get(exchange, b""))
         if rest:
             self._bodies[exchange] = rest
+        return rest is not None
 
     def _answer(self) -> None:
         exchanges = self.scatter.exchanges
         if self._alone:
             self._send([self._bodies[self.scatter.primary]])
             return
-        self._fit()
+        try:
+            self._fit()
+        except RpcError as error:
+            self.scatter.stop()
+            self._response.fail(error)
+            return
         if self._merge is None:
             self._send([self._bodies[exchange] for exchange in exchanges if exchange in self._bodies])
             return
@@ -129,13 +142,18 @@ class UnaryList:
         self.scatter.work(then(merge, self._send))
 
     def _fit(self) -> None:
-        """Leaves out of the alternative runtimes' parts what kubelet would not take beside the primary's."""
+        """Leaves out of the alternative runtimes' parts what kubelet would not take beside the primary's.
+
+        Raises RpcError if that would be a part of the retiring runtime's.
+        """
         limit = min(self._context.config.max_message_size, LARGEST_MESSAGE)
         size = len(self._bodies[self.scatter.primary])
         others = [exchange for exchange in self.scatter.exchanges[1:] if exchange in self._bodies]
         sizes = [len(self._bodies[exchange]) for exchange in others]
         for exchange, own, share in zip(others, sizes, shares(limit - size, sizes)):
             about = f"{exchange.request.plan.name}: size"
+            if own > share and self._stand_in.needs(exchange):
+                raise too_large(size + sum(sizes), limit)
             if own > share:
                 body = self._bodies[exchange] = fitting(self._bodies[exchange], share)
                 if self._merge is not None:
@@ -234,7 +252,10 @@ class StreamedList:
         if self._turn_ends is not None:
             self._turn_ends.cancel()
         while self.scatter.turn in self.scatter.outcomes:
-            self._end_turn(self.scatter.turn)
+            if not self._end_turn(self.scatter.turn):
+                self.scatter.stop()
+                self._response.fail(self.scatter.outcomes[self.scatter.turn].error)
+                return
             following = exchanges.index(self.scatter.turn) + 1
             if following == len(exchanges):
                 self._finish()
@@ -246,12 +267,15 @@ class StreamedList:
         self._time_turn()
         self.scatter.return_owed()
 
-    def _end_turn(self, exchange: Exchange) -> None:
-        if exchange is not self.scatter.primary:
-            sent = None if self._sent_size > self._kept else bytes(self._sent)
-            rest = self._stand_in.settle(exchange, self.scatter.outcomes[exchange], sent)
-            if rest:
-                self._send(rest)
+    def _end_turn(self, exchange: Exchange) -> bool:
+        """Says whether there is a list with what is there of this runtime."""
+        if exchange is self.scatter.primary:
+            return True
+        sent = None if self._sent_size > self._kept else bytes(self._sent)
+        rest = self._stand_in.settle(exchange, self.scatter.outcomes[exchange], sent)
+        if rest:
+            self._send(rest)
+        return rest is not None
 
     def _send(self, body: bytes) -> None:
         self._response.send_message(body, self.scatter.primary.head)

@@ -1,4 +1,4 @@
-"""What alternative runtimes have listed last, which stands in for them while they are away.
+"""What alternative runtimes, and the retiring one, have listed last, which stands in for them while they are away.
 
 To kubelet a pod that is not in a list is gone, and it makes another one. So the last lists of all pods and of all
 containers are kept as they were given to it, and stand in for a runtime that restarts, is lost, hangs or fails. An
@@ -201,8 +201,8 @@ class Memory:
         self._over()
 
     def _give_up(self) -> None:
-        text = f"{self._named} has been away for {self._lasted}: lists no longer have what it had ({self._had()})"
-        self._runtime.warn(text)
+        now = "lists fail without it" if self._runtime.needed else "lists no longer have what it had"
+        self._runtime.warn(f"{self._named} has been away for {self._lasted}: {now} ({self._had()})")
         for kind in self._missed:
             del self._bodies[kind]
         self._missed.clear()
@@ -287,9 +287,14 @@ class Memories:
         """A runtime's memory; None for the primary one, whose absence is an answer."""
         return self._of.get(runtime)
 
-    def add(self, runtime: Runtime) -> None:
-        """A runtime that is to be remembered."""
-        self._of[runtime] = Memory(self._context, runtime, self._changes)
+    def keep(self, runtime: Runtime, wanted: bool) -> None:
+        """A runtime that is to be remembered, or is not."""
+        if not wanted:
+            self.remove(runtime)
+        elif runtime not in self._of:
+            memory = self._of[runtime] = Memory(self._context, runtime, self._changes)
+            if runtime.there:
+                memory.follow()
 
     def remove(self, runtime: Runtime) -> None:
         """A runtime that is not wanted any more."""

@@ -9,7 +9,7 @@ from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, S
 
 from criproxy import __version__
 from criproxy.config import Config
-from criproxy.cri.identity import Names
+from criproxy.cri.identity import RETIRING, Names
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.memory_limit import LARGEST_DEFAULT
 from criproxy.relay import facts
@@ -83,7 +83,7 @@ class Proxy:
             lambda: self._clients.connected,
             lambda: self._everyone,
             self._memories,
-            lambda: (self._context.known, *self._context.router.kept),
+            lambda: (self._context.known, *self._context.router.answers.kept),
         )
         self._arrange()
 
@@ -93,26 +93,38 @@ class Proxy:
     def _arrange(self) -> None:
         """Makes a runtime of each of the configuration's that there is none of yet."""
         there = {(each.service, each.names.runtime, each.path): each for each in self._everyone}
+        config, names = self._config, self._context.router.runtimes
+
+        def before(path: str, names: Names, service: Service) -> Optional[Runtime]:
+            """The runtime that there is already: one that retires, or is taken back, keeps its connection."""
+            return there.get((service, names.runtime, path)) or self._exchanged(there, path, names, service)
 
         def runtime_at(path: str, names: Names, service: Service = RUNTIME_SERVICE) -> Runtime:
-            runtime = there.get((service, names.runtime, path))
+            runtime = before(path, names, service)
             if runtime is not None:
                 runtime.rename(names)
-                return runtime
-            runtime = Runtime(self._loop, self._log, names, path, self._on_change, service)
-            if not runtime.primary:
-                self._memories.add(runtime)
+            else:
+                runtime = Runtime(self._loop, self._log, names, path, self._on_change, service)
+            self._memories.keep(runtime, not runtime.primary)
             return runtime
 
-        config, names = self._config, self._context.router.runtimes
-        paths = [runtime.path for runtime in config.runtimes]
-        everyone = (names.primary, *names.alternatives)
+        paths = [*(runtime.path for runtime in config.runtimes), config.retiring]
+        everyone = (names.primary, *names.others)
         self._runtimes = {each: runtime_at(path, each) for each, path in zip(everyone, paths)}
         self._of_images = self._runtimes
         if config.image_service:
             image_service = runtime_at(config.image_service, names.primary, IMAGE_SERVICE)
             self._of_images = {**self._runtimes, names.primary: image_service}
         self._everyone = list(dict.fromkeys((self._primary, self._image_service, *self._runtimes.values())))
+
+    @staticmethod
+    def _exchanged(
+        there: Mapping[Tuple[Service, str, str], Runtime], path: str, names: Names, service: Service
+    ) -> Optional[Runtime]:
+        """The runtime at this path that was the primary one and is the retiring one now, or the other way round."""
+        if names.retiring:
+            return there.get((service, "", path))
+        return None if names.runtime else there.get((service, RETIRING, path))
 
     @property
     def _primary(self) -> Runtime:
@@ -233,7 +245,7 @@ class Proxy:
         renamed = _naming(config) != _naming(before)
         if not renamed:
             return
-        if (config.runtimes, config.handlers) != (before.runtimes, before.handlers):
+        if _pods_of(config) != _pods_of(before):
             for call in list(self._dispatcher.lasting):
                 call.fail(RpcError(Code.UNAVAILABLE, "criproxy: the runtimes or their handlers are others now"))
         self._context.router = self._router()
@@ -339,11 +351,17 @@ class Proxy:
             )
 
 
+def _pods_of(config: Config) -> Tuple[object, ...]:
+    """The part of the configuration that says which pods there are, and how kubelet asks for more."""
+    return (config.runtimes, config.retiring, config.handlers)
+
+
 def _naming(config: Config) -> Tuple[object, ...]:
     """The part of the configuration that sets the names of ids and images, and which runtime they belong to."""
     return (
         config.runtimes,
         config.image_service,
+        config.retiring,
         config.handlers,
         config.image_prefix,
         config.digests,

@@ -7,21 +7,22 @@ row to a request's message; the functions that rename are compiled when a method
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Callable, Dict, Final, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, FrozenSet, NamedTuple, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.identity import LONGEST_NAME, TARGET_RUNTIME, Names, Runtimes, UnknownRuntime, is_digest
-from criproxy.cri.incremental import Incremental
 from criproxy.cri.merge import MergeOf, merge_of
-from criproxy.cri.messages import Transform, pairs
+from criproxy.cri.messages import pairs
 from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
 from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
 from criproxy.cri.steps import Work
-from criproxy.cri.verify import LONGEST_ID, Checked, Complain, Verified, check, too_long
-from criproxy.cri.versions import ApiVersion, conversion, path_of, split_path
+from criproxy.cri.verify import LONGEST_ID, check, too_long
+from criproxy.cri.versions import ApiVersion, path_of, split_path
 from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
+from criproxy.relay.answers import Answers
+from criproxy.relay.owners import Owners, UnknownOwner
 from criproxy.relay.pods import Pods
 
 # An enumeration's members are slow to get in the middle of a call.
@@ -155,15 +156,15 @@ class Router:
         self.drained: FrozenSet[str] = frozenset()
         """The ids of the runtimes that get no new pods. To be set whenever there are others."""
         self._pods = pods
-        self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.alternatives)
-        self._stream_url = stream_url
+        self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.others)
+        self.owners = Owners()
+        """Whose the ids without a prefix are, while there is a retiring runtime."""
+        self.answers = Answers(runtimes, self.owners, stream_url)
         self._readings = {row.name: _Reading(row) for row in METHODS.values()}
-        self._answers: Dict[Tuple[str, str, ApiVersion, ApiVersion], Optional[Transform]] = {}
-        self.kept: List[Incremental] = []
-        """Those of the answers' transforms that keep the last list."""
 
-    def route(self, row: Method, body: bytes) -> Route:
-        """Where a call goes. Raises RpcError if the request is not one that can go anywhere.
+    def route(self, row: Method, body: bytes, owner: Optional[Names] = None) -> Route:
+        """Where a call goes. Raises RpcError if the request is not one that can go anywhere, and UnknownOwner if it has
+        to be asked first whose its id is; ``owner``: whose it is then.
 
         NOT_FOUND if an id in it has the prefix of a runtime that is not configured: what the primary runtime says of
         it, or does, would be wrong. Of a list that is narrowed to such an id nothing is left.
@@ -180,12 +181,12 @@ class Router:
             reading.check_ids(request)
         try:
             if reading.narrow:
-                names = self.runtimes.of_id(reading.owner_field(request))
-                # The primary's things have no other names.
-                return Route((names,), self._renamed(row, reading, names, request, body) if names.runtime else body)
+                names = owner or self._owner(row, reading.owner_field(request))
+                # What has no prefix has no other name there.
+                return Route((names,), self._renamed(row, reading, names, request, body) if names.prefixed else body)
             if row.to is _ALL:
                 return self._route_list(row, reading, request, body)
-            return self._route_to_one(row, reading, request, body)
+            return self._route_to_one(row, reading, request, body, owner)
         except UnknownRuntime as unknown:
             raise self._not_found(unknown.runtime) from unknown
 
@@ -197,8 +198,18 @@ class Router:
             except DecodeError as error:
                 raise _unreadable(row, error) from error
 
-    def _route_to_one(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
-        names, selected = self._target(row, reading, request)
+    def _owner(self, row: Method, id: bytes) -> Names:
+        """The runtime that has an id. Raises UnknownRuntime, and UnknownOwner if that has to be asked."""
+        names = self.runtimes.of_id(id)
+        if self.runtimes.retiring is None or names.prefixed:
+            return names
+        owner = self.owners.of(id)
+        if owner is None:
+            raise UnknownOwner(id, row.owner_field)
+        return owner
+
+    def _route_to_one(self, row: Method, reading: _Reading, request: Any, body: bytes, owner: Optional[Names]) -> Route:
+        names, selected = self._target(row, reading, request, owner)
         if reading.requires is not None and not reading.requires(request):
             raise RpcError(Code.INVALID_ARGUMENT, "criproxy: no image specified")
         if reading.starts is not None:
@@ -212,15 +223,20 @@ class Router:
 
     def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()
+        untold = False
         for get, kind in reading.filters:
             value = get(request)
             if kind is FieldKind.ID and value:
                 try:
-                    owners.add(self.runtimes.of_id(value))
+                    owners.add(self._owner(row, value))
                 except UnknownRuntime:
                     return Route((), body)
+                except UnknownOwner:
+                    untold = True
             elif value and not self._is_anybodys(value):
                 owners.add(self.runtimes.of_image(value))
+        if untold:
+            return self._route_untold_list(owners, body)
         if not owners:
             return Route(self._all, body)
         if len(owners) > 1:
@@ -228,12 +244,22 @@ class Router:
         names = owners.pop()
         return Route((names,), self._renamed(row, reading, names, request, body))
 
-    def _target(self, row: Method, reading: _Reading, request: Any) -> Tuple[Names, bool]:
+    def _route_untold_list(self, others: Set[Names], body: bytes) -> Route:
+        """A list that is narrowed to an id without a prefix of which nobody has told yet: who does not have it lists
+        nothing. ``others``: whose the other id in the filter is, if it has one."""
+        unprefixed = tuple(names for names in self._all if not names.prefixed)
+        if not others:
+            return Route(unprefixed, body)
+        return Route(tuple(others.intersection(unprefixed)), body)
+
+    def _target(
+        self, row: Method, reading: _Reading, request: Any, owner: Optional[Names] = None
+    ) -> Tuple[Names, bool]:
         """Whom a call is for, and whether a selector of the request says so."""
         if row.to is _SELECTED:
             return self._target_of_pod(row, reading, request)
         value = reading.owner_field(request)
-        names = self.runtimes.of_id(value) if row.to is _OWNER else self.runtimes.of_image(value)
+        names = owner or self._owner(row, value) if row.to is _OWNER else self.runtimes.of_image(value)
         if not (self.rules.selectors and reading.selectors):
             return names, False
         if row.to is _IMAGE and names.runtime:
@@ -308,7 +334,7 @@ class Router:
             change(request)
         except DecodeError as error:
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {row.rpc.request}: {error}") from error
-        if not names.runtime:
+        if not names.prefixed:
             return body
         renamed: bytes = request.SerializeToString()
         return renamed
@@ -319,26 +345,28 @@ class Router:
         ``selected``: whether an image without a prefix is the runtime's, because the request says whose it is.
         """
 
+        own = names if names.prefixed else self.runtimes.primary
+
         def wrong(what: str, value: bytes, owner: Names) -> RpcError:
             text = f'{what} "{_text(value)}" is for a wrong runtime: it is of {_named(owner)}, and its pod of'
             return _refused(f"{text} {_named(names)}")
 
         def inner_id(value: bytes) -> bytes:
             owner = self.runtimes.of_id(value)
-            if owner is not names and owner is not self.runtimes.primary:
+            if owner is not own and owner is not self.runtimes.primary:
                 raise wrong("id", value, owner)
             return names.inner_id(value)
 
         def inner_own_image(value: bytes) -> bytes:
             owner = self.runtimes.of_image(value)
-            if owner is not names and not is_digest(value) and not (selected and owner is self.runtimes.primary):
+            if owner is not own and not is_digest(value) and not (selected and owner is self.runtimes.primary):
                 raise wrong("image", value, owner)
             return names.inner_image(value)
 
         def inner_said_image(value: bytes) -> bytes:
             # Kubelet creates containers by digest: what the pod says is then all that tells whose image it wants.
             owner = self.runtimes.of_image(value)
-            if owner is not names and owner is not self.runtimes.primary:
+            if owner is not own and owner is not self.runtimes.primary:
                 raise wrong("image", value, owner)
             return names.inner_image(value)
 
@@ -354,76 +382,6 @@ class Router:
             FieldKind.USER_SPECIFIED_IMAGE: inner_said_image,
             FieldKind.HANDLER: inner_handler,
         }
-
-    def request_conversion(self, row: Method, asked: ApiVersion, spoken: ApiVersion) -> Optional[Transform]:
-        """What makes a request in the caller's version into one in the runtime's; None if nothing has to."""
-        return conversion(row.rpc.request, asked, spoken)
-
-    def answer(
-        self, row: Method, names: Names, asked: ApiVersion, spoken: ApiVersion, complain: Complain
-    ) -> Optional[Transform]:
-        """What makes a runtime's answer into kubelet's; None if it goes through as it is.
-
-        ``complain`` is told what is left out of an alternative runtime's part of an answer of all.
-        """
-        key = (row.name, names.runtime, asked, spoken)
-        if key not in self._answers:
-            self._answers[key] = self._make_answer(row, names, asked, spoken, complain)
-        return self._answers[key]
-
-    def _make_answer(
-        self, row: Method, names: Names, asked: ApiVersion, spoken: ApiVersion, complain: Complain
-    ) -> Optional[Transform]:
-        steps = [conversion(row.rpc.response, spoken, asked), self._renaming(row, names, asked)]
-        change = _in_turn([step for step in steps if step is not None])
-        if names.runtime and row.to is To.ALL:
-            made = Incremental(row.rpc.response, change, complain)
-            self.kept.append(made)
-            return made
-        if names.runtime and row.to is To.EVENTS:
-            return Verified(row.rpc.response, change, complain)
-        if names.runtime and row.digest is To.FIRST_HOLDER:
-            return Checked(row.rpc.response, change, 0)
-        if names.runtime and (change is not None or row.to is _STATUS):
-            return Checked(row.rpc.response, change)
-        return change
-
-    def _renaming(self, row: Method, names: Names, asked: ApiVersion) -> Optional[Transform]:
-        changes: Dict[FieldKind, Change] = {FieldKind.URL: self._absolute}
-        if names.runtime:
-            changes[FieldKind.ID] = names.outer_id
-            changes[FieldKind.IMAGE] = names.outer_image
-        if names.has_outer_handlers:
-            changes[FieldKind.HANDLER] = names.outer_handler
-            changes[FieldKind.POD_HANDLER] = names.outer_handler
-        changes[FieldKind.API_VERSION] = lambda _: asked.spoken.encode()
-        if not any(field.kind in changes for field in row.response_fields):
-            return None
-        return _walker(row.rpc.response, walk(row.rpc.response, row.response_fields, changes))
-
-    def _absolute(self, url: bytes) -> bytes:
-        """A streaming URL that is a path alone lacks the runtime's address; ``//host/path`` has one."""
-        if url.startswith(b"/") and not url.startswith(b"//"):
-            return self._stream_url().encode() + url
-        return url
-
-
-def _in_turn(steps: Sequence[Transform]) -> Optional[Transform]:
-    if len(steps) < 2:
-        return steps[0] if steps else None
-    return lambda body: steps[1](steps[0](body))
-
-
-def _walker(message: str, change: Walk) -> Transform:
-    view = VIEWS[message]
-
-    def apply(body: bytes) -> bytes:
-        parsed = view.FromString(body)
-        change(parsed)
-        serialized: bytes = parsed.SerializeToString()
-        return serialized
-
-    return apply
 
 
 def _target_runtime(annotations: Any) -> bytes:

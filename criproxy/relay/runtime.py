@@ -115,7 +115,6 @@ class Runtime:
     ) -> None:
         self.loop = loop
         self.names = names
-        self.primary = not names.runtime
         self.path = path
         self.service = service
         self.state = State.LOOKING
@@ -148,7 +147,20 @@ class Runtime:
         """To the next attempt, or to the end of this one: what the state waits for."""
         self._waiters: Dict[Waiter, Timer] = {}
 
+    @property
+    def primary(self) -> bool:
+        """Whether it is the primary one, or that one's image service."""
+        return not self.names.runtime
+
+    @property
+    def needed(self) -> bool:
+        """Whether a list of pods or of containers is wrong without it: kubelet makes a pod that is not in one anew, and
+        those of the primary and of the one that was the primary before are kubelet's own."""
+        return self.primary or self.names.retiring
+
     def __str__(self) -> str:
+        if self.names.retiring:
+            return "the retiring runtime"
         if self.names.runtime:
             return f'runtime "{self.names.runtime}"'
         return "the primary runtime" if self.service is RUNTIME_SERVICE else f"the {self.service.title}"
@@ -244,8 +256,8 @@ class Runtime:
         self._warned.discard(about)
 
     def warn(self, text: str) -> None:
-        """Logs that something is wrong with the runtime. Without the primary one the node does not work."""
-        log = self._log.error if self.primary else self._log.warning
+        """Logs that something is wrong with the runtime. Without one that is `needed` the node does not work."""
+        log = self._log.error if self.needed else self._log.warning
         self._records.say(lambda line: log(line, self._facts), text)
 
     def tell(self, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 from criproxy.cri.messages import Transform
 from criproxy.cri.steps import InSteps
-from criproxy.cri.versions import ApiVersion
+from criproxy.cri.versions import ApiVersion, conversion
 from criproxy.http2.headers import taken_by
 from criproxy.relay.complaint import Complaint
 from criproxy.relay.routing import Plan, Router
@@ -41,8 +41,8 @@ def _translation(upstream: Upstream, plan: Plan, router: Router, runtime: Runtim
     spoken = _version_for(upstream, asked)
     if asked is None or spoken is None or row is None:
         return Translation(plan.wire(spoken), None, None)
-    request = router.request_conversion(row, asked, spoken)
-    response = router.answer(row, runtime.names, asked, spoken, Complaint(runtime, row.name))
+    request = conversion(row.rpc.request, asked, spoken)
+    response = router.answers.transform(row, runtime.names, asked, spoken, Complaint(runtime, row.name))
     return Translation(plan.wire(spoken), request, response, response if isinstance(response, InSteps) else None)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Collection, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Collection, FrozenSet, Iterable, Iterator, Mapping, Optional, Tuple
 
 from criproxy.client import Client, ClientError
+from criproxy.cri.identity import RETIRING
 from criproxy.cri.names import PodName
 from criproxy.cri.schema import load
 from criproxy.cri.status import OWN_INFO
@@ -50,14 +52,15 @@ def _looks(client: Client, kinds: Collection[Kind], seen: Seen) -> Iterator[Seen
     away = {runtime.id for runtime in behind if not runtime.available and runtime.role is not Role.IMAGE_SERVICE}
     # Criproxy has told of its runtimes; whoever has not has their names at most in ids.
     needed = set(ALL) if Kind.IMAGES in kinds and not behind else set(kinds)
+    retired = _retired(behind) if needed & {Kind.PODS, Kind.CONTAINERS} else frozenset()
     if needed & {Kind.PODS, Kind.CONTAINERS}:
         pods = client.call("ListPodSandbox").items
-        seen = replace(seen, pods=tuple(_pod(pod, away) for pod in pods))
+        seen = replace(seen, pods=tuple(_pod(pod, away, retired) for pod in pods))
         yield seen
     if Kind.CONTAINERS in needed:
         names = {pod.id.outer: PodName(pod.namespace, pod.name) for pod in seen.pods or ()}
         containers = client.call("ListContainers").containers
-        seen = replace(seen, containers=tuple(_container(container, names, away) for container in containers))
+        seen = replace(seen, containers=tuple(_container(container, names, away, retired) for container in containers))
         yield seen
     if Kind.IMAGES in kinds:
         ids = {runtime.id for runtime in behind}
@@ -65,6 +68,17 @@ def _looks(client: Client, kinds: Collection[Kind], seen: Seen) -> Iterator[Seen
         ids.update(container.id.owner for container in seen.containers or ())
         images = client.call("ListImages").images
         yield replace(seen, images=tuple(_image(image, ids - {""}) for image in images))
+
+
+def _retired(behind: Iterable[Runtime]) -> FrozenSet[str]:
+    """The ids of what is on the retiring runtime, which do not say so; none if it does not tell."""
+    socket = next((runtime.socket for runtime in behind if runtime.id == RETIRING and runtime.available), "")
+    if not socket:
+        return frozenset()
+    with suppress(ClientError), Client(socket) as client:
+        pods, containers = client.call("ListPodSandbox").items, client.call("ListContainers").containers
+        return frozenset(thing.id for things in (pods, containers) for thing in things)
+    return frozenset()
 
 
 def _behind(client: Client) -> Tuple[Runtime, ...]:
@@ -102,8 +116,8 @@ def _runtime(runtime_id: str, role: Role, told: Mapping[str, Any]) -> Runtime:
     )
 
 
-def _pod(pod: Any, away: Collection[str]) -> Pod:
-    pod_id = _id(pod.id)
+def _pod(pod: Any, away: Collection[str], retired: Collection[str]) -> Pod:
+    pod_id = _id(pod.id, retired)
     return Pod(
         id=pod_id,
         namespace=pod.metadata.namespace,
@@ -117,15 +131,17 @@ def _pod(pod: Any, away: Collection[str]) -> Pod:
     )
 
 
-def _container(container: Any, pods: Mapping[str, PodName], away: Collection[str]) -> Container:
-    container_id = _id(container.id)
+def _container(
+    container: Any, pods: Mapping[str, PodName], away: Collection[str], retired: Collection[str]
+) -> Container:
+    container_id = _id(container.id, retired)
     return Container(
         id=container_id,
         pod_id=container.pod_sandbox_id,
         pod=pods.get(container.pod_sandbox_id),
         name=container.metadata.name,
         attempt=container.metadata.attempt,
-        image=_image_name(container.image.image, (container_id.owner,)),
+        image=_image_name(container.image.image, {container_id.owner} - {RETIRING}),
         image_ref=container.image_ref,
         image_id=container.image_id,
         state=_state("ContainerState", container),
@@ -150,8 +166,10 @@ def _image(image: Any, runtimes: Collection[str]) -> Image:
     )
 
 
-def _id(thing: str) -> Name:
+def _id(thing: str, retired: Collection[str]) -> Name:
     """The id of a pod or a container."""
+    if thing in retired:
+        return Name(thing, thing, RETIRING)
     owner, mark, own = thing.partition(_MARK)
     return Name(thing, own, owner) if mark else Name(thing, thing, "")
 

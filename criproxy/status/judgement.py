@@ -21,6 +21,7 @@ _SERVING = _API["DaemonState"]["DAEMON_SERVING"]
 _STOPPING = _API["DaemonState"]["DAEMON_STOPPING"]
 _ALTERNATIVE = _API["Role"]["ROLE_ALTERNATIVE"]
 _IMAGE_SERVICE = _API["Role"]["ROLE_IMAGE_SERVICE"]
+_RETIRING = _API["Role"]["ROLE_RETIRING"]
 
 
 class Level(IntEnum):
@@ -56,6 +57,8 @@ def name_of(runtime: Any) -> str:
     """What a runtime is called in a sentence."""
     if runtime.role == _ALTERNATIVE:
         return f'runtime "{runtime.id}"'
+    if runtime.role == _RETIRING:
+        return "the retiring runtime"
     return "the primary runtime's image service" if runtime.role == _IMAGE_SERVICE else "the primary runtime"
 
 

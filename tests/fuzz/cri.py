@@ -137,7 +137,7 @@ def _work_renaming(data: bytes) -> None:
         if message == row.rpc.request:
             _ROUTER.route(row, body)
         else:
-            answer = _router().answer(row, _ALT, ApiVersion.V1, ApiVersion.V1, lambda _: None)
+            answer = _router().answers.transform(row, _ALT, ApiVersion.V1, ApiVersion.V1, lambda _: None)
             assert answer is not None
             answer(body)
 
@@ -163,7 +163,7 @@ def _bodies(data: bytes) -> List[bytes]:
 
 def _changed(row: Method, bodies: Sequence[bytes]) -> List[Optional[bytes]]:
     """What kubelet gets of each list when they come one after the other; None for one that is not readable."""
-    answer = _router().answer(row, _ALT, ApiVersion.V1, ApiVersion.V1, lambda _: None)
+    answer = _router().answers.transform(row, _ALT, ApiVersion.V1, ApiVersion.V1, lambda _: None)
     assert answer is not None
     found: List[Optional[bytes]] = []
     for body in bodies:

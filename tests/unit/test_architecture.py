@@ -29,7 +29,7 @@ ORDER = (
     ("account", "clients", "configured"),
     ("dispatch", "downstream", "listener"),
     ("events", "images", "lists", "single", "status"),
-    ("inventory", "memory"),
+    ("inquiry", "inventory", "memory"),
     ("question",),
     ("scatter",),
     ("response",),
@@ -39,7 +39,8 @@ ORDER = (
     ("context", "runtime"),
     ("facts", "probe", "tracing"),
     ("routing", "upstream"),
-    ("known", "pods", "transport"),
+    ("answers", "transport"),
+    ("known", "owners", "pods"),
     ("loop", "peer", "statistics"),
 )
 """The relay's modules from top to bottom; each imports only from those below it."""

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from playbook import ClockLoop, FakeRuntime, Peer, socketpair
 
-from criproxy.cri.identity import RuntimeHandler, Runtimes
+from criproxy.cri.identity import RETIRING, RuntimeHandler, Runtimes
 from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS
 from criproxy.http2.events import DataReceived, HeadersReceived, StreamReset
@@ -75,12 +75,12 @@ class Node:
         names = self.context.router.runtimes
         self.runtimes = {
             each.runtime: Runtime(self.loop.real, log, each, each.runtime, self._on_change, dial=self._dial)
-            for each in (names.primary, *names.alternatives)
+            for each in (names.primary, *names.others)
         }
         self.dispatcher = Dispatcher(self.context, self.memories, lambda _: self._serving(), lambda: "{}")
         for runtime in self.runtimes.values():
             if not runtime.primary:
-                self.memories.add(runtime)
+                self.memories.keep(runtime, True)
             runtime.connect()
         self.clients: List[DownstreamConnection] = []
         self.connect()
@@ -99,12 +99,20 @@ class Node:
         self.clients.remove(downstream)
 
     def router(self, ids: Sequence[str], handlers: Sequence[RuntimeHandler] = ()) -> Router:
-        """A router for runtimes of these ids."""
-        return Router(Runtimes(ids[1:], handlers), lambda: "http://node:1", Pods(), Rules())
+        """A router for runtimes of these ids, among which may be the retiring one."""
+        alternatives = [id for id in ids[1:] if id != RETIRING]
+        return Router(Runtimes(alternatives, handlers, RETIRING in ids), lambda: "http://node:1", Pods(), Rules())
+
+    def forget_owners(self) -> None:
+        """As after a restart."""
+        self.context.router = self.router([*self.runtimes])
+        names = self.context.router.runtimes
+        for each in (names.primary, *names.others):
+            self.runtimes[each.runtime].rename(each)
 
     def _serving(self) -> Any:
         names = self.context.router.runtimes
-        return {each: self.runtimes[each.runtime] for each in (names.primary, *names.alternatives)}
+        return {each: self.runtimes[each.runtime] for each in (names.primary, *names.others)}
 
     def _dial(self, path: str) -> Any:
         if path in self.lost:

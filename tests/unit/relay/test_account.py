@@ -28,7 +28,7 @@ class Accounted(Node):
             lambda: self.clients,
             self.runtimes.values,
             self.memories,
-            lambda: (self.context.known, *self.context.router.kept),
+            lambda: (self.context.known, *self.context.router.answers.kept),
         )
 
     @property
@@ -190,11 +190,11 @@ def test_lists_that_are_kept_to_be_faster_or_for_names_go_first() -> None:
     node.call("ListContainers")
     for id in (PRIMARY, ALT):
         node.give(id, "ListContainers", big)
-    assert sum(each.held for each in node.context.router.kept) > 2 * MIB
+    assert sum(each.held for each in node.context.router.answers.kept) > 2 * MIB
     assert node.context.known.held > 2 * MIB
     for _ in range(17):
         node.get_status(MIB - 5)
-    assert sum(each.held for each in node.context.router.kept) == node.context.known.held == 0
+    assert sum(each.held for each in node.context.router.answers.kept) == node.context.known.held == 0
     assert node.kubelet.closed is None
 
 

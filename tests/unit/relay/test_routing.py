@@ -58,7 +58,7 @@ RUNTIME = st.sampled_from(["", *IDS])
 def test_an_id_that_kubelet_was_given_leads_back_with_the_runtimes_own(router: Router, id: str, runtime: str) -> None:
     row = METHODS["ContainerStatus"]
     given_by_it = message("ContainerStatusResponse", status={"id": id})
-    translate = router.answer(row, names(router, runtime), V1, V1, pytest.fail)
+    translate = router.answers.transform(row, names(router, runtime), V1, V1, pytest.fail)
     seen: Any = api()["ContainerStatusResponse"].FromString(translate(given_by_it) if translate else given_by_it)
     routed = route(router, "StopContainer", container_id=seen.status.id)
     assert whom(routed) == [runtime]
