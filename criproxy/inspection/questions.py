@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from criproxy.config import Config
 from criproxy.cri.identity import TARGET_RUNTIME, Names
@@ -19,6 +19,7 @@ from criproxy.cri.steps import finish
 from criproxy.http2.grpc import RpcError
 from criproxy.inspection.manifest import Image, Pod
 from criproxy.relay.configured import router_of
+from criproxy.relay.owners import UnknownOwner
 from criproxy.relay.pods import Pods
 from criproxy.relay.routing import Route
 
@@ -75,6 +76,10 @@ class Questions:
             route = self._ask("ContainerStatus", container_id=name)
         except RpcError as error:
             return Answer("id", name, "", (), Rule.REFUSED, str(error))
+        except UnknownOwner:
+            both = tuple(names.runtime for names in self._unprefixed)
+            why = "no id prefix, so that criproxy learns from both runtimes, or asks them, which of them has it"
+            return Answer("id", name, "", both, Rule.NONE, why, name)
         inner = _text(_sent("ContainerStatus", route).container_id)
         if _first(route).runtime:
             return _answer("id", name, route, Rule.ID_PREFIX, _prefix("id", name, inner), inner)
@@ -142,6 +147,7 @@ class Questions:
         try:
             self._ask(
                 "CreateContainer",
+                pod,
                 pod_sandbox_id=_text(pod.outer_id(b"pod")),
                 config={"image": {**spec, "image": _PULLED, "user_specified_image": image.name}},
                 sandbox_config=config,
@@ -174,13 +180,22 @@ class Questions:
         except RpcError:
             return None
 
-    def _ask(self, method: str, **fields: Any) -> Route:
-        """Where a call goes. Raises RpcError, as kubelet would get it."""
+    @property
+    def _unprefixed(self) -> Iterator[Names]:
+        """The runtimes whose ids have no prefix."""
+        runtimes = self._router.runtimes
+        return (names for names in (runtimes.primary, runtimes.retiring) if names is not None)
+
+    def _ask(self, method: str, owner: Optional[Names] = None, **fields: Any) -> Route:
+        """Where a call goes; ``owner``: whose its id is, if that is known.
+
+        Raises RpcError, as kubelet would get it, and UnknownOwner.
+        """
         row = METHODS[method]
         message: Any = api()[row.rpc.request]
         body = message(**fields).SerializeToString()
         finish(self._router.check(row, body))
-        return self._router.route(row, body)
+        return self._router.route(row, body, owner)
 
 
 def _answer(

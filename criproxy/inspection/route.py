@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Sequence
 
 from criproxy.config import Config, ConfigError, parse
 from criproxy.config.words import apart
+from criproxy.cri.identity import RETIRING
 from criproxy.inspection import manifest, subject
 from criproxy.inspection.manifest import ManifestError
 from criproxy.inspection.questions import Answer, Questions, Rule
@@ -92,6 +93,8 @@ def _socket(answer: Answer, runtime: str, config: Config) -> str:
     """The socket that the call goes to: that of the primary's image service may be another."""
     if answer.what == "image" and not runtime and config.image_service:
         return config.image_service
+    if runtime == RETIRING and config.retiring:
+        return config.retiring
     return next(each.path for each in config.runtimes if each.id == runtime)
 
 

@@ -359,3 +359,22 @@ def test_it_needs_neither_grpc_nor_the_loop() -> None:
         "sys.exit(any(name in sys.modules for name in ('grpc', 'yaml', 'criproxy.relay.loop', 'criproxy.daemon')))"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+# Beside a retiring runtime.
+
+RETIRING = [*OPTIONS, "--retiring", "/r.sock"]
+
+
+def test_an_id_without_a_prefix_may_be_of_the_retiring_runtime(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["route", "-o", "json", "--id", "x", *RETIRING]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["runtimes"] == [{"id": "", "socket": "/c.sock"}, {"id": "retiring", "socket": "/r.sock"}]
+    assert answer["why"].startswith("no id prefix, so that criproxy learns from both runtimes, or asks them")
+
+
+def test_a_new_pod_goes_to_the_primary_runtime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "manifest"
+    file.write_text(pod("", "", "busybox"))
+    assert cli.main(["route", "-o", "json", "-f", str(file), *RETIRING]) == 0
+    assert [ids(answer) for answer in json.loads(capsys.readouterr().out)] == [[PRIMARY], [PRIMARY]]
