@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import textwrap
+import time
 from dataclasses import dataclass
 from enum import Enum
-from typing import List, Mapping, Optional, Sequence, TextIO
+from typing import Callable, List, Mapping, Optional, Sequence, TextIO
 
 from criproxy.text import escape
 
@@ -16,6 +19,10 @@ _NARROWEST = 40
 _GAP = "  "
 _ENOUGH = 8
 """Characters that a column keeps when it is cut."""
+_CUT = "..."
+"""At the end of what is cut; a terminal need not have other characters than ASCII's."""
+_HOME, _LINE_END, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
+"""To the top of the screen; clears the rest of a line; clears the rest of the screen (ECMA-48: CUP, EL, ED)."""
 
 
 class Mark(Enum):
@@ -64,18 +71,23 @@ class Terminal:
             text, self.width, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
         ) or [first.rstrip()]
 
-    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> List[List[str]]:
-        """A line for the titles and one for each row, each as a list, to which others may be added.
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], widest: Optional[int] = None
+    ) -> List[str]:
+        """A line for the titles and one for each row, in columns as wide as they need to be.
 
-        If all of it is wider than the terminal, the first column is cut.
+        If all of it is wider than the terminal, the first column is cut. ``widest``: what any cell may have before it
+        is cut, characters.
         """
         texts = [[escape(cell.text) for cell in row] for row in rows]
         widths = [max([len(column.title), *(len(row[at]) for row in texts)]) for at, column in enumerate(columns)]
+        if widest is not None:
+            widths = [min(width, widest) for width in widths]
         if self.width is not None:
             over = sum(widths) + len(_GAP) * (len(widths) - 1) - self.width
             widths[0] = max(min(widths[0], _ENOUGH), widths[0] - max(0, over))
         titles = [Cell(column.title, Mark.FAINT) for column in columns]
-        return [[self._row(columns, widths, row)] for row in (titles, *rows)]
+        return [self._row(columns, widths, row) for row in (titles, *rows)]
 
     def _row(self, columns: Sequence[Column], widths: Sequence[int], row: Sequence[Cell]) -> str:
         parts = []
@@ -85,6 +97,34 @@ class Terminal:
             painted = self.paint(text, cell.mark)
             parts.append(space + painted if column.right else painted + space)
         return _GAP.join(parts).rstrip()
+
+
+def plain_table(titles: Sequence[str], rows: Sequence[Sequence[str]], widest: Optional[int] = None) -> List[str]:
+    """The same of texts alone, however wide it is."""
+    cells = [[Cell(text) for text in row] for row in rows]
+    return Terminal(None).table([Column(title) for title in titles], cells, widest)
+
+
+def watch(look: Callable[[Terminal], str], seconds: float) -> int:
+    """Shows what there is to see every so many seconds until Ctrl-C; gives the exit status.
+
+    On a terminal each look takes the place of the last one; elsewhere an empty line stands between them.
+    """
+    try:
+        while True:
+            # The terminal may have another size by now.
+            _draw(look(terminal_of(sys.stdout, os.environ)), sys.stdout.isatty())
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _draw(text: str, over: bool) -> None:
+    if over:
+        lines = "".join(f"{line}{_LINE_END}\n" for line in (time.strftime("%H:%M:%S"), "", *text.split("\n")))
+        print(f"{_HOME}{lines}{_REST}", end="", flush=True)
+    elif text:
+        print(text, end="\n\n", flush=True)
 
 
 def terminal_of(stream: TextIO, environ: Mapping[str, str]) -> Terminal:
@@ -100,4 +140,4 @@ def shows_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    return text if len(text) <= width else f"{text[: width - len(_CUT)]}{_CUT}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+PRIMARY, IMAGES = "(primary)", "(images)"
+"""The primary runtime, and its image service, which have no id, where ids stand."""
 _SCALES = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"), (0.0, 1.0, "s"))
 """From how many seconds on a time is told in which unit, and how many seconds that has."""
 
@@ -18,6 +20,11 @@ def _escaped(character: str) -> str:
     if character == "\n":
         return "\\n"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def decoded(said: bytes) -> str:
+    """What a program or a message has as bytes, which need not be UTF-8."""
+    return said.decode("utf-8", "replace")
 
 
 def period(seconds: float) -> str:

@@ -18,7 +18,7 @@ from criproxy.node.kubelet import NodeError
 from criproxy.node.runtimes import Sockets
 from criproxy.node.systemd import Systemd
 from criproxy.node.tree import Tree
-from criproxy.report.table import JSON, OUTPUT_WORDS, add_output
+from criproxy.output import JSON, OUTPUT_WORDS, add_output
 from criproxy.terminal import shows_colour
 
 _COMMAND = "criproxy check"

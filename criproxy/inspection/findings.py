@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Dict, Iterable, Iterator, Sequence, TextIO
 
-from criproxy.report.table import aligned, cell
-from criproxy.terminal import Mark, Terminal
+from criproxy.terminal import Mark, Terminal, plain_table
+from criproxy.text import escape
 
 _NEXT = "next: "
 _NARROWEST = 30
@@ -87,7 +87,7 @@ def lines(findings: Sequence[Finding], marks: bool, colors: bool, width: int = 0
     """
     signs, terminal = _MARKS if marks else _PLAIN_MARKS, Terminal(colour=colors)
     # What stands in the last column has the same place in each line: there the texts begin.
-    heads = list(aligned([(signs[each.state], each.subject, each.what, "|") for each in findings]))
+    _, *heads = plain_table(("",) * 4, [(signs[each.state], each.subject, each.what, "|") for each in findings])
     for finding, head in zip(findings, heads):
         sign, begin = signs[finding.state], len(head) - 1
         first, *others = _pieces(finding, width - begin)
@@ -100,7 +100,7 @@ def lines(findings: Sequence[Finding], marks: bool, colors: bool, width: int = 0
 def _pieces(finding: Finding, width: int) -> Iterator[str]:
     """The text, and what to do, in pieces of so many characters; whole where that would be too few."""
     for text in (finding.text, finding.remedy and f"{_NEXT}{finding.remedy}"):
-        shown = cell(text)
+        shown = escape(text)
         yield from textwrap.wrap(shown, width, break_long_words=False) if width >= _NARROWEST else filter(None, [shown])
 
 

@@ -22,6 +22,7 @@ from criproxy.relay.configured import router_of
 from criproxy.relay.owners import UnknownOwner
 from criproxy.relay.pods import Pods
 from criproxy.relay.routing import Route
+from criproxy.text import decoded
 
 _ANNOTATION = TARGET_RUNTIME.decode()
 _PULLED = f"sha256:{'0' * 64}"
@@ -80,7 +81,7 @@ class Questions:
             both = tuple(names.runtime for names in self._unprefixed)
             why = "no id prefix, so that criproxy learns from both runtimes, or asks them, which of them has it"
             return Answer("id", name, "", both, Rule.NONE, why, name)
-        inner = _text(_sent("ContainerStatus", route).container_id)
+        inner = decoded(_sent("ContainerStatus", route).container_id)
         if _first(route).runtime:
             return _answer("id", name, route, Rule.ID_PREFIX, _prefix("id", name, inner), inner)
         return _answer("id", name, route, Rule.NONE, "no id prefix, so it is the primary runtime's", inner)
@@ -88,7 +89,7 @@ class Questions:
     def of_image(self, name: str) -> Answer:
         """Where an image goes of which nothing but its name is known."""
         route = self._ask("ImageStatus", image={"image": name})
-        inner = _text(_sent("ImageStatus", route).image.image)
+        inner = decoded(_sent("ImageStatus", route).image.image)
         if len(route.targets) > 1:
             why = "bare digest, which does not say whose it is: the first that has it answers, all of them remove it"
             return _answer("image", name, route, Rule.DIGEST, why, inner)
@@ -109,7 +110,7 @@ class Questions:
             route = self._ask("RunPodSandbox", config=config, runtime_handler=handler)
         except RpcError as error:
             return [Answer("pod", name, pod.owner, (), Rule.REFUSED, str(error))]
-        inner = _text(_sent("RunPodSandbox", route).runtime_handler)
+        inner = decoded(_sent("RunPodSandbox", route).runtime_handler)
         rule, why = self._why_of_pod(_first(route), config, handler, inner)
         note = f"the handler of RuntimeClass {pod.runtime_class} is taken for {handler!r}" if assumed else ""
         answer = _answer("pod", name, route, rule, why, inner, note, pod.owner)
@@ -143,12 +144,12 @@ class Questions:
         """As kubelet (1.19 and later) asks: it hands the pod's annotations on with the image, and not its handler."""
         spec = {"image": image.name, "annotations": config["annotations"]}
         pulled = self._ask("PullImage", image=spec, sandbox_config=config)
-        names, inner = _first(pulled), _text(_sent("PullImage", pulled).image.image)
+        names, inner = _first(pulled), decoded(_sent("PullImage", pulled).image.image)
         try:
             self._ask(
                 "CreateContainer",
                 pod,
-                pod_sandbox_id=_text(pod.outer_id(b"pod")),
+                pod_sandbox_id=decoded(pod.outer_id(b"pod")),
                 config={"image": {**spec, "image": _PULLED, "user_specified_image": image.name}},
                 sandbox_config=config,
             )
@@ -215,7 +216,3 @@ def _sent(method: str, route: Route) -> Any:
 
 def _prefix(what: str, name: str, inner: str) -> str:
     return f'{what} prefix "{name[: len(name) - len(inner)]}"'
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace")

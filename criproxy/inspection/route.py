@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from criproxy.config import Config, ConfigError, parse
 from criproxy.config.words import apart
@@ -14,8 +14,9 @@ from criproxy.inspection import manifest, subject
 from criproxy.inspection.manifest import ManifestError
 from criproxy.inspection.questions import Answer, Questions, Rule
 from criproxy.node.kubelet import NodeError
-from criproxy.report.table import JSON, OUTPUT_WORDS, PRIMARY, Row, add_output, aligned
-from criproxy.text import escape
+from criproxy.output import JSON, OUTPUT_WORDS, add_output
+from criproxy.terminal import plain_table
+from criproxy.text import PRIMARY, escape
 
 _COMMAND = "criproxy route"
 _OWN_WORDS = {
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     if options.output == JSON:
         print(json.dumps([_plain(answer, config) for answer in answers], indent=2))
     else:
-        print("\n".join(aligned((_COLUMNS, *(_row(answer, config) for answer in answers)))))
+        print("\n".join(plain_table(_COLUMNS, [_row(answer, config) for answer in answers])))
         for note in dict.fromkeys(answer.note for answer in answers if answer.note):
             print(f"{_COMMAND}: {escape(note)}", file=sys.stderr)
     return 1 if any(answer.rule is Rule.REFUSED for answer in answers) else 0
@@ -98,7 +99,7 @@ def _socket(answer: Answer, runtime: str, config: Config) -> str:
     return next(each.path for each in config.runtimes if each.id == runtime)
 
 
-def _row(answer: Answer, config: Config) -> Row:
+def _row(answer: Answer, config: Config) -> Tuple[str, ...]:
     of = f" ({answer.of})" if answer.of else ""
     what = f"{answer.what} {answer.name}{of}"
     if answer.rule is Rule.REFUSED:

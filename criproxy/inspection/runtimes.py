@@ -15,7 +15,7 @@ from criproxy.cri.identity import Runtimes, UnknownRuntime
 from criproxy.inspection.findings import Finding, right, skipped, wrong
 from criproxy.inspection.interview import Told
 from criproxy.node import plan
-from criproxy.report.table import PRIMARY
+from criproxy.text import PRIMARY
 
 _READY = "RuntimeReady"
 """Without it nothing can run; without a network pods of the node's own still can."""

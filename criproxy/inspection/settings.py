@@ -14,7 +14,8 @@ from criproxy.config.words import apart
 from criproxy.inspection import subject
 from criproxy.inspection.subject import Subject
 from criproxy.node.kubelet import NodeError
-from criproxy.report.table import JSON, OUTPUT_WORDS, add_output, aligned
+from criproxy.output import JSON, OUTPUT_WORDS, add_output
+from criproxy.terminal import plain_table
 from criproxy.text import escape
 
 _COMMAND = "criproxy config"
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if options.output == JSON:
         print(json.dumps(_plain(daemon, found, config.warnings), indent=2))
         return 0
-    print("\n".join(aligned((_COLUMNS, *map(_row, found)))))
+    print("\n".join(plain_table(_COLUMNS, list(map(_row, found)))))
     for warning in config.warnings:
         print(f"{_COMMAND}: warning: {escape(warning)}", file=sys.stderr)
     return 0

@@ -18,6 +18,7 @@ from criproxy.node.manager import Manager
 from criproxy.node.syntax import SyntaxProblem
 from criproxy.node.tree import Tree
 from criproxy.node.units import Unit, Variable
+from criproxy.text import decoded
 
 UNIT = "kubelet.service"
 DROP_IN = f"{units.ADMIN}/{UNIT}.d/99-criproxy.conf"
@@ -315,6 +316,6 @@ def asker(tree: Tree) -> Ask:
             raise NodeError(
                 f"{' '.join(command)} cannot be run: {error}; give kubelet's version (--kubelet-version X.Y.Z)"
             ) from error
-        return done.stdout.decode("utf-8", "replace")
+        return decoded(done.stdout)
 
     return ask

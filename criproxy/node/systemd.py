@@ -14,6 +14,7 @@ from typing import Dict, List, Tuple
 from criproxy.node.kubelet import NodeError
 from criproxy.node.manager import UnitState
 from criproxy.node.tree import Tree
+from criproxy.text import decoded
 
 _TIMEOUT = 150.0
 """Longer than any unit of ours takes to start or stop (TimeoutStartSec=90s), seconds."""
@@ -54,7 +55,7 @@ class Systemd:
             return  # an image without systemd: nobody could enable anything
         done = _run(["systemctl", *([f"--root={self._root}"] if self._root else []), *words])
         if done.returncode:
-            said = _text(done.stderr).partition("\n")[0] or f"exit status {done.returncode}"
+            said = decoded(done.stderr).partition("\n")[0] or f"exit status {done.returncode}"
             # Of a unit that would not start systemctl itself says only that it would not.
             ends = self.last_words(words[-1]) if words[0] in _STARTING else ""
             raise NodeError(f"systemctl {' '.join(words)}: {said}{f' Its log ends: {ends}' if ends else ''}")
@@ -116,7 +117,7 @@ def _logged(lines: int, *matches: str) -> str:
 
 def _journal(output: str, lines: int, *matches: str) -> List[str]:
     command = ["journalctl", "--quiet", "--no-pager", "--boot", f"--output={output}", f"--lines={lines}", *matches]
-    return _text(_run(command).stdout).split("\n")
+    return decoded(_run(command).stdout).split("\n")
 
 
 def _assignments(printed: str) -> Dict[str, str]:
@@ -135,7 +136,7 @@ def _unquoted(value: str) -> str:
     """A value that has needed quotes stands as ``$'…'``."""
     if not (value.startswith("$'") and value.endswith("'") and len(value) > 2):
         return value
-    return _text(_ESCAPED.sub(_unescaped, value[2:-1].encode("utf-8", "surrogateescape")))
+    return decoded(_ESCAPED.sub(_unescaped, value[2:-1].encode("utf-8", "surrogateescape")))
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:
@@ -147,9 +148,9 @@ def _output(command: List[str]) -> str:
     """What a command that must not fail prints. Some fail for a unit that there is not, and print its properties."""
     done = _run(command)
     if done.returncode and not done.stdout:
-        said = _text(done.stderr).partition("\n")[0] or f"exit status {done.returncode}"
+        said = decoded(done.stderr).partition("\n")[0] or f"exit status {done.returncode}"
         raise NodeError(f"{' '.join(command)}: {said}")
-    return _text(done.stdout)
+    return decoded(done.stdout)
 
 
 def _run(command: List[str]) -> subprocess.CompletedProcess[bytes]:
@@ -157,7 +158,3 @@ def _run(command: List[str]) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NodeError(f"{' '.join(command)}: {error}") from error
-
-
-def _text(printed: bytes) -> str:
-    return printed.decode("utf-8", "replace")

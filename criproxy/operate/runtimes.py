@@ -17,16 +17,15 @@ from criproxy.operate.defaults import Defaults, Refused
 from criproxy.operate.drain import runtimes_behind
 from criproxy.operate.outcome import Exit, say
 from criproxy.operate.pods import SHOWN, pods_of, several
-from criproxy.terminal import Cell, Column, Terminal
-from criproxy.text import escape
+from criproxy.terminal import plain_table
+from criproxy.text import IMAGES, PRIMARY, escape
 
 _OTHER, _HANDLER, _DRAINED = "CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"
 _API = control().enums
 _UP = _API["RuntimeState"]["RUNTIME_UP"]
-_PRIMARY, _IMAGES = _API["Role"]["ROLE_PRIMARY"], _API["Role"]["ROLE_IMAGE_SERVICE"]
-_TITLES = {_PRIMARY: "(primary)", _IMAGES: "(images)"}
+_TITLES = {_API["Role"]["ROLE_PRIMARY"]: PRIMARY, _API["Role"]["ROLE_IMAGE_SERVICE"]: IMAGES}
 _STATES = {number: name.partition("_")[2].lower() for name, number in _API["RuntimeState"].items()}
-_COLUMNS = tuple(Column(title) for title in ("RUNTIME", "STATE", "NAME", "VERSION", "CRI", "SOCKET"))
+_COLUMNS = ("RUNTIME", "STATE", "NAME", "VERSION", "CRI", "SOCKET")
 _CONDITIONS = ("RuntimeReady", "NetworkReady")
 
 
@@ -219,8 +218,7 @@ def _list(command: str, options: argparse.Namespace) -> int:
     if options.output == "json":
         print(json.dumps([_fields(row) for row in rows]))
     else:
-        cells = [[Cell(text) for text in row] for row in rows]
-        print("\n".join(line for lines in Terminal(None).table(_COLUMNS, cells) for line in lines))
+        print("\n".join(plain_table(_COLUMNS, rows)))
     return Exit.DONE
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Callable, Iterable, Iterator, Optional, Tuple, TypeVar
 
-from criproxy.report.table import PRIMARY
 from criproxy.show.entries import Container, Image, Name, Pod, Runtime, Seen
+from criproxy.text import PRIMARY
 
 PRIMARY_WORDS = ("primary", PRIMARY)
 """What the primary runtime is called on the command line."""

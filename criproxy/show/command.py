@@ -5,23 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from dataclasses import dataclass
 from typing import Sequence, Tuple
 
 from criproxy.address import path_of
-from criproxy.report.table import JSON, PRIMARY, WIDE, add_output, cell
+from criproxy.output import JSON, WIDE, add_output
 from criproxy.show import tables
 from criproxy.show.choice import PRIMARY_WORDS, SHORTEST_ID, Choice
 from criproxy.show.entries import Kind, Seen
 from criproxy.show.look import ALL, look
 from criproxy.show.plain import plain
+from criproxy.terminal import watch
+from criproxy.text import PRIMARY, escape
 
 _COMMAND = "criproxy show"
 _SOCKET = "/run/criproxy.sock"
 _INTERVAL = 2.0
 """Between two looks of ``--watch``, seconds."""
-_CLEAR = "\x1b[H\x1b[2J"
 _IN_NAMESPACES = (Kind.PODS, Kind.CONTAINERS)
 
 
@@ -73,7 +73,7 @@ class _Question:
 
 
 def _line(problem: str) -> str:
-    return cell(f"{_COMMAND}: {problem}")
+    return escape(f"{_COMMAND}: {problem}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
         options.output,
     )
     if options.watch:
-        return _watch(question)
+        return watch(lambda _: _look(question), _INTERVAL)
     text, error = question.ask()
     if text:
         print(text)
@@ -108,20 +108,13 @@ def _kinds(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tupl
     return (kind,)
 
 
-def _watch(question: _Question) -> int:
-    clear = _CLEAR if sys.stdout.isatty() else ""
-    try:
-        while True:
-            text, error = question.ask()
-            if question.output == JSON:
-                # Whoever reads objects can do nothing with another line.
-                print(error, end="\n" if error else "", file=sys.stderr, flush=True)
-                error = ""
-            parts = [part for part in (text, error) if part]
-            print(clear + "\n\n".join(parts), end="\n\n" if parts else "", flush=True)
-            time.sleep(_INTERVAL)
-    except KeyboardInterrupt:
-        return 0
+def _look(question: _Question) -> str:
+    text, error = question.ask()
+    if question.output == JSON and error:
+        # Whoever reads objects can do nothing with another line.
+        print(error, file=sys.stderr, flush=True)
+        return text
+    return "\n\n".join(filter(None, (text, error)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
-from typing import Collection, Iterator, Sequence, Union
+from typing import Collection, Iterator, Sequence, Tuple, Union
 
 from criproxy.cri.identity import is_digest
-from criproxy.report.table import PRIMARY, WIDEST, Row, cell, table
 from criproxy.show.choice import bare
 from criproxy.show.entries import Container, Image, Kind, Name, Pod, Role, Runtime, Seen
+from criproxy.terminal import plain_table
+from criproxy.text import IMAGES, PRIMARY, escape
 
-_IMAGE_SERVICE = "(images)"
+_WIDEST = 48
+"""What a cell may have before it is cut, characters."""
 _SHORT_ID = 13
 """Characters of an id that are shown, as crictl does."""
 _AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -21,6 +22,8 @@ _POD_COLUMNS = ("RUNTIME", "ID", "NAMESPACE", "NAME", "STATE", "AGE")
 _CONTAINER_COLUMNS = ("RUNTIME", "ID", "POD", "NAME", "IMAGE", "STATE", "AGE")
 _IMAGE_COLUMNS = ("RUNTIME", "ID", "NAME", "SIZE")
 
+Row = Tuple[str, ...]
+
 
 def text(seen: Seen, kinds: Collection[Kind], wide: bool = False) -> str:
     """A table for each kind that could be had, and above several who answers; nothing if none could.
@@ -29,7 +32,7 @@ def text(seen: Seen, kinds: Collection[Kind], wide: bool = False) -> str:
     """
     parts = list(_Tables(seen, wide).of(kinds))
     if len(kinds) > 1 and seen.who:
-        parts.insert(0, cell(f"{seen.socket}: {seen.who}"))
+        parts.insert(0, escape(f"{seen.socket}: {seen.who}"))
     return "\n\n".join(parts)
 
 
@@ -51,7 +54,8 @@ class _Tables:
             yield self._table("IMAGES", _IMAGE_COLUMNS, [self._image(image) for image in seen.images])
 
     def _table(self, title: str, columns: Row, rows: Sequence[Row]) -> str:
-        return table(title, columns, rows, sys.maxsize if self._wide else WIDEST)
+        lines = plain_table(columns, rows, None if self._wide else _WIDEST)
+        return "\n".join((f"{title} ({len(rows)})", *lines))
 
     def _pod(self, pod: Pod) -> Row:
         return (
@@ -109,7 +113,7 @@ class _Tables:
 def _runtime(runtime: Runtime) -> Row:
     versions = ", ".join(runtime.versions)
     return (
-        _IMAGE_SERVICE if runtime.role is Role.IMAGE_SERVICE else runtime.id or PRIMARY,
+        IMAGES if runtime.role is Role.IMAGE_SERVICE else runtime.id or PRIMARY,
         runtime.socket,
         runtime.summary.removesuffix(f" ({versions})"),
         versions or "-",

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from functools import lru_cache
 from typing import Callable, Sequence, Tuple
 
@@ -16,34 +15,24 @@ from criproxy.node.runtimes import Sockets
 from criproxy.node.status import Look, Report
 from criproxy.node.systemd import Systemd
 from criproxy.node.tree import Tree
-from criproxy.report.table import JSON, WIDE, add_output
+from criproxy.output import JSON, WIDE, add_output
 from criproxy.status import view
 from criproxy.status.judgement import Level, judge, level_of
 from criproxy.status.look import Seen, look
-from criproxy.terminal import Terminal, terminal_of
+from criproxy.terminal import Terminal, terminal_of, watch
 
 _INTERVAL = "2s"
-_HOME, _LINE_END, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
-"""To the top of the screen; clears the rest of a line; clears the rest of the screen (ECMA-48: CUP, EL, ED)."""
 
 
 def main(argv: Sequence[str]) -> int:
     """``criproxy status``; gives the exit status."""
     options = _parser().parse_args(argv)
     report = reporter(Tree("/"))
-    if options.watch is None:
-        shown, level = _look(options, report, terminal_of(sys.stdout, os.environ))
-        print(shown)
-        return level
-    try:
-        while True:
-            # The terminal may have another size by now.
-            terminal = terminal_of(sys.stdout, os.environ)
-            shown, _ = _look(options, report, terminal)
-            _draw(shown, sys.stdout.isatty())
-            time.sleep(options.watch)
-    except KeyboardInterrupt:
-        return 0
+    if options.watch is not None:
+        return watch(lambda terminal: _look(options, report, terminal)[0], options.watch)
+    shown, level = _look(options, report, terminal_of(sys.stdout, os.environ))
+    print(shown)
+    return level
 
 
 def reporter(tree: Tree) -> Callable[[], Report]:
@@ -70,15 +59,6 @@ def shown(seen: Seen, output: str, terminal: Terminal) -> str:
     if output == JSON:
         return json.dumps(view.as_json(seen, findings), indent=2)
     return view.text(seen, findings, terminal, output == WIDE)
-
-
-def _draw(text: str, over: bool) -> None:
-    """Shows a text, in place of the last one if that is on a terminal."""
-    if over:
-        lines = "".join(f"{line}{_LINE_END}\n" for line in (time.strftime("%H:%M:%S"), "", *text.split("\n")))
-        print(f"{_HOME}{lines}{_REST}", end="", flush=True)
-    else:
-        print(text, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

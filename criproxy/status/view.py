@@ -14,14 +14,14 @@ from criproxy.node.status import Condition, Report
 from criproxy.status.judgement import Finding, Level, level_of
 from criproxy.status.look import Seen
 from criproxy.terminal import Cell, Column, Mark, Terminal
-from criproxy.text import period
+from criproxy.text import IMAGES, PRIMARY, period
 
 _API = control().enums
 _UP = _API["RuntimeState"]["RUNTIME_UP"]
 _AWAY = _API["RuntimeState"]["RUNTIME_AWAY"]
 _PRIMARY = _API["Role"]["ROLE_PRIMARY"]
 _IMAGE_SERVICE = _API["Role"]["ROLE_IMAGE_SERVICE"]
-_TITLES = {_PRIMARY: "(primary)", _IMAGE_SERVICE: "(images)"}
+_TITLES = {_PRIMARY: PRIMARY, _IMAGE_SERVICE: IMAGES}
 _STATES = {_UP: ("up", Mark.GOOD), _AWAY: ("away", Mark.BAD)}
 _MARKS = {Level.WELL: Mark.GOOD, Level.DEGRADED: Mark.DOUBTFUL, Level.DOWN: Mark.BAD}
 _HEAD = 11
@@ -121,9 +121,9 @@ def _runtimes(seen: Seen, terminal: Terminal, wide: bool) -> Iterator[str]:
     make = _wide_row if wide else _row
     rows = [make(runtime, seen.at) for runtime in answer.runtimes]
     titles, *lines = terminal.table(_WIDE if wide else _NARROW, rows)
-    yield from titles
+    yield titles
     for runtime, line in zip(answer.runtimes, lines):
-        yield from line
+        yield line
         for detail in _details(runtime, wide):
             yield from terminal.wrap(detail, "  ", "  ")
 

@@ -317,7 +317,7 @@ def test_names_are_cut_and_cannot_steer_the_terminal(path: str) -> None:
     fill(runtime, "x" * 100, "\x1b[31m\n")
     with served(runtime, path):
         text = show("--socket", path).stdout
-    assert tables(text)[0][1][2:4] == ["?[31m?", "x" * 45 + "..."]
+    assert tables(text)[0][1][2:4] == [r"\x1b[31m\n", "x" * 45 + "..."]
 
 
 def test_a_runtime_of_the_older_version_is_asked_in_that(path: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Dict, List
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.terminal import WIDTH, Cell, Column, Mark, Terminal, terminal_of
+from criproxy.terminal import WIDTH, Cell, Column, Mark, Terminal, plain_table, terminal_of, watch
 from criproxy.text import period
 
 COLUMNS = (Column("NAME"), Column("STATE"), Column("CALLS", True))
@@ -24,7 +25,7 @@ class Screen(io.StringIO):
 
 def table(rows: List[List[str]], width: int = WIDTH) -> List[str]:
     cells = [[Cell(text) for text in row] for row in rows]
-    return [line for lines in Terminal(width).table(COLUMNS, cells) for line in lines]
+    return Terminal(width).table(COLUMNS, cells)
 
 
 def test_columns_are_as_wide_as_they_need_to_be_and_numbers_stand_below_each_other() -> None:
@@ -36,7 +37,15 @@ def test_columns_are_as_wide_as_they_need_to_be_and_numbers_stand_below_each_oth
 
 
 def test_what_does_not_fit_is_cut_in_the_first_column() -> None:
-    assert table([["x" * 100, "up", "7"]], 40)[1] == "x" * 25 + "…  up         7"
+    assert table([["x" * 100, "up", "7"]], 40)[1] == "x" * 23 + "...  up         7"
+
+
+def test_a_cell_is_cut_where_it_is_to_have_no_more() -> None:
+    assert plain_table(("A", "B"), [("x" * 10, "y" * 8), ("x", "y")], 8) == [
+        "A         B",
+        "xxxxx...  yyyyyyyy",
+        "x         y",
+    ]
 
 
 @given(st.lists(st.lists(st.text(max_size=20), min_size=3, max_size=3), max_size=5))
@@ -85,3 +94,25 @@ def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_period_is_told_in_its_unit(seconds: float, text: str) -> None:
     assert period(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"),
+    [(io.StringIO(), "1\n\n2\n3\n\n"), (Screen(), "\x1b[H{at}\x1b[K\n\x1b[K\n1\x1b[K\n\x1b[J")],
+)
+def test_what_is_watched_is_shown_again_until_ctrl_c(
+    stream: io.StringIO, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr("time.strftime", lambda _: "{at}")
+    looks = iter(("1", "2\n3", ""))
+
+    def look(terminal: Terminal) -> str:
+        assert terminal == terminal_of(stream, {})
+        try:
+            return next(looks)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    assert watch(look, 0) == 0
+    assert stream.getvalue().startswith(shown)
