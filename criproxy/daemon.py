@@ -134,7 +134,7 @@ class _Daemon:
         self._listening = listening
         self._controlling = controlling
         self._state = DaemonState(listening.path, time.time())
-        self._state.environment_file, self._state.fixed = config.environment_file, config.fixed
+        self._state.follow(config)
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._health = HealthService(self._state, self._proxy)
@@ -262,5 +262,5 @@ class _Daemon:
         self._log.info(f"reloaded: {changes(before, config) or 'nothing has changed'}")
         self._state.reloads += 1
         self._state.loaded_at, self._state.refusal = time.time(), None
-        self._state.environment_file, self._state.fixed = config.environment_file, config.fixed
+        self._state.follow(config)
         self._proxy.reload(config)

@@ -9,8 +9,12 @@ OUTPUT_WORDS = {"-o": True, "--output": True}
 """How the option of `add_output` is written; it takes a value."""
 
 
-def add_output(parser: argparse._ActionsContainer, wide: str = "") -> None:
-    """Adds ``-o``. ``wide``: what a command has in its format of that name; nothing if it has no such format."""
-    formats = (TABLE, WIDE, JSON) if wide else (TABLE, JSON)
-    told = f"table: for a screen; wide: {wide}; json: for programs" if wide else "how it is printed"
-    parser.add_argument("-o", "--output", choices=formats, default=TABLE, help=f"{told} (default: %(default)s)")
+def add_output(parser: argparse._ActionsContainer, wide: str = "the same", json: str = "for programs") -> None:
+    """Adds ``-o``. ``wide`` and ``json``: what a command has in its formats of that name."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=(TABLE, WIDE, JSON),
+        default=TABLE,
+        help=f"table: for a screen; wide: {wide}; json: {json} (default: %(default)s)",
+    )

@@ -88,6 +88,11 @@ class StatusService:
             cri_versions=[version.spoken for version in ApiVersion if version in versions],
             calls_in_flight=runtime.under_way,
             drained=runtime.names.runtime in self._relay.drained_runtimes,
+            handlers=[
+                {"name": handler.name, "inner": handler.inner}
+                for handler in self._daemon.handlers
+                if handler.runtime == runtime.names.runtime
+            ],
             recent=self._recent(runtime),
         )
         counts = self._relay.inventory.of(runtime) if runtime.there else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Collection, Mapping, NamedTuple, Optional, Protocol, Sequence
 
+from criproxy.config import Config
+from criproxy.cri.identity import RuntimeHandler
 from criproxy.relay import loop
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
@@ -41,6 +43,8 @@ class DaemonState:
         """The file of variables that it was read from, too; empty if there is none."""
         self.fixed: Mapping[str, str] = {}
         """Of the variables that commands set there, those that would change nothing: why that is."""
+        self.handlers: Sequence[RuntimeHandler] = ()
+        """By which pods ask for an alternative runtime."""
         self.refusal: Optional[Refusal] = None
         """Of the last reload, if that was refused."""
         self.reloads = 0
@@ -48,6 +52,10 @@ class DaemonState:
         self.refusals = 0
         """How many have been refused."""
         self.stopping = False
+
+    def follow(self, config: Config) -> None:
+        """Remembers what is told of a configuration that is in force from now on."""
+        self.environment_file, self.fixed, self.handlers = config.environment_file, config.fixed, config.handlers
 
 
 class Inventory(Protocol):

@@ -18,7 +18,7 @@ from criproxy.node.kubelet import NodeError
 from criproxy.node.runtimes import Sockets
 from criproxy.node.systemd import Systemd
 from criproxy.node.tree import Tree
-from criproxy.output import JSON, OUTPUT_WORDS, add_output
+from criproxy.output import JSON, OUTPUT_WORDS, TABLE, add_output
 from criproxy.terminal import shows_colour
 
 _COMMAND = "criproxy check"
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     if chosen.output == JSON:
         print(json.dumps(findings.plain(found), indent=2))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() and chosen.output == TABLE else 0
         colors = shows_colour(sys.stdout, os.environ)
         print("\n".join(findings.lines(found, findings.can_show_marks(sys.stdout), colors, width)))
     return STATUS[findings.verdict(found)]
@@ -57,7 +57,7 @@ def _checked(daemon: Subject) -> List[Finding]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_COMMAND,
-        usage="%(prog)s [-o {table,json}] [--options-only] [OPTION ...]",
+        usage="%(prog)s [-o {table,wide,json}] [--options-only] [OPTION ...]",
         description="Check whether this node is right: the configuration, kubelet and its units, the socket, and what"
         " each runtime answers. Nothing is changed.",
         epilog="OPTION: the daemon's, as in criproxy --help; then these and their runtimes are checked, and not the"
@@ -70,5 +70,5 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="check only whether the daemon would take the options, as a reload does first; nobody is asked",
     )
-    add_output(parser)
+    add_output(parser, wide="each text in one line")
     return parser

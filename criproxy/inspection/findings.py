@@ -101,7 +101,10 @@ def _pieces(finding: Finding, width: int) -> Iterator[str]:
     """The text, and what to do, in pieces of so many characters; whole where that would be too few."""
     for text in (finding.text, finding.remedy and f"{_NEXT}{finding.remedy}"):
         shown = escape(text)
-        yield from textwrap.wrap(shown, width, break_long_words=False) if width >= _NARROWEST else filter(None, [shown])
+        if width < _NARROWEST:
+            yield from filter(None, [shown])
+        else:
+            yield from textwrap.wrap(shown, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -14,7 +14,7 @@ from criproxy.inspection import manifest, subject
 from criproxy.inspection.manifest import ManifestError
 from criproxy.inspection.questions import Answer, Questions, Rule
 from criproxy.node.kubelet import NodeError
-from criproxy.output import JSON, OUTPUT_WORDS, add_output
+from criproxy.output import JSON, OUTPUT_WORDS, WIDE, add_output
 from criproxy.terminal import plain_table
 from criproxy.text import PRIMARY, escape
 
@@ -25,6 +25,7 @@ _OWN_WORDS = {
     **dict.fromkeys(("-h", "--help"), False),
 }
 _COLUMNS = ("WHAT", "RUNTIME", "SOCKET", "WHY")
+_WIDE_COLUMNS = ("WHAT", "RUNTIME", "AS", "SOCKET", "WHY")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if options.output == JSON:
         print(json.dumps([_plain(answer, config) for answer in answers], indent=2))
     else:
-        print("\n".join(plain_table(_COLUMNS, [_row(answer, config) for answer in answers])))
+        print("\n".join(_table(answers, config, options.output == WIDE)))
         for note in dict.fromkeys(answer.note for answer in answers if answer.note):
             print(f"{_COMMAND}: {escape(note)}", file=sys.stderr)
     return 1 if any(answer.rule is Rule.REFUSED for answer in answers) else 0
@@ -58,7 +59,7 @@ def _answers(options: argparse.Namespace, questions: Questions) -> List[Answer]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_COMMAND,
-        usage="%(prog)s (--image NAME | --id ID | -f FILE) [-o {table,json}] [OPTION ...]",
+        usage="%(prog)s (--image NAME | --id ID | -f FILE) [-o {table,wide,json}] [OPTION ...]",
         description="Show to which runtime an image, the calls of a pod or a container, or the pods of a manifest would"
         " go, and by which rule. No runtime is asked, and criproxy need not run.",
         epilog="OPTION: the daemon's, as in criproxy --help; without any it is the configuration of the service that is"
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="pods, and what makes pods (Deployment, CronJob, ...), in YAML or JSON; - is standard input",
     )
-    add_output(parser)
+    add_output(parser, wide="also what the runtime sees it as: an image, an id, a runtime handler")
     return parser
 
 
@@ -97,6 +98,14 @@ def _socket(answer: Answer, runtime: str, config: Config) -> str:
     if runtime == RETIRING and config.retiring:
         return config.retiring
     return next(each.path for each in config.runtimes if each.id == runtime)
+
+
+def _table(answers: Sequence[Answer], config: Config, wide: bool) -> List[str]:
+    rows = [_row(answer, config) for answer in answers]
+    if not wide:
+        return plain_table(_COLUMNS, rows)
+    wider = [(*row[:2], answer.inner or "-", *row[2:]) for row, answer in zip(rows, answers)]
+    return plain_table(_WIDE_COLUMNS, wider)
 
 
 def _row(answer: Answer, config: Config) -> Tuple[str, ...]:

@@ -14,13 +14,14 @@ from criproxy.config.words import apart
 from criproxy.inspection import subject
 from criproxy.inspection.subject import Subject
 from criproxy.node.kubelet import NodeError
-from criproxy.output import JSON, OUTPUT_WORDS, add_output
+from criproxy.output import JSON, OUTPUT_WORDS, WIDE, add_output
 from criproxy.terminal import plain_table
 from criproxy.text import escape
 
 _COMMAND = "criproxy config"
 _OWN_WORDS = {**OUTPUT_WORDS, "-h": False, "--help": False}
 _COLUMNS = ("OPTION", "VALUE", "FROM")
+_WIDE_COLUMNS = ("OPTION", "VALUE", "DEFAULT", "FROM")
 _TELLING = (Source.ENVIRONMENT_FILE, Source.FILE)
 """Sources of which the place says by itself what it is."""
 
@@ -38,7 +39,10 @@ def main(argv: Sequence[str]) -> int:
     if options.output == JSON:
         print(json.dumps(_plain(daemon, found, config.warnings), indent=2))
         return 0
-    print("\n".join(plain_table(_COLUMNS, list(map(_row, found)))))
+    if options.output == WIDE:
+        print("\n".join(plain_table(_WIDE_COLUMNS, [_wide_row(setting) for setting in found])))
+    else:
+        print("\n".join(plain_table(_COLUMNS, [_row(setting) for setting in found])))
     for warning in config.warnings:
         print(f"{_COMMAND}: warning: {escape(warning)}", file=sys.stderr)
     return 0
@@ -47,14 +51,14 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_COMMAND,
-        usage="%(prog)s [-o {table,json}] [OPTION ...]",
+        usage="%(prog)s [-o {table,wide,json}] [OPTION ...]",
         description="Show what each of the daemon's options is set to, and by what.",
         epilog="OPTION: the daemon's, as in criproxy --help; then it is about a daemon with these, in this environment."
         " Without any it is about the service that is installed here, with what its unit, its environment file and its"
         " configuration file say now; the daemon that runs has read these when it was started or reloaded. Exit status:"
         " 0, or 2 if the daemon would refuse the options; one line says why.",
     )
-    add_output(parser)
+    add_output(parser, wide="also the defaults")
     return parser
 
 
@@ -76,6 +80,11 @@ def _row(setting: Setting) -> Tuple[str, str, str]:
         setting.where if setting.source in _TELLING else ": ".join(filter(None, (setting.source.value, setting.where)))
     )
     return setting.name, setting.value or "-", " ".join(filter(None, (origin, setting.note and f"({setting.note})")))
+
+
+def _wide_row(setting: Setting) -> Tuple[str, str, str, str]:
+    name, value, origin = _row(setting)
+    return name, value, setting.default or "-", origin
 
 
 def _plain(daemon: Subject, found: Sequence[Setting], warnings: Sequence[str]) -> Dict[str, Any]:

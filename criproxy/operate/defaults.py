@@ -58,6 +58,11 @@ class Defaults:
         """The configuration with the file as it is. Raises Refused if the daemon would not take it."""
         return self._parsed(self.path)
 
+    @property
+    def takes_effect_later(self) -> str:
+        """That the daemon has not heard of a change, as a sentence."""
+        return f"{self.silence}; {self.path} says it now, and the daemon will do so from its next start on"
+
     def refuse_if_fixed(self, name: str) -> None:
         """Raises Refused if a line for this variable would change nothing."""
         fixed = self.config().fixed if self.status is None else self.status.daemon.fixed

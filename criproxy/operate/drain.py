@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any, Dict, List, Sequence
 
 from criproxy.arguments import add_environment_file, add_socket
 from criproxy.client import ClientError
 from criproxy.operate.defaults import Defaults, Refused
-from criproxy.operate.outcome import Exit, say
-from criproxy.operate.pods import SHOWN, LeftPod, pods_of, several
-from criproxy.text import escape
+from criproxy.operate.outcome import Exit, say, tell
+from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
+from criproxy.output import WIDE, add_output
+from criproxy.terminal import plain_table
 
 _VARIABLE = "CRIPROXY_DRAINED"
 _PRIMARY = ("", "primary", "(primary)")
@@ -37,12 +37,12 @@ def _main(name: str, argv: Sequence[str]) -> int:
         say(name, str(error))
         return Exit.REFUSED
     if defaults.status is None:
-        say(name, f"{defaults.silence}; {defaults.path} says it now, and the daemon will do so from its next start on")
-    told: Dict[str, Any] = {"id": options.id, "drained": wanted}
+        say(name, defaults.takes_effect_later)
+    told: Dict[str, Any] = {"id": options.id, "drained": wanted, "inForce": defaults.status is not None}
     lines = [f'runtime "{options.id}" gets new pods{" no more" if wanted else ""}']
     if wanted:
-        lines += _left(socket, told)
-    print(json.dumps(told) if options.output == "json" else "\n".join(map(escape, lines)))
+        lines += _left(socket, told, options.output == WIDE)
+    tell(options.output, told, lines)
     return Exit.DONE
 
 
@@ -73,15 +73,20 @@ def runtimes_behind(defaults: Defaults) -> Dict[str, str]:
     return {runtime.id: runtime.socket for runtime in reversed(defaults.status.runtimes)}
 
 
-def _left(socket: str, told: Dict[str, Any]) -> List[str]:
+def _left(socket: str, told: Dict[str, Any], wide: bool) -> List[str]:
     """What the runtime still has, for people, and added to what is for programs."""
     try:
         pods = pods_of(socket)
     except ClientError as error:
         told["pods"] = None
         return [f"what is left there is not known: {error}"]
-    told["pods"] = [{"name": pod.name, "id": pod.id, "ready": pod.ready} for pod in pods]
-    return [f"left there: {several(len(pods)) if pods else 'nothing'}", *_lines(pods)]
+    told["pods"] = plain(pods)
+    return [f"left there: {several(len(pods)) if pods else 'nothing'}", *(_table(pods) if wide else _lines(pods))]
+
+
+def _table(pods: Sequence[LeftPod]) -> List[str]:
+    rows = [(pod.name, "ready" if pod.ready else "not ready", pod.id) for pod in pods]
+    return plain_table(("POD", "STATE", "ID"), rows) if rows else []
 
 
 def _lines(pods: Sequence[LeftPod]) -> List[str]:
@@ -103,9 +108,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
         " has changed; 2, the words are not understood.",
     )
     parser.add_argument("id", metavar="ID", help="the runtime's id")
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="json: for programs (default: %(default)s)"
-    )
+    add_output(parser, wide="all pods that are left, with their ids")
     add_environment_file(parser)
     add_socket(parser)
     return parser

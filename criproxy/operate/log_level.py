@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence
 
 from criproxy.arguments import add_socket, time_of
 from criproxy.client import ClientError
 from criproxy.config import level
 from criproxy.control.client import ControlClient
-from criproxy.operate.outcome import Exit, say
+from criproxy.operate.outcome import Exit, say, tell
+from criproxy.output import add_output
 from criproxy.text import period
 
 _NAME = "log-level"
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     except ClientError as error:
         say(_NAME, str(error))
         return Exit.REFUSED if error.refused else Exit.NO_DAEMON
-    print(_as_json(told) if options.output == "json" else describe(told))
+    tell(options.output, _plain(told), [describe(told)])
     return Exit.DONE
 
 
@@ -46,8 +46,8 @@ def describe(told: Any) -> str:
     return f"verbosity {told.level}, as configured"
 
 
-def _as_json(told: Any) -> str:
-    return json.dumps({"level": told.level, "configured": told.configured, "remaining": told.remaining})
+def _plain(told: Any) -> Dict[str, Any]:
+    return {"level": told.level, "configured": told.configured, "remaining": told.remaining}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,9 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="after this time the configured verbosity is in force again, as 10m",
     )
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="json: for programs (default: %(default)s)"
-    )
+    add_output(parser)
     add_socket(parser)
     return parser
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from enum import IntEnum
+from typing import Any, Mapping, Sequence
 
+from criproxy.output import JSON
 from criproxy.text import escape
 
 
@@ -21,3 +24,8 @@ class Exit(IntEnum):
 def say(command: str, text: str) -> None:
     """Writes a line to standard error."""
     print(f"criproxy {command}: {escape(text)}", file=sys.stderr)
+
+
+def tell(output: str, told: Mapping[str, Any], lines: Sequence[str]) -> None:
+    """Prints what has been done: an object for programs, or lines for people."""
+    print(json.dumps(told) if output == JSON else "\n".join(map(escape, lines)))

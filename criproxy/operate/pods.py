@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List
+from typing import Any, Dict, List, Sequence
 
 from criproxy.client import Client
 
@@ -23,6 +23,11 @@ class LeftPod:
 
     def __str__(self) -> str:
         return self.name if self.ready else f"{self.name} (not ready)"
+
+
+def plain(pods: Sequence[LeftPod]) -> List[Dict[str, Any]]:
+    """Pods for programs."""
+    return [{"name": pod.name, "id": pod.id, "ready": pod.ready} for pod in pods]
 
 
 def pods_of(socket: str) -> List[LeftPod]:

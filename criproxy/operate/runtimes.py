@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from criproxy.address import path_of
 from criproxy.arguments import add_environment_file, add_socket
@@ -15,10 +15,11 @@ from criproxy.control.api import control
 from criproxy.control.client import ControlClient
 from criproxy.operate.defaults import Defaults, Refused
 from criproxy.operate.drain import runtimes_behind
-from criproxy.operate.outcome import Exit, say
-from criproxy.operate.pods import SHOWN, pods_of, several
+from criproxy.operate.outcome import Exit, say, tell
+from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
+from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import plain_table
-from criproxy.text import IMAGES, PRIMARY, escape
+from criproxy.text import IMAGES, PRIMARY
 
 _OTHER, _HANDLER, _DRAINED = "CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"
 _API = control().enums
@@ -56,7 +57,8 @@ def _add(command: str, options: argparse.Namespace) -> int:
     for warning in defaults.config().warnings:
         if warning not in before:
             say(command, f"warning: {warning}")
-    return _report(command, defaults, runtime, options.force)
+    _report(command, defaults, runtime, options)
+    return Exit.DONE
 
 
 def _address(id: str, path: str) -> RuntimeAddress:
@@ -124,34 +126,37 @@ def _joined(*entries: Sequence[str]) -> str:
     return ",".join(entry for several in entries for entry in several)
 
 
-def _report(command: str, defaults: Defaults, runtime: RuntimeAddress, force: bool) -> int:
+def _report(command: str, defaults: Defaults, runtime: RuntimeAddress, options: argparse.Namespace) -> None:
     """Says what the daemon makes of it. What it does not find, though it has just answered, is taken back."""
-    added = f'runtime "{runtime.id}" ({runtime.path}) is added'
+    told: Dict[str, Any] = {"id": runtime.id, "socket": runtime.path, "inForce": defaults.status is not None}
+    found = _of(defaults, runtime.id)
+    if found is not None:
+        told.update(
+            state=_STATES.get(found.state),
+            name=found.name,
+            version=found.version,
+            criVersions=list(found.cri_versions),
+            handlers=_handlers(found),
+        )
+    text = f'runtime "{runtime.id}" ({runtime.path}) is added'
     if defaults.status is None:
-        say(command, _of_next_start(defaults))
-        print(escape(added))
-        return Exit.DONE
-    told = _of(defaults, runtime.id)
-    if told is not None and told.state == _UP:
-        versions = ", ".join(told.cri_versions)
-        print(escape(f"{added}: {told.name} {told.version}, CRI {versions}"))
-        return Exit.DONE
-    reason = "it does not say so" if told is None else told.reason or "it still looks for it"
-    if not force:
-        defaults.undo()
-        raise Refused(f"the daemon does not reach it: {reason}; {defaults.path} is as before")
-    print(escape(f"{added}, and is not there: {reason}"))
-    return Exit.DONE
+        say(command, defaults.takes_effect_later)
+    elif found is not None and found.state == _UP:
+        text += f": {found.name} {found.version}, CRI {', '.join(found.cri_versions)}"
+    else:
+        reason = "it does not say so" if found is None else found.reason or "it still looks for it"
+        if not options.force:
+            defaults.undo()
+            raise Refused(f"the daemon does not reach it: {reason}; {defaults.path} is as before")
+        told["reason"] = reason
+        text += f", and is not there: {reason}"
+    tell(options.output, told, [text])
 
 
 def _of(defaults: Defaults, id: str) -> Any:
     """What the daemon says of a runtime; None if it says nothing."""
     runtimes = () if defaults.status is None else defaults.status.runtimes
     return next((runtime for runtime in runtimes if runtime.id == id), None)
-
-
-def _of_next_start(defaults: Defaults) -> str:
-    return f"{defaults.silence}; {defaults.path} says it now, and the daemon will do so from its next start on"
 
 
 # remove
@@ -168,7 +173,7 @@ def _remove(command: str, options: argparse.Namespace) -> int:
     values = _without(defaults.variables(), id)
     if _OTHER not in values:
         raise Refused(f'{defaults.path} has no "{id}" by now: a reload removes it (systemctl reload criproxy)')
-    left = _left(behind[id])
+    pods, left = _left(behind[id])
     if left:
         if not options.force:
             raise Refused(
@@ -178,8 +183,14 @@ def _remove(command: str, options: argparse.Namespace) -> int:
         say(command, f"warning: {left}")
     defaults.change(values)
     if defaults.status is None:
-        say(command, _of_next_start(defaults))
-    print(escape(f'runtime "{id}" is removed'))
+        say(command, defaults.takes_effect_later)
+    told = {
+        "id": id,
+        "socket": behind[id],
+        "inForce": defaults.status is not None,
+        "pods": None if pods is None else plain(pods),
+    }
+    tell(options.output, told, [f'runtime "{id}" is removed'])
     return Exit.DONE
 
 
@@ -193,16 +204,16 @@ def _without(there: Dict[str, str], id: str) -> Dict[str, str]:
     return {name: ",".join(entries) for name, entries in kept.items() if entries != _entries(there, name)}
 
 
-def _left(socket: str) -> str:
-    """The pods that the runtime has, in words; nothing if it has none."""
+def _left(socket: str) -> Tuple[Optional[List[LeftPod]], str]:
+    """The pods that the runtime has, None if that is not known, and the same in words; nothing if it has none."""
     try:
         pods = pods_of(socket)
     except ClientError as error:
-        return f"what pods it has is not known: {error}"
+        return None, f"what pods it has is not known: {error}"
     if not pods:
-        return ""
+        return pods, ""
     more = f" and {len(pods) - SHOWN} more" if len(pods) > SHOWN else ""
-    return f"it has {several(len(pods))}: {', '.join(map(str, pods[:SHOWN]))}{more}"
+    return pods, f"it has {several(len(pods))}: {', '.join(map(str, pods[:SHOWN]))}{more}"
 
 
 # list
@@ -211,14 +222,17 @@ def _left(socket: str) -> str:
 def _list(command: str, options: argparse.Namespace) -> int:
     try:
         with ControlClient(options.socket) as client:
-            rows = [_row(runtime) for runtime in client.call("Status").runtimes]
+            runtimes = client.call("Status").runtimes
     except ClientError as error:
         say(command, str(error))
         return Exit.NO_DAEMON
-    if options.output == "json":
-        print(json.dumps([_fields(row) for row in rows]))
+    if options.output == JSON:
+        print(json.dumps([_fields(runtime) for runtime in runtimes]))
+    elif options.output == WIDE:
+        rows = [(*_row(runtime), _handlers_text(runtime)) for runtime in runtimes]
+        print("\n".join(plain_table((*_COLUMNS, "HANDLERS"), rows)))
     else:
-        print("\n".join(plain_table(_COLUMNS, rows)))
+        print("\n".join(plain_table(_COLUMNS, [_row(runtime) for runtime in runtimes])))
     return Exit.DONE
 
 
@@ -237,8 +251,19 @@ def _row(runtime: Any) -> _Row:
     )
 
 
-def _fields(row: _Row) -> Dict[str, str]:
-    return dict(zip(("runtime", "state", "name", "version", "cri", "socket"), row))
+def _fields(runtime: Any) -> Dict[str, Any]:
+    names = ("runtime", "state", "name", "version", "cri", "socket")
+    return {**dict(zip(names, _row(runtime))), "handlers": _handlers(runtime)}
+
+
+def _handlers(runtime: Any) -> List[Dict[str, str]]:
+    return [{"name": handler.name, "handler": handler.inner} for handler in runtime.handlers]
+
+
+def _handlers_text(runtime: Any) -> str:
+    """The handlers of a runtime as ``--handler`` has them."""
+    texts = (f"{each.name}={each.inner}" if each.inner else each.name for each in runtime.handlers)
+    return ", ".join(texts) or "-"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -270,11 +295,10 @@ def _parser() -> argparse.ArgumentParser:
     remove.set_defaults(run=_remove)
 
     list_ = actions.add_parser("list", help="list the runtimes of the daemon")
-    list_.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="json: for programs (default: %(default)s)"
-    )
     list_.set_defaults(run=_list)
+    add_output(list_, wide="also the runtime handlers by which pods ask for each")
     for action in (add, remove):
+        add_output(action)
         add_environment_file(action)
     for action in (add, remove, list_):
         add_socket(action)

@@ -13,13 +13,15 @@ from criproxy.arguments import add_socket, time_of
 from criproxy.client import ClientError
 from criproxy.control.client import ControlClient
 from criproxy.operate.outcome import Exit, say
+from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import Mark, Terminal, terminal_of
 from criproxy.text import escape
 
 _NAME = "trace"
 _OK = "OK"
 _ROW = "{:<12}  {:>7}  {:<20}  {:<32}  {:<14}  {:>9}  {:>6}  {}"
-_TITLES = ("TIME", "CALL", "METHOD", "OF", "RUNTIME", "MS", "OWN", "STATUS")
+_WIDE_ROW = "{:<12}  {:>7}  {:<20}  {:<32}  {:<14}  {:>9}  {:>6}  {:<64}  {}"
+_TITLES = ("TIME", "CALL", "METHOD", "OF", "RUNTIME", "MS", "OWN")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
                 errors=options.errors,
                 bodies=options.bodies,
             )
-            _show(calls, options.output == "json", terminal)
+            _show(calls, options.output, terminal)
     except ClientError as error:
         say(_NAME, str(error))
         return Exit.REFUSED if error.refused else Exit.NO_DAEMON
@@ -51,22 +53,27 @@ def main(argv: Sequence[str]) -> int:
     return Exit.NO_DAEMON
 
 
-def _show(calls: Iterator[Any], as_json: bool, terminal: Terminal) -> None:
-    if not as_json:
-        print(terminal.paint(_ROW.format(*_TITLES), Mark.FAINT), flush=True)
+def _show(calls: Iterator[Any], output: str, terminal: Terminal) -> None:
+    wide = output == WIDE
+    if output != JSON:
+        print(terminal.paint(_row(_TITLES, "ID", "STATUS", wide), Mark.FAINT), flush=True)
     for call in calls:
-        if as_json:
+        if output == JSON:
             print(json.dumps(_fields(call)), flush=True)
         else:
-            print("\n".join(_lines(call, terminal)), flush=True)
+            print("\n".join(_lines(call, terminal, wide)), flush=True)
 
 
-def _lines(call: Any, terminal: Terminal) -> Iterator[str]:
+def _row(texts: Sequence[str], id: str, status: str, wide: bool) -> str:
+    return _WIDE_ROW.format(*texts, id, status) if wide else _ROW.format(*texts, status)
+
+
+def _lines(call: Any, terminal: Terminal, wide: bool) -> Iterator[str]:
     if call.lost:
         yield terminal.paint(f"({call.lost} more: they came faster than they were read)", Mark.DOUBTFUL)
     moment = time.strftime("%H:%M:%S", time.localtime(call.at)) + f".{int(call.at % 1 * 1000):03d}"
     status = f"{call.code}: {call.text}" if call.text else call.code
-    line = _ROW.format(
+    texts = (
         moment,
         call.number,
         escape(call.method),
@@ -74,8 +81,8 @@ def _lines(call: Any, terminal: Terminal) -> Iterator[str]:
         escape(",".join(call.runtimes)) or "-",
         f"{call.duration * 1e3:.1f}",
         f"{call.own_time * 1e3:.1f}",
-        escape(status),
     )
+    line = _row(texts, escape(call.id) or "-", escape(status), wide)
     yield terminal.paint(line, Mark.PLAIN if call.code == _OK else Mark.BAD)
     if call.request:
         yield from _body("request", call.request)
@@ -144,12 +151,6 @@ def _parser() -> argparse.ArgumentParser:
         help="with the request and the answer of each call that begins from now on, as YAML without secrets; 64 KiB of"
         " each at most",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "json"),
-        default="table",
-        help="json: an object a line, for programs (default: %(default)s)",
-    )
+    add_output(parser, wide="also the whole id of the pod, the container or the image", json="an object a line")
     add_socket(parser)
     return parser

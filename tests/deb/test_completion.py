@@ -96,6 +96,7 @@ def typed(shell: str, place: Path, keys: str) -> List[str]:
         ("criproxy node st\t--ro\t", ["node", "status", "--root"]),
         ("criproxy node apply --primary=cont\t", ["node", "apply", "--primary=containerd"]),
         ("criproxy runt\tad\tx.y a.s\t--fo\t", ["runtime", "add", "x.y", "a.sock", "--force"]),
+        ("criproxy runtime remove x.y -o w\t--fo\t", ["runtime", "remove", "x.y", "-o", "wide", "--force"]),
         ("criproxy tr\t--err\t-o js\t", ["trace", "--errors", "-o", "json"]),
         ("criproxy --compat\tg\t", ["--compatibility", "go"]),
         ("criproxy --compatibility=no\t", ["--compatibility=none"]),

@@ -52,10 +52,17 @@ def test_what_is_left_is_shown_by_name(service: Proxy, other: Runtime) -> None:
         "  default/web",
         r"  default/old\x1b[2J (not ready)",
     ]
+    assert run(service, "drain", "alt.test", "-o", "wide").stdout.splitlines()[2:] == [
+        "POD                 STATE      ID",
+        "default/web         ready      a",
+        r"default/old\x1b[2J  not ready  b",
+    ]
     told = json.loads(run(service, "drain", "alt.test", "-o", "json").stdout)
+    assert (told["drained"], told["inForce"]) == (True, True)
     assert (told["drained"], told["pods"][0]) == (True, {"name": "default/web", "id": "a", "ready": True})
     other.answers["ListPodSandbox"] = v1.ListPodSandboxResponse()
-    assert run(service, "drain", "alt.test").stdout.splitlines()[1:] == ["left there: nothing"]
+    for words in ((), ("-o", "wide")):
+        assert run(service, "drain", "alt.test", *words).stdout.splitlines()[1:] == ["left there: nothing"]
 
 
 def test_one_that_is_away_is_drained_too(service: Proxy, other: Runtime) -> None:

@@ -31,7 +31,8 @@ def test_calls_are_logged_from_then_on(start_proxy: StartProxy, primary: Runtime
     proxy = start_proxy(primary, {}, "-v", "2")
     client: Client = connect(proxy)
     client.call("ListContainers")
-    assert level(proxy) == "verbosity 2, as configured\n"
+    for words in ((), ("-o", "wide")):
+        assert level(proxy, *words) == "verbosity 2, as configured\n"
     assert level(proxy, "5", "--for", "10m") == "verbosity 5 for another 10 min, then 2, as configured\n"
     client.call("ListPodSandbox")
     proxy.wait_for_log("LEAVE: /runtime.v1.RuntimeService/ListPodSandbox()")

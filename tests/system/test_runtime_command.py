@@ -71,6 +71,12 @@ def test_with_handlers_of_a_runtime_class(service: Proxy, file: Path, connect: C
     words = ("--handler", "vm", "--handler=big=large")
     assert run(service, "runtime", "add", "third.test", f"unix://{third.path}", *words).returncode == DONE
     assert "CRIPROXY_HANDLER=vm=third.test,big=third.test:large\n" in file.read_text()
+    listed = json.loads(run(service, "runtime", "list", "-o", "json").stdout)
+    asked_by = [[], [""], ["", "large", ""]]
+    assert [[each["handler"] for each in runtime["handlers"]] for runtime in listed] == asked_by
+    wide = run(service, "runtime", "list", "-o", "wide").stdout.splitlines()
+    ends = ("  HANDLERS", "  -", "  alt.test", "  vm, big=large, third.test")
+    assert [line.endswith(end) for line, end in zip(wide, ends)] == [True] * 4
     client: Client = connect(service)
     client.call("RunPodSandbox", runtime_handler="vm", config={"metadata": {"uid": "1"}})
     client.call("RunPodSandbox", runtime_handler="big", config={"metadata": {"uid": "2"}})
@@ -154,6 +160,26 @@ def test_without_a_daemon_the_file_is_changed(service: Proxy, file: Path, third:
     assert f"{file} says it now" in done.stderr
     assert f",third.test:{third.path}\n" in file.read_text()
     assert run(service, "runtime", "list").returncode == NO_DAEMON
+
+
+def test_programs_get_what_the_daemon_makes_of_it(
+    service: Proxy, runtime: MakeRuntime, file: Path, third: Runtime
+) -> None:
+    there = {"name": "third", "version": "1", "criVersions": ["v1", "v1alpha2"]}
+    handlers = [{"name": name, "handler": ""} for name in ("vm", "third.test")]
+    done = run(service, "runtime", "add", "third.test", third.path, "--handler=vm", "-o", "json")
+    whole = {"id": "third.test", "socket": third.path, "inForce": True, "state": "up", **there, "handlers": handlers}
+    assert json.loads(done.stdout) == whole
+    path = runtime("later").path
+    told = json.loads(run(service, "runtime", "add", "later.test", path, "--force", "-o", "json").stdout)
+    assert (told["state"], told["name"], told["reason"]) == ("away", "", "there is no such socket")
+    third.answers["ListPodSandbox"] = pods("web")
+    told = json.loads(run(service, "runtime", "remove", "third.test", "--force", "-o", "json").stdout)
+    left = [{"name": "default/web", "id": "web", "ready": True}]
+    assert told == {"id": "third.test", "socket": third.path, "inForce": True, "pods": left}
+    service.stop()
+    words = ("remove", "alt.test", "--force", "--environment-file", str(file), "-o", "json")
+    assert json.loads(run(service, "runtime", *words).stdout)["inForce"] is False
 
 
 # remove

@@ -94,6 +94,14 @@ def test_a_call_is_a_line_with_the_pod_by_its_name(client: Client, trace: Trace,
         assert 0 <= float(row[6]) <= float(row[5])
 
 
+def test_a_wide_line_has_the_whole_id(client: Client, trace: Trace) -> None:
+    tracer = trace("-o", "wide", "--method", "StopContainer")
+    client.call("StopContainer", container_id="c" * 64)
+    heads, row = (re.split("  +", next(tracer.lines).strip()) for _ in range(2))
+    assert heads[-2:] == ["ID", "STATUS"]
+    assert row[-2:] == ["c" * 64, "OK"]
+
+
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [

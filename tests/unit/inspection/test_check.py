@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -79,6 +80,20 @@ def test_a_table_has_marks_and_no_colors_where_there_is_no_terminal(
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert shown.splitlines()[-1] == "broken: 1, should be better: 1"
+
+
+def test_no_line_of_a_wide_table_is_broken(
+    options: List[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = {}
+    for output in ("table", "wide"):
+        assert cli.main(["check", "-o", output, *options]) == 2
+        lines[output] = capsys.readouterr().out.splitlines()
+    assert len(lines["wide"]) < len(lines["table"])
+    assert " ".join(" ".join(lines["wide"]).split()) == " ".join(" ".join(lines["table"]).split())
 
 
 def test_what_does_not_answer_in_time_is_told(

@@ -361,6 +361,13 @@ def test_it_needs_neither_grpc_nor_the_loop() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_a_wide_table_has_what_the_runtime_sees(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["route", "-o", "wide", "--image", "virtlet.cloud/cirros", *OPTIONS]) == 0
+    head, row = (line.split()[:5] for line in capsys.readouterr().out.splitlines())
+    assert head == ["WHAT", "RUNTIME", "AS", "SOCKET", "WHY"]
+    assert row[:4] == ["image", "virtlet.cloud/cirros", VIRTLET, "cirros"]
+
+
 # Beside a retiring runtime.
 
 RETIRING = [*OPTIONS, "--retiring", "/r.sock"]

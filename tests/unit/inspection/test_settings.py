@@ -91,6 +91,13 @@ def test_a_service_that_starts_the_interpreter_is_understood(service: Path, caps
     assert told(capsys)["verbosity"][0] == "3"
 
 
+def test_a_wide_table_has_the_defaults(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "-o", "wide", "--stream-port", "7"]) == 0
+    head, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head == ["OPTION", "VALUE", "DEFAULT", "FROM"]
+    assert ["stream-port", "7", "11250", "command", "line:", "--stream-port"] in rows
+
+
 @pytest.mark.parametrize(
     ("command", "why"),
     [
