@@ -198,7 +198,11 @@ class Proxy:
     @property
     def state(self) -> str:
         """Each runtime's state, in one line."""
-        return "; ".join(f"{runtime.title} {runtime.path}: {runtime.summary}" for runtime in self._everyone)
+        return "; ".join(map(self._state_of, self._everyone))
+
+    def _state_of(self, runtime: Runtime) -> str:
+        drained = " (drained)" if runtime.names.runtime in self.drained_runtimes else ""
+        return f"{runtime.title}{drained} {runtime.path}: {runtime.summary}"
 
     def start(self, sock: socket.socket) -> None:
         """Looks for the runtimes, and takes connections on a listening socket.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any, List
 
 import grpc
 import pytest
 from peers import Client, Connect, Proxy, Runtime, StartService, run, v1
+from systemd_peers import Notified
 
 DONE, REFUSED = 0, 1
 TARGET = {"annotations": {"kubernetes.io/target-runtime": "alt.test"}}
@@ -99,6 +101,15 @@ def test_status_shows_it_and_calls_it_well(service: Proxy) -> None:
         False,
         True,
     ]
+
+
+def test_systemctl_status_shows_it(start_service: StartService, folder: Path, other: Runtime) -> None:
+    with closing(Notified(str(folder / "notify"))) as notified:
+        service = start_service(NOTIFY_SOCKET=notified.path)
+        for command, mark in (("drain", " (drained)"), ("undrain", "")):
+            run(service, command, "alt.test")
+            while f"alt.test{mark} {other.path}: other 1 " not in notified.wait_for("STATUS=")[0]:
+                pass
 
 
 @pytest.mark.parametrize("id", ["", "primary"])
