@@ -139,7 +139,7 @@ class _Daemon:
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
         self._health = HealthService(self._state, self._proxy)
         self._metrics = Endpoint(self._loop, log, self._state, self._proxy)
-        self._traces = Traces(self._proxy, self._loop, log)
+        self._traces = Traces(self._state, self._proxy, self._loop, log)
         self._reloading = ReloadService(self._reload, self._proxy, self._loop)
         self._verbosity = Verbosity(self._loop, log, config.verbosity)
         self._ready = False

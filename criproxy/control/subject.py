@@ -51,6 +51,10 @@ class DaemonState:
         """How many have been taken."""
         self.refusals = 0
         """How many have been refused."""
+        self.spans_without_room = 0
+        """How many spans have been lost because too many waited for the collector."""
+        self.spans_not_taken = 0
+        """How many it has not taken."""
         self.stopping = False
 
     def follow(self, config: Config) -> None:

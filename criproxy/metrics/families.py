@@ -166,6 +166,10 @@ def _reloads(daemon: DaemonState, _: Measured) -> Iterator[Sample]:
     return iter((Sample(("taken",), daemon.reloads), Sample(("refused",), daemon.refusals)))
 
 
+def _lost_spans(daemon: DaemonState, _: Measured) -> Iterator[Sample]:
+    return iter((Sample(("room",), daemon.spans_without_room), Sample(("collector",), daemon.spans_not_taken)))
+
+
 def _build(_: DaemonState, __: Measured) -> Iterator[Sample]:
     return iter((Sample((__version__, str(is_compiled()).lower(), sys.version.partition(" ")[0]), 1),))
 
@@ -332,6 +336,13 @@ FAMILIES: Final = (
         "When the configuration in force was read, seconds since 1970.",
         (),
         _one(lambda daemon, _: daemon.loaded_at),
+    ),
+    Family(
+        "criproxy_spans_lost_total",
+        Kind.COUNTER,
+        "Spans of calls that found no room to wait for the collector (room), or that it did not take (collector).",
+        ("reason",),
+        _lost_spans,
     ),
     Family(
         "criproxy_build_info",

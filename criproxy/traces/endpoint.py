@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Deque, Final, Optional, Tuple
 
-from criproxy.control.subject import Relay
+from criproxy.control.subject import DaemonState, Relay
 from criproxy.cri.steps import Work
 from criproxy.relay.context import Clock
 from criproxy.relay.loop import Timer
@@ -22,7 +22,7 @@ from criproxy.report.log import Log
 from criproxy.text import escape
 
 if TYPE_CHECKING:
-    from criproxy.traces.spans import Spans
+    from criproxy.traces.spans import Delivery, Spans
 
 MOST_WAITING = 1024
 """So many calls may wait to become spans."""
@@ -36,6 +36,8 @@ _SAMPLED: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][1
 """A ``traceparent`` (W3C Trace Context, section 3.2) that asks for the trace to be recorded."""
 _LOADING = 0.1
 """How often it is looked whether the library is there, as long as calls wait for that, seconds."""
+INTERVAL = 60.0
+"""How often the log says at most how many spans have found no room, seconds."""
 _LONGEST_REASON = 300
 """characters"""
 
@@ -43,7 +45,8 @@ _LONGEST_REASON = 300
 class Traces:
     """Where traces go, if anywhere. To serve kubelet it is not needed."""
 
-    def __init__(self, relay: Relay, clock: Clock, log: Log) -> None:
+    def __init__(self, daemon: DaemonState, relay: Relay, clock: Clock, log: Log) -> None:
+        self._daemon = daemon
         self._relay = relay
         self._clock = clock
         self._log = log
@@ -57,7 +60,7 @@ class Traces:
         if self._sender is not None:
             self._sender.stop()
         self._url = url
-        self._sender = Sender(self._relay, self._clock, self._log, url) if url else None
+        self._sender = Sender(self._daemon, self._relay, self._clock, self._log, url) if url else None
 
     def close(self) -> None:
         """Sends what is left, if that does not take long: the loop has ended."""
@@ -69,7 +72,8 @@ class Traces:
 class Sender:
     """Makes spans of calls that have ended, for one collector."""
 
-    def __init__(self, relay: Relay, clock: Clock, log: Log, url: str) -> None:
+    def __init__(self, daemon: DaemonState, relay: Relay, clock: Clock, log: Log, url: str) -> None:
+        self._daemon = daemon
         self._relay = relay
         self._clock = clock
         self._log = log
@@ -81,6 +85,11 @@ class Sender:
         self._work: Optional[Timer] = None
         self._failing = False
         """Whether the log says that it takes none."""
+        self._not_taken = 0
+        """How many the daemon knows that it has not taken."""
+        self._without_room = 0
+        """How many have found no room since the log has said so."""
+        self._telling: Optional[Timer] = None
         self._lock = threading.Lock()
         """Of what both the loop and the thread that loads the library change: these three."""
         self._spans: Optional[Spans] = None
@@ -114,11 +123,25 @@ class Sender:
         if parent is None or not _SAMPLED.fullmatch(parent) or self._stopped:
             return
         if len(self._waiting) >= MOST_WAITING or self._held + len(call.body) > MOST_HELD:
+            self._lose(call)
             return
         self._held += len(call.body)
         self._waiting.append((time.time_ns(), call))
         if self._work is None:
             self._begin()
+
+    def _lose(self, call: EndedCall) -> None:
+        """There is no room for the spans of a call."""
+        count = 1 + len(call.asked)
+        self._daemon.spans_without_room += count
+        self._without_room += count
+        if self._telling is None:
+            self._telling = self._clock.call_later(INTERVAL, self._tell_of_lost)
+
+    def _tell_of_lost(self) -> None:
+        count, self._without_room, self._telling = self._without_room, 0, None
+        what = "1 span is" if count == 1 else f"{count} spans are"
+        self._log.warning(f"otlp-endpoint: {what} lost: more come than {self._url} takes in the same time")
 
     def _begin(self) -> None:
         """Makes spans of what waits, as soon as the library is there."""
@@ -133,22 +156,28 @@ class Sender:
         if self._unusable:
             self._log.warning(f"otlp-endpoint: there are no traces: {_shown(self._unusable)}")
             self.stop()
-        elif self._spans is not None and self._spans.delivery.failing is not self._failing:
-            delivery = self._spans.delivery
-            self._failing = delivery.failing
-            if self._failing:
-                self._log.warning(
-                    f"otlp-endpoint: {self._url} takes no spans, they are lost: {_shown(delivery.reason)}"
-                )
-            else:
-                self._log.info(f"otlp-endpoint: {self._url} takes spans again")
+        elif self._spans is not None:
+            self._look_at(self._spans.delivery)
+
+    def _look_at(self, delivery: Delivery) -> None:
+        lost = delivery.lost
+        self._daemon.spans_not_taken += lost - self._not_taken
+        self._not_taken = lost
+        if delivery.failing is self._failing:
+            return
+        self._failing = delivery.failing
+        if self._failing:
+            self._log.warning(f"otlp-endpoint: {self._url} takes no spans, they are lost: {_shown(delivery.reason)}")
+        else:
+            self._log.info(f"otlp-endpoint: {self._url} takes spans again")
 
     def _make_all(self, spans: Spans) -> Work[None]:
         try:
             while self._waiting:
                 at, call = self._waiting.popleft()
                 self._held -= len(call.body)
-                spans.make(at, call, self._relay.known.subject(call.plan.method, call.body))
+                if not spans.make(at, call, self._relay.known.subject(call.plan.method, call.body)):
+                    self._lose(call)
                 yield
         finally:
             self._work = None
@@ -169,6 +198,9 @@ class Sender:
         if self._work is not None:
             self._work.cancel()
         self._waiting.clear()
+        if self._telling is not None:
+            self._telling.cancel()
+            self._tell_of_lost()
         with self._lock:
             self._stopped = True
             spans = self._spans

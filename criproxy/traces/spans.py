@@ -32,7 +32,7 @@ TIMEOUT: Final = 5
 """How long an attempt to send spans may take, with its repetitions, seconds."""
 _DELAY: Final = 1000
 """How long spans wait for others to be sent with, milliseconds."""
-_QUEUE: Final = 2048
+QUEUE: Final = 2048
 """So many spans wait for the collector at most: about 8 MB."""
 _BATCH: Final = 128
 """So many are sent at once: to write them takes some milliseconds."""
@@ -61,14 +61,22 @@ class Spans:
         )
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                self.delivery, max_queue_size=_QUEUE, schedule_delay_millis=_DELAY, max_export_batch_size=_BATCH
+                self.delivery, max_queue_size=QUEUE, schedule_delay_millis=_DELAY, max_export_batch_size=_BATCH
             )
         )
         self._tracer = self._provider.get_tracer("criproxy", __version__)
         self._parents = TraceContextTextMapPropagator()
+        self._made = 0
 
-    def make(self, at: int, call: EndedCall, about: Subject) -> None:
-        """Makes the spans of a call that has ended at this time, nanoseconds since 1970."""
+    def make(self, at: int, call: EndedCall, about: Subject) -> bool:
+        """Makes the spans of a call that has ended at this time, nanoseconds since 1970.
+
+        Gives whether there is room for them: too many may wait for the collector.
+        """
+        count = 1 + len(call.asked)
+        if self._made - self.delivery.begun + count > QUEUE:
+            # The library would drop them, too, and tell nobody how many.
+            return False
         came = at - _nanoseconds(call.total)
         name = utf8(call.plan.path[1 : _LONGEST_NAME + 1])
         attributes: Attributes = {**_method(call), **_names(about), "criproxy.call": call.number}
@@ -76,6 +84,8 @@ class Spans:
         span = self._tracer.start_span(
             name, parent, SpanKind.SERVER, {**attributes, **_code(call.code)}, start_time=came
         )
+        if span.is_recording():
+            self._made += count
         inside = set_span_in_context(span, Context())
         for asked in call.asked:
             child = self._tracer.start_span(
@@ -94,6 +104,7 @@ class Spans:
             child.end(came + _nanoseconds(asked.ended))
         _judge(span, call.code, call.text)
         span.end(at)
+        return True
 
     def end(self) -> None:
         """Sends what is left, as long as that takes."""
@@ -108,14 +119,20 @@ class Delivery(SpanExporter):
         """Whether the last that were sent have been lost."""
         self.reason = ""
         """Why the last that were lost have been."""
+        self.begun = 0
+        """How many it has begun to send."""
+        self.lost = 0
+        """How many the collector has not taken."""
         self._exporter = exporter
         self._words = _Words()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Sends some."""
+        self.begun += len(spans)
         result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
             self.reason = self._words.last
+            self.lost += len(spans)
         self.failing = result is not SpanExportResult.SUCCESS
         return result
 

@@ -186,9 +186,11 @@ def test_the_daemon_tells_what_it_has_loaded_and_refused() -> None:
     assert told["criproxy_config_last_reload_successful",] == 1
     assert told["criproxy_config_last_reload_success_timestamp_seconds",] == 200.0
     daemon.refusal, daemon.refusals, daemon.reloads = Refusal(300.0, "because"), 2, 1
+    daemon.spans_without_room, daemon.spans_not_taken = 3, 4
     told = read(node, daemon=daemon)
     assert told["criproxy_config_last_reload_successful",] == 0
     assert [told["criproxy_reloads_total", result] for result in ("taken", "refused")] == [1, 2]
+    assert [told["criproxy_spans_lost_total", reason] for reason in ("room", "collector")] == [3, 4]
     assert told["criproxy_connections",] == 1
     assert [told["criproxy_memory_held_bytes",], told["criproxy_memory_limit_bytes",]] == [5, 96]
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 from types import SimpleNamespace
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Sequence
 
 import pytest
 from scene import PRIMARY, Node, message
 
+from criproxy.control.subject import DaemonState
+from criproxy.cri.identity import Names
 from criproxy.http2.headers import block_of
 from criproxy.relay.routing import plan_of
-from criproxy.relay.tracing import EndedCall
-from criproxy.traces.endpoint import MOST_HELD, MOST_WAITING, Sender, Traces
+from criproxy.relay.tracing import Asked, EndedCall
+from criproxy.traces.endpoint import INTERVAL, MOST_HELD, MOST_WAITING, Sender, Traces
 
 URL = "http://127.0.0.1:4318"
 SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -26,10 +28,13 @@ class Made:
         self.url = url
         self.calls: List[EndedCall] = []
         self.ended = 0
-        self.delivery = SimpleNamespace(failing=False, reason="")
+        self.room = True
+        self.delivery = SimpleNamespace(failing=False, reason="", lost=0)
 
-    def make(self, at: int, call: EndedCall, about: object) -> None:
-        self.calls.append(call)
+    def make(self, at: int, call: EndedCall, about: object) -> bool:
+        if self.room:
+            self.calls.append(call)
+        return self.room
 
     def end(self) -> None:
         self.ended += 1
@@ -44,7 +49,8 @@ class Lab:
         self._spans = spans
         monkeypatch.setitem(sys.modules, "criproxy.traces.spans", SimpleNamespace(Spans=self._make))
         relay: Any = SimpleNamespace(tracing=self.node.context.tracing, known=self.node.context.known)
-        self.parts = (relay, self.node.loop.real, self.node.context.log)
+        self.daemon = DaemonState("/run/criproxy.sock", 0.0)
+        self.parts = (self.daemon, relay, self.node.loop.real, self.node.context.log)
 
     def _make(self, url: str) -> Any:
         made = self._spans(url)
@@ -56,10 +62,10 @@ class Lab:
         sender.loading.join()
         return sender
 
-    def end(self, parent: bytes = SAMPLED, size: int = 0) -> None:
+    def end(self, parent: bytes = SAMPLED, size: int = 0, asked: Sequence[Asked] = ()) -> None:
         """A call ends."""
         block = block_of([(b":path", b"/runtime.v1.RuntimeService/Version"), (b"traceparent", parent)])
-        call = EndedCall(1, plan_of(block.head), bytes(size), (), 0, "", 0.0, 0.0, None, block, ())
+        call = EndedCall(1, plan_of(block.head), bytes(size), (), 0, "", 0.0, 0.0, None, block, asked)
         self.node.context.tracing.tell(call)
 
     @property
@@ -149,6 +155,41 @@ def test_no_more_wait_than_have_room(lab: Lab, size: int, most: int) -> None:
     lab.end(size=size)
     lab.node.loop.settle()
     assert len(lab.made[0].calls) == most + 1
+
+
+def test_those_that_find_no_room_are_counted_and_told_once_a_minute(lab: Lab) -> None:
+    lab.sender()
+    for _ in range(MOST_WAITING):
+        lab.end()
+    assert lab.daemon.spans_without_room == 0
+    lab.end(asked=[Asked(Names("alt.test"), 0, 0.0, 0.0, True)])
+    lab.node.loop.settle()
+    lab.made[0].room = False
+    lab.end()
+    lab.node.loop.settle()
+    assert (lab.daemon.spans_without_room, lab.log.count("lost")) == (3, 0)
+    lab.node.loop.advance(INTERVAL)
+    lab.node.loop.advance(INTERVAL)
+    assert lab.log.count(f"otlp-endpoint: 3 spans are lost: more come than {URL} takes") == 1
+    assert lab.log.count("lost") == 1
+
+
+def test_what_has_not_been_told_at_the_end_is_told_then(lab: Lab) -> None:
+    sender = lab.sender()
+    lab.made[0].room = False
+    lab.end()
+    sender.finish()
+    assert lab.log.count("otlp-endpoint: 1 span is lost: ") == 1
+    lab.node.loop.advance(INTERVAL)
+    assert lab.log.count("lost") == 1
+
+
+def test_those_that_the_collector_does_not_take_are_counted(lab: Lab) -> None:
+    lab.sender()
+    for lost in (0, 2, 2, 5):
+        lab.made[0].delivery.lost = lost
+        lab.end()
+        assert lab.daemon.spans_not_taken == lost
 
 
 def test_a_collector_that_takes_none_is_one_warning_and_its_return_a_line(lab: Lab) -> None:

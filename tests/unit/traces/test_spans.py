@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
@@ -20,7 +21,7 @@ from criproxy.http2.headers import block_of
 from criproxy.relay.known import Subject
 from criproxy.relay.routing import plan_of
 from criproxy.relay.tracing import Asked, EndedCall
-from criproxy.traces.spans import Spans
+from criproxy.traces.spans import QUEUE, Spans
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 NOBODY = Subject(None, None, [])
@@ -137,6 +138,43 @@ def test_the_librarys_words_are_a_reason_and_go_nowhere_else(
     exporter.result = SpanExportResult.SUCCESS
     spans.delivery.export([])
     assert not spans.delivery.failing
+    assert spans.delivery.lost == 0
     spans.end()
     spans.delivery.export([])
     assert capsys.readouterr().err == ""
+
+
+class Slow(InMemorySpanExporter):
+    """A collector that takes its time, and counts what it has been given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        self.go_on.wait()
+        result: SpanExportResult = super().export(spans)
+        return result
+
+
+def test_no_more_wait_for_the_collector_than_have_room_and_none_of_these_is_lost() -> None:
+    exporter = Slow()
+    spans = Spans("", exporter)
+    call = traced(asked=[Asked(Names(""), 0, 0.25, 1.75, True)])
+    unrecorded = traced(f"00-{'0' * 32}-{PARENT}-01")
+    taken = 0
+    while spans.make(END, call, NOBODY):
+        spans.make(END, unrecorded, NOBODY)
+        taken += 2
+    assert taken >= QUEUE - 1
+    exporter.go_on.set()
+    spans.end()
+    assert len(exporter.get_finished_spans()) == taken
+    assert spans.make(END, call, NOBODY)
+
+
+def test_what_the_collector_does_not_take_is_counted() -> None:
+    spans = Spans("", Refusing())
+    spans.make(END, traced(), NOBODY)
+    spans.end()
+    assert (spans.delivery.begun, spans.delivery.lost) == (1, 1)
