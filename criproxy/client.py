@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from types import TracebackType
-from typing import Any, Iterator, Optional, Type, TypeVar
+from typing import Any, Iterable, Iterator, Optional, Type, TypeVar
 
 import grpc
 
@@ -53,6 +53,11 @@ class ClientError(Exception):
         """The text without the socket's path."""
 
     @property
+    def late(self) -> bool:
+        """Whether nobody has answered in time."""
+        return self.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    @property
     def refused(self) -> bool:
         """Whether somebody has answered, and does not do what it is asked for."""
         return self.code in _REFUSALS
@@ -95,12 +100,15 @@ class Connection:
             raise self._failed(path, error) from error
 
     def listen(self, path: str, request: Any, response: Any) -> Iterator[Any]:
-        """The answers of a method that streams them, for as long as it does. Raises ClientError."""
+        """The answers of a method that streams them, for as long as it does. Raises ClientError, now or later."""
         ask = self._reached().unary_stream(
             path, request_serializer=_serialized, response_deserializer=response.FromString
         )
+        return self._listened(path, ask(request))
+
+    def _listened(self, path: str, answers: Iterable[Any]) -> Iterator[Any]:
         try:
-            yield from ask(request)
+            yield from answers
         except grpc.RpcError as error:
             raise self._failed(path, error) from error
 

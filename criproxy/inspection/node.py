@@ -36,6 +36,8 @@ class Seen:
 
     findings: List[Finding] = field(default_factory=list)
     driver: Driver = _UNKNOWN
+    unused: bool = False
+    """Kubelet is not on criproxy: what its units do is no matter."""
 
 
 class NodeLook:
@@ -62,13 +64,13 @@ class NodeLook:
 
     def _see_kubelet(self, seen: Seen) -> Iterator[Finding]:
         kubelet = kubelets.find(self._tree, self._ask, self._manager, plan.noted_version(self._tree))
-        yield from self._turned(Look(self._tree, self._manager, self._ask, self._runtimes).report(), kubelet)
+        yield from self._turned(seen, Look(self._tree, self._manager, self._ask, self._runtimes).report(), kubelet)
         if kubelet is None:
             return
         seen.driver = self._driver(kubelet)
         yield self._volumes(kubelet)
 
-    def _turned(self, report: Report, kubelet: Optional[Kubelet]) -> Iterator[Finding]:
+    def _turned(self, seen: Seen, report: Report, kubelet: Optional[Kubelet]) -> Iterator[Finding]:
         for problem in report.problems:
             text, remedy = _parted(problem, "criproxy node status")
             yield wrong(_KUBELET, "node", text, remedy, broken=problem in report.grave)
@@ -82,6 +84,7 @@ class NodeLook:
         elif endpoints.short(path_of(endpoints.endpoint(self._tree, kubelet).value)) == SOCKET:
             yield right(_KUBELET, "node", "kubelet is on criproxy by a setting of its own")
         else:
+            seen.unused = True
             yield wrong(_KUBELET, "node", head, "criproxy node plan, then criproxy node apply")
 
     def _driver(self, kubelet: Kubelet) -> Driver:
@@ -110,6 +113,9 @@ class NodeLook:
     def _see_units(self, seen: Seen) -> Iterator[Finding]:
         if not self._manager.running:
             yield skipped("units", "enabled", "no systemd runs here")
+            return
+        if seen.unused:
+            yield skipped("units", "enabled, order", "this node is not turned over")
             return
         late = []
         for unit in (SOCKET_UNIT, SERVICE, UNIT):

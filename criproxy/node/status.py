@@ -175,7 +175,7 @@ class Look:
 
     def _last_words(self, unit: str) -> str:
         said = self._manager.last_words(unit, 1)
-        return f": {said}" if said else ""
+        return f": {said.rstrip('.')}" if said else ""
 
     def _see_flags(self) -> None:
         if ENDPOINT not in self._manager.show(UNIT, "ExecStart")["ExecStart"]:

@@ -59,9 +59,14 @@ class Defaults:
         return self._parsed(self.path)
 
     @property
-    def takes_effect_later(self) -> str:
-        """That the daemon has not heard of a change, as a sentence."""
-        return f"{self.silence}; {self.path} says it now, and the daemon will do so from its next start on"
+    def later(self) -> str:
+        """When a change counts that the daemon has not heard of, as the end of a sentence; nothing if it has."""
+        return ", from the daemon's next start on" if self.status is None else ""
+
+    @property
+    def unheard(self) -> str:
+        """That the daemon has not heard of a change; nothing if it has."""
+        return f"{self.silence}; {self.path} says it now (criproxy status tells why)" if self.status is None else ""
 
     def refuse_if_fixed(self, name: str) -> None:
         """Raises Refused if a line for this variable would change nothing."""

@@ -36,10 +36,10 @@ def _main(name: str, argv: Sequence[str]) -> int:
     except Refused as error:
         say(name, str(error))
         return Exit.REFUSED
-    if defaults.status is None:
-        say(name, defaults.takes_effect_later)
+    if defaults.unheard:
+        say(name, defaults.unheard)
     told: Dict[str, Any] = {"id": options.id, "drained": wanted, "inForce": defaults.status is not None}
-    lines = [f'runtime "{options.id}" gets new pods{" no more" if wanted else ""}']
+    lines = [f'runtime "{options.id}" gets new pods{" no more" if wanted else ""}{defaults.later}']
     if wanted:
         lines += _left(socket, told, options.output == WIDE)
     tell(options.output, told, lines)

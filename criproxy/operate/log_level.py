@@ -9,7 +9,7 @@ from criproxy.arguments import add_socket, time_of
 from criproxy.client import ClientError
 from criproxy.config import level
 from criproxy.control.client import ControlClient
-from criproxy.operate.outcome import Exit, say, tell
+from criproxy.operate.outcome import Exit, say_refused, tell
 from criproxy.output import add_output
 from criproxy.text import period
 
@@ -29,8 +29,7 @@ def main(argv: Sequence[str]) -> int:
             else:
                 told = client.call("SetVerbosity", level=options.level, period=options.time or 0.0)
     except ClientError as error:
-        say(_NAME, str(error))
-        return Exit.REFUSED if error.refused else Exit.NO_DAEMON
+        return say_refused(_NAME, error)
     tell(options.output, _plain(told), [describe(told)])
     return Exit.DONE
 

@@ -7,6 +7,7 @@ import sys
 from enum import IntEnum
 from typing import Any, Mapping, Sequence
 
+from criproxy.client import ClientError
 from criproxy.output import JSON
 from criproxy.text import escape
 
@@ -24,6 +25,15 @@ class Exit(IntEnum):
 def say(command: str, text: str) -> None:
     """Writes a line to standard error."""
     print(f"criproxy {command}: {escape(text)}", file=sys.stderr)
+
+
+def say_refused(command: str, error: ClientError) -> Exit:
+    """Says that the daemon does not do what it is asked for, or does not answer; gives the exit status."""
+    if error.refused:
+        say(command, str(error))
+        return Exit.REFUSED
+    say(command, f"{error} (criproxy status tells why)")
+    return Exit.NO_DAEMON
 
 
 def tell(output: str, told: Mapping[str, Any], lines: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from criproxy.control.api import control
 from criproxy.control.client import ControlClient
 from criproxy.operate.defaults import Defaults, Refused
 from criproxy.operate.drain import runtimes_behind
-from criproxy.operate.outcome import Exit, say, tell
+from criproxy.operate.outcome import Exit, say, say_refused, tell
 from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
 from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import plain_table
@@ -138,9 +138,9 @@ def _report(command: str, defaults: Defaults, runtime: RuntimeAddress, options: 
             criVersions=list(found.cri_versions),
             handlers=_handlers(found),
         )
-    text = f'runtime "{runtime.id}" ({runtime.path}) is added'
-    if defaults.status is None:
-        say(command, defaults.takes_effect_later)
+    text = f'runtime "{runtime.id}" ({runtime.path}) is added{defaults.later}'
+    if defaults.unheard:
+        say(command, defaults.unheard)
     elif found is not None and found.state == _UP:
         text += f": {found.name} {found.version}, CRI {', '.join(found.cri_versions)}"
     else:
@@ -182,15 +182,15 @@ def _remove(command: str, options: argparse.Namespace) -> int:
             )
         say(command, f"warning: {left}")
     defaults.change(values)
-    if defaults.status is None:
-        say(command, defaults.takes_effect_later)
+    if defaults.unheard:
+        say(command, defaults.unheard)
     told = {
         "id": id,
         "socket": behind[id],
         "inForce": defaults.status is not None,
         "pods": None if pods is None else plain(pods),
     }
-    tell(options.output, told, [f'runtime "{id}" is removed'])
+    tell(options.output, told, [f'runtime "{id}" is removed{defaults.later}'])
     return Exit.DONE
 
 
@@ -224,8 +224,7 @@ def _list(command: str, options: argparse.Namespace) -> int:
         with ControlClient(options.socket) as client:
             runtimes = client.call("Status").runtimes
     except ClientError as error:
-        say(command, str(error))
-        return Exit.NO_DAEMON
+        return say_refused(command, error)
     if options.output == JSON:
         print(json.dumps([_fields(runtime) for runtime in runtimes]))
     elif options.output == WIDE:

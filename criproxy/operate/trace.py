@@ -12,7 +12,7 @@ from typing import Any, Iterator, Sequence
 from criproxy.arguments import add_socket, time_of
 from criproxy.client import ClientError
 from criproxy.control.client import ControlClient
-from criproxy.operate.outcome import Exit, say
+from criproxy.operate.outcome import Exit, say, say_refused
 from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import Mark, Terminal, terminal_of
 from criproxy.text import escape
@@ -41,8 +41,7 @@ def main(argv: Sequence[str]) -> int:
             )
             _show(calls, options.output, terminal)
     except ClientError as error:
-        say(_NAME, str(error))
-        return Exit.REFUSED if error.refused else Exit.NO_DAEMON
+        return say_refused(_NAME, error)
     except KeyboardInterrupt:
         return Exit.DONE
     except BrokenPipeError:

@@ -39,7 +39,8 @@ class _Question:
         seen = look(self.socket, self.kinds)
         chosen = self.choice.of(seen)
         if seen.problem:
-            return self._shown(chosen), _line(seen.problem)
+            silent = self.socket == _SOCKET and not seen.who and not seen.runtimes
+            return self._shown(chosen), _line(f"{seen.problem} (criproxy status tells why)" if silent else seen.problem)
         nothing = self._nothing(seen, chosen)
         if not nothing:
             return self._shown(chosen), ""

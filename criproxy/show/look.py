@@ -82,12 +82,19 @@ def _retired(behind: Iterable[Runtime]) -> FrozenSet[str]:
 
 
 def _behind(client: Client) -> Tuple[Runtime, ...]:
-    """The runtimes that criproxy tells of in the info of a verbose Status; nobody else has any."""
+    """The runtimes that criproxy tells of in the info of a verbose Status; nobody else has any.
+
+    Raises ClientError if nobody answers in time: to ask for anything else would take as long again.
+    """
     try:
         # criproxy speaks every version, and says this while its primary runtime is away, too.
         info = json.loads(client.call_in(ApiVersion.V1, "Status", verbose=True).info[OWN_INFO])
         return tuple(_runtimes(info["runtimes"], info.get("imageService")))
-    except (ClientError, ValueError, LookupError, TypeError):
+    except ClientError as error:
+        if error.late:
+            raise
+        return ()
+    except (ValueError, LookupError, TypeError):
         return ()
 
 

@@ -68,7 +68,8 @@ def test_without_a_daemon_it_says_so(proxy: Proxy) -> None:
     proxy.stop()
     done = run(proxy, "log-level", "5")
     assert done.returncode == NO_DAEMON
-    assert done.stderr == f"criproxy log-level: {proxy.control}: No such file or directory\n"
+    said = f"{proxy.control}: No such file or directory (criproxy status tells why)"
+    assert done.stderr == f"criproxy log-level: {said}\n"
 
 
 @pytest.mark.parametrize(

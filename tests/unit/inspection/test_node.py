@@ -76,6 +76,7 @@ def test_what_has_drifted_should_be_better_and_kubelet_works(turned: Lab) -> Non
 def test_a_node_that_is_not_turned_over_is_not_right(lab: Lab) -> None:
     finding = found(lab, "kubelet", "node")
     assert (finding.state, finding.text) == (DEGRADED, "kubelet is not on criproxy (1.33.1)")
+    assert found(lab, "units", "enabled, order").state is SKIPPED
 
 
 def test_a_kubelet_may_be_on_criproxy_by_a_setting_of_its_own(lab: Lab) -> None:
