@@ -80,15 +80,21 @@ class Kubelet:
         return {name: seen[name] for name in names}
 
     def await_looks(self, count: int) -> None:
-        """Comes back when it has looked that many times, once a second, at what there is on the runtimes."""
-        goal = self._looks() + count
+        """Comes back when it has looked that many times, once a second, at what there is on the runtimes.
+
+        It may have been started just now.
+        """
+        goal = eventually(self._looks, lambda looks: looks >= 0, PATIENCE) + count
         assert eventually(self._looks, lambda looks: looks >= goal, PATIENCE) >= goal, "kubelet looks no more"
 
     def _looks(self) -> int:
+        """How often it has; -1 if it does not answer."""
         name = "kubelet_pleg_relist_duration_seconds_count "
-        return next(
-            int(line[len(name) :]) for line in self._ask("GET", "/metrics").splitlines() if line.startswith(name)
-        )
+        try:
+            lines = self._ask("GET", "/metrics").splitlines()
+        except OSError:
+            return -1
+        return next((int(line[len(name) :]) for line in lines if line.startswith(name)), 0)
 
     def logs(self, pod: str, container: str) -> str:
         """What a container has written."""

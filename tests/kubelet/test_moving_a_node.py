@@ -1,0 +1,278 @@
+"""A node moves from one containerd to another while its pods run: no container notices.
+
+The tests are the moments of one node's life, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, NamedTuple, Set
+
+import pytest
+
+from tests.containerd.service import eventually
+from tests.node.layouts import FULL
+
+from .cluster import LAYOUT_WITH_API, Cluster
+from .conftest import Boot
+from .kubelet import Kubelet
+from .node import ALTERNATIVE, IMAGE, PATIENCE, PRIMARY, Runtime
+from .pods import PORT, listening, sleeping, web
+
+OLD = PRIMARY
+NEW = replace(ALTERNATIVE, id="")
+BOTH = {"old": OLD, "new": NEW}
+WEB, STATEFUL, CRASHING = "web", "db-0", "crashing"
+STAYING = (WEB, STATEFUL)
+UNITS = ("kubelet", "criproxy", "containerd", "containerd-b")
+
+
+class Seen(NamedTuple):
+    """What must not change of a pod: kubelet's own uid of it, its address, and its containers."""
+
+    uid: str
+    address: str
+    containers: Mapping[str, Any]
+    """The id, the number of restarts and the state, with its time, of each container by its name."""
+
+
+class MovingCluster(Cluster):
+    """Such a node, on which criproxy has one runtime."""
+
+    def install(self) -> str:
+        """Installs criproxy; the node is ready then."""
+        said = super(Cluster, self).install()
+        eventually(lambda: self.try_kubectl("get", "node", "node"), lambda done: done.returncode == 0, PATIENCE)
+        self.kubectl("wait", "--for=condition=Ready", "node/node", f"--timeout={PATIENCE:.0f}s")
+        return said
+
+    def seen(self, *names: str) -> Dict[str, Seen]:
+        """What kubelet tells of these pods."""
+        return {name: self._seen(json.loads(self.kubectl("get", "pod", name, "--output=json"))) for name in names}
+
+    @staticmethod
+    def _seen(pod: Any) -> Seen:
+        status = pod["status"]
+        containers = {
+            each["name"]: (each["containerID"].partition("://")[2], each["restartCount"], each["state"])
+            for each in status.get("containerStatuses", [])
+        }
+        return Seen(pod["metadata"]["uid"], status.get("podIP", ""), containers)
+
+    def sandboxes(self, runtime: Runtime) -> Dict[str, List[str]]:
+        """The ids of a runtime's sandboxes by the names of their pods, those that have ended included."""
+        found: Dict[str, List[str]] = {}
+        with self.client(runtime.socket) as client:
+            for item in client.ListPodSandbox().items:
+                found.setdefault(item.metadata.name, []).append(item.id)
+        return found
+
+    def leases(self, runtime: Runtime) -> Set[str]:
+        """The addresses that a runtime's pods have."""
+        folder = self.path(f"{runtime.folder}/leases/net")
+        return {each.name for each in folder.iterdir() if each.name[0].isdigit()} if folder.is_dir() else set()
+
+    def migrate(self, *words: str) -> str:
+        """Runs ``criproxy node migrate``, which must succeed."""
+        return self.run("criproxy", "node", "migrate", *words)
+
+    def start_times(self) -> Dict[str, str]:
+        """When each unit has been started."""
+        return {unit: self.show(f"{unit}.service", "ExecMainStartTimestampMonotonic") for unit in UNITS}
+
+
+@pytest.fixture(scope="module")
+def cluster(boot: Boot) -> MovingCluster:
+    """A node on the old runtime, with a pod that has all that pods have, one of a StatefulSet, and one that crashes."""
+    layout = replace(LAYOUT_WITH_API, answers={"criproxy/other_cri": ""})
+    cluster: MovingCluster = boot(MovingCluster, layout)
+    cluster.install()
+    cluster.add(WEB, {}, web(OLD))
+    cluster.add(STATEFUL, {}, sleeping(OLD))
+    cluster.add(CRASHING, {}, crashing())
+    cluster.await_ready(*STAYING)
+    crashes(cluster, 1)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def before(cluster: MovingCluster) -> Dict[str, Seen]:
+    """The pods as they were before all this."""
+    return cluster.seen(*STAYING)
+
+
+def crashing() -> Dict[str, Any]:
+    """The spec of a pod whose container ends again and again."""
+    spec = sleeping(OLD)
+    spec["containers"][0]["command"] = ["sh", "-c", "exit 1"]
+    return spec
+
+
+def crashes(cluster: MovingCluster, more: int) -> None:
+    """Comes back when the container that crashes has been started so many times more."""
+
+    def count() -> int:
+        (container,) = cluster.seen(CRASHING)[CRASHING].containers.values() or [("", 0, {})]
+        return int(container[1])
+
+    first = count() if cluster.seen(CRASHING)[CRASHING].containers else 0
+    assert eventually(count, lambda now: now >= first + more, 2 * PATIENCE) >= first + more
+
+
+def unchanged(cluster: MovingCluster, before: Mapping[str, Seen]) -> None:
+    """Kubelet has looked several times, and all is as it was: on the runtimes, too, each pod is there once."""
+    Kubelet(cluster).await_looks(3)
+    assert cluster.seen(*before) == before
+    for name in before:
+        assert [len(cluster.sandboxes(runtime).get(name, [])) for runtime in BOTH.values()] == [1, 0], name
+
+
+def test_the_move_restarts_no_container_and_no_unit(cluster: MovingCluster, before: Dict[str, Seen]) -> None:
+    units = cluster.start_times()
+    said = cluster.migrate("--to", NEW.socket, "--yes")
+    unchanged(cluster, before)
+    assert cluster.start_times() == units, said
+
+
+def test_new_pods_start_on_the_new_runtime(cluster: MovingCluster) -> None:
+    cluster.add("new-web", {}, web(NEW))
+    cluster.await_ready("new-web")
+    assert cluster.sandboxes(NEW).keys() == {"new-web"}
+    assert "new-web" not in cluster.sandboxes(OLD)
+
+
+def test_status_says_what_is_left(cluster: MovingCluster) -> None:
+    said = cluster.attempt("criproxy", "status").stdout
+    for name in (WEB, STATEFUL, CRASHING):
+        assert f"default/{name}" in said
+    assert "new-web" not in said
+
+
+@pytest.mark.parametrize(("pod", "where"), [(WEB, "old"), ("new-web", "new")])
+class TestOnBothSides:
+    def test_logs(self, cluster: MovingCluster, pod: str, where: str) -> None:
+        assert cluster.kubectl("logs", pod, "main") == "main on primary has started\n"
+
+    def test_exec(self, cluster: MovingCluster, pod: str, where: str) -> None:
+        script = "read -r line; echo $line; exit 3"
+        done = cluster.try_kubectl("exec", "-i", pod, "-c", "main", "--", "sh", "-c", script, stdin="good\n")
+        assert (done.stdout.splitlines()[0], done.returncode) == ("good", 3)
+
+    def test_port_forward(self, cluster: MovingCluster, pod: str, where: str) -> None:
+        with cluster.beside("port-forward", f"pod/{pod}", f"18081:{PORT}") as unit:
+            assert "Forwarding" in eventually(lambda: cluster.journal(unit), lambda said: "Forwarding" in said)
+            with cluster.dial("127.0.0.1", 18081) as sock:
+                sock.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+                with sock.makefile("rb") as answer:
+                    assert answer.read().endswith(b"\r\n\r\nthis is init on primary\n")
+
+
+def test_attach_and_the_end_of_a_pod_on_the_new_runtime(cluster: MovingCluster) -> None:
+    cluster.add("listening", {}, listening(NEW))
+    cluster.await_ready("listening")
+    assert "has heard a word\n" in cluster.kubectl("attach", "-i", "listening", stdin="a word\n")
+    cluster.kubectl("delete", "pod", "listening")
+
+
+def test_a_container_that_crashes_goes_on_in_its_old_sandbox(cluster: MovingCluster) -> None:
+    (sandbox,) = cluster.sandboxes(OLD)[CRASHING]
+    crashes(cluster, 1)
+    assert cluster.sandboxes(OLD)[CRASHING] == [sandbox]
+    assert CRASHING not in cluster.sandboxes(NEW)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_restart_in_the_middle_changes_nothing(cluster: MovingCluster, before: Dict[str, Seen], unit: str) -> None:
+    new = cluster.seen("new-web")
+    cluster.run("systemctl", "restart", unit)
+    unchanged(cluster, before)
+    assert cluster.seen("new-web") == new
+
+
+def test_the_old_runtime_is_away_while_criproxy_and_kubelet_start(
+    cluster: MovingCluster, before: Dict[str, Seen]
+) -> None:
+    """Nothing is remembered then: kubelet gets no list, and does nothing."""
+    new = cluster.seen("new-web")
+    cluster.run("systemctl", "stop", "containerd")
+    cluster.run("systemctl", "restart", "criproxy", "kubelet")
+    failed = "the retiring runtime"
+    assert failed in eventually(lambda: cluster.journal("criproxy.service"), lambda said: failed in said, PATIENCE)
+    eventually(
+        lambda: cluster.journal("kubelet.service", 400),
+        lambda said: "GenericPLEG: Unable to retrieve pods" in said,
+        PATIENCE,
+    )
+    assert cluster.sandboxes(NEW).keys() == {"new-web"}
+    cluster.run("systemctl", "start", "containerd")
+    cluster.kubectl("wait", "--for=condition=Ready", "node/node", f"--timeout={PATIENCE:.0f}s")
+    unchanged(cluster, before)
+    assert cluster.seen("new-web") == new
+
+
+def test_back_and_there_again(cluster: MovingCluster, before: Dict[str, Seen]) -> None:
+    new = cluster.seen("new-web")
+    cluster.migrate("--back", "--yes")
+    cluster.add("back", {}, sleeping(OLD))
+    cluster.await_ready("back")
+    assert "back" in cluster.sandboxes(OLD)
+    cluster.kubectl("delete", "pod", "back")
+    cluster.migrate("--to", NEW.socket, "--yes")
+    unchanged(cluster, before)
+    assert cluster.seen("new-web") == new
+
+
+def test_a_pod_that_is_deleted_leaves_nothing_on_the_old_runtime(cluster: MovingCluster) -> None:
+    address = cluster.seen(STATEFUL)[STATEFUL].address
+    assert address in cluster.leases(OLD)
+    cluster.kubectl("delete", "pod", STATEFUL)
+    assert eventually(lambda: cluster.sandboxes(OLD), lambda found: STATEFUL not in found, PATIENCE).keys() == {
+        WEB,
+        CRASHING,
+    }
+    assert address not in cluster.leases(OLD)
+
+
+def test_a_pod_of_the_same_name_starts_on_the_new_runtime(cluster: MovingCluster) -> None:
+    """As a StatefulSet makes it."""
+    cluster.add(STATEFUL, {}, sleeping(NEW))
+    cluster.await_ready(STATEFUL)
+    assert STATEFUL in cluster.sandboxes(NEW)
+    assert STATEFUL not in cluster.sandboxes(OLD)
+
+
+def test_the_end_is_refused_while_pods_are_left(cluster: MovingCluster) -> None:
+    done = cluster.attempt("criproxy", "node", "migrate", "--finish", "--yes")
+    assert done.returncode == 1
+    assert f"default/{WEB}" in done.stdout
+
+
+def test_evicted_pods_come_to_the_new_runtime_one_by_one(cluster: MovingCluster, before: Dict[str, Seen]) -> None:
+    cluster.migrate("--finish", "--evict", "--yes")
+    assert eventually(lambda: cluster.sandboxes(OLD), lambda found: not found, PATIENCE) == {}
+    cluster.await_ready(WEB)
+    assert cluster.seen(WEB)[WEB].uid == before[WEB].uid
+    assert {WEB, CRASHING} <= cluster.sandboxes(NEW).keys()
+    assert "CRI_RETIRING=/" not in cluster.path("/etc/default/criproxy").read_text()
+
+
+def test_the_old_runtime_can_go(cluster: MovingCluster) -> None:
+    names = ("new-web", STATEFUL, WEB)
+    seen = cluster.seen(*names)
+    cluster.run("systemctl", "disable", "--now", "containerd")
+    Kubelet(cluster).await_looks(3)
+    assert cluster.seen(*names) == seen
+    assert cluster.attempt("criproxy", "status").returncode == 0
+
+
+def test_the_pods_run_on_on_the_new_runtime_when_criproxy_is_removed(cluster: MovingCluster) -> None:
+    """The last moment of the node's life."""
+    names = ("new-web", STATEFUL, WEB)
+    seen = cluster.seen(*names)
+    cluster.dpkg("--remove", FULL)
+    cluster.kubectl("wait", "--for=condition=Ready", "node/node", f"--timeout={PATIENCE:.0f}s")
+    cluster.add("after", {}, sleeping(NEW, IMAGE))
+    cluster.await_ready("after")
+    assert cluster.seen(*names) == seen
+    assert "after" in cluster.sandboxes(NEW)
