@@ -10,11 +10,13 @@ be (verify.py).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Callable, Dict, Final, Iterable, Mapping, Set, Type
+from typing import Any, Callable, Dict, Final, Iterable, List, Mapping, Optional, Set, Type
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.internal import api_implementation
 from google.protobuf.message import Message
 
+from criproxy.cri import descriptors
+from criproxy.cri.descriptors import ENUM, MESSAGE, OPTIONAL, REPEATED, SCALARS
 from criproxy.cri.schema import Schema, SchemaField, load
 
 Classes = Dict[str, Type[Message]]
@@ -23,17 +25,6 @@ Classes = Dict[str, Type[Message]]
 Transform = Callable[[bytes], bytes]
 """Makes one message of another, both serialized. Raises DecodeError if what it gets is no message."""
 
-_Proto = descriptor_pb2.FieldDescriptorProto
-_SCALARS: Final = {
-    "bool": _Proto.TYPE_BOOL,
-    "bytes": _Proto.TYPE_BYTES,
-    "double": _Proto.TYPE_DOUBLE,
-    "int32": _Proto.TYPE_INT32,
-    "int64": _Proto.TYPE_INT64,
-    "string": _Proto.TYPE_STRING,
-    "uint32": _Proto.TYPE_UINT32,
-    "uint64": _Proto.TYPE_UINT64,
-}
 ENTRY: Final = "Entry"
 """In a cut schema: an entry of a ``map<string, string>``, with ``key`` and ``value`` (bytes)."""
 
@@ -50,38 +41,30 @@ def _api(package: str) -> Classes:
 
 def whole(schema: Schema, package: str) -> Classes:
     """Every message of a schema, as classes in this protobuf package."""
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
-    for enum, values in schema.enums.items():
-        # The values of proto3 enumerations share their file's scope: each goes into a message of its own.
-        nested = file.message_type.add(name=f"{enum}Values").enum_type.add(name=enum)
-        for name, number in values.items():
-            nested.value.add(name=name, number=number)
-    for name, fields in schema.messages.items():
-        message = file.message_type.add(name=name)
-        for field in fields.values():
-            _whole(schema, package, message, field)
-    return _classes(file, schema.messages)
+    # The values of proto3 enumerations share their file's scope: each goes into a message of its own.
+    made = [
+        descriptors.message(f"{enum}Values", (), enums=(descriptors.enum(enum, values),))
+        for enum, values in schema.enums.items()
+    ]
+    made += (_whole(schema, package, name, fields.values()) for name, fields in schema.messages.items())
+    return _classes(package, made, schema.messages)
 
 
-def _whole(schema: Schema, package: str, message: descriptor_pb2.DescriptorProto, field: SchemaField) -> None:
-    proto = message.field.add(name=field.name, number=field.number)
-    repeated = field.repeated or field.map_value is not None
-    proto.label = _Proto.LABEL_REPEATED if repeated else _Proto.LABEL_OPTIONAL
-    if field.map_value is not None:
-        entry = message.nested_type.add(name="".join(part.capitalize() for part in field.name.split("_")) + "Entry")
-        entry.options.map_entry = True
-        entry.field.add(name="key", number=1, type=_Proto.TYPE_STRING, label=_Proto.LABEL_OPTIONAL)
-        entry.field.add(name="value", number=2, type=_SCALARS[field.map_value], label=_Proto.LABEL_OPTIONAL)
-        proto.type = _Proto.TYPE_MESSAGE
-        proto.type_name = f".{package}.{message.name}.{entry.name}"
-    elif field.type in _SCALARS:
-        proto.type = _SCALARS[field.type]
-    elif field.type in schema.enums:
-        proto.type = _Proto.TYPE_ENUM
-        proto.type_name = f".{package}.{field.type}Values.{field.type}"
-    else:
-        proto.type = _Proto.TYPE_MESSAGE
-        proto.type_name = f".{package}.{field.type}"
+def _whole(schema: Schema, package: str, message: str, fields: Iterable[SchemaField]) -> bytes:
+    made: List[bytes] = []
+    entries: List[bytes] = []
+    for field in fields:
+        kind, type_name = SCALARS.get(field.type, MESSAGE), ""
+        if field.map_value is not None:
+            entry = "".join(part.capitalize() for part in field.name.split("_")) + "Entry"
+            entries.append(descriptors.map_entry(entry, SCALARS[field.map_value]))
+            type_name = f".{package}.{message}.{entry}"
+        elif field.type in schema.enums:
+            kind, type_name = ENUM, f".{package}.{field.type}Values.{field.type}"
+        elif kind == MESSAGE:
+            type_name = f".{package}.{field.type}"
+        made.append(descriptors.field(field.name, field.number, kind, _label(field), type_name))
+    return descriptors.message(message, made, entries)
 
 
 def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
@@ -104,15 +87,12 @@ def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
                 at = field.type
                 if at in schema.messages:
                     wanted.setdefault(at, set())
-    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
-    entry = file.message_type.add(name=ENTRY)
-    for number, part in enumerate(("key", "value"), 1):
-        entry.field.add(name=part, number=number, type=_Proto.TYPE_BYTES, label=_Proto.LABEL_OPTIONAL)
+    kind = SCALARS["bytes"]
+    made = [descriptors.message(ENTRY, (descriptors.field("key", 1, kind), descriptors.field("value", 2, kind)))]
     for message, parts in wanted.items():
-        proto = file.message_type.add(name=message)
-        for part in sorted(parts):
-            _narrow(name, proto, schema.messages[message][part])
-    return _classes(file, wanted)
+        fields = (schema.messages[message][part] for part in sorted(parts))
+        made.append(descriptors.message(message, [_narrow(name, field, "bytes") for field in fields]))
+    return _classes(name, made, wanted)
 
 
 def pairs(entries: Iterable[Any]) -> Dict[bytes, bytes]:
@@ -131,25 +111,22 @@ def enum_value(number: int) -> int:
 @cache
 def entries() -> Type[Message]:
     """The class for any list of the CRI: ``entry`` has the bytes of each entry, and all other fields are unknown."""
-    name = "criproxy.entries"
-    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
-    proto = file.message_type.add(name="List").field.add(name="entry", number=1)
-    proto.type, proto.label = _Proto.TYPE_BYTES, _Proto.LABEL_REPEATED
-    return _classes(file, ["List"])["List"]
+    entry = descriptors.field("entry", 1, SCALARS["bytes"], REPEATED)
+    return _classes("criproxy.entries", (descriptors.message("List", (entry,)),), ("List",))["List"]
 
 
-def _narrow(package: str, message: descriptor_pb2.DescriptorProto, field: SchemaField) -> None:
-    proto = message.field.add(name=field.name, number=field.number)
-    repeated = field.repeated or field.map_value is not None
-    proto.label = _Proto.LABEL_REPEATED if repeated else _Proto.LABEL_OPTIONAL
+def _narrow(package: str, field: SchemaField, text: str) -> bytes:
+    """A field without the type of an enumeration or a map. ``text``: the scalar type of a string."""
+    kind, type_name = SCALARS.get(text if field.type == "string" else field.type, SCALARS["uint64"]), ""
     if field.map_value is not None:
-        proto.type, proto.type_name = _Proto.TYPE_MESSAGE, f".{package}.{ENTRY}"
+        kind, type_name = MESSAGE, f".{package}.{ENTRY}"
     elif field.type in load().messages:
-        proto.type, proto.type_name = _Proto.TYPE_MESSAGE, f".{package}.{field.type}"
-    elif field.type in load().enums:
-        proto.type = _Proto.TYPE_UINT64
-    else:
-        proto.type = _Proto.TYPE_BYTES if field.type == "string" else _SCALARS[field.type]
+        kind, type_name = MESSAGE, f".{package}.{field.type}"
+    return descriptors.field(field.name, field.number, kind, _label(field), type_name)
+
+
+def _label(field: SchemaField) -> int:
+    return REPEATED if field.repeated or field.map_value is not None else OPTIONAL
 
 
 def strict(name: str, roots: Iterable[str]) -> Classes:
@@ -161,10 +138,7 @@ def strict(name: str, roots: Iterable[str]) -> Classes:
     ``name`` is their protobuf package. Raises KeyError for a message that the schema does not have.
     """
     schema = load()
-    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
-    entry = file.message_type.add(name=ENTRY)
-    for number, part in enumerate(("key", "value"), 1):
-        _present(entry, part, number, _Proto.TYPE_STRING)
+    made = [_present(ENTRY, (SchemaField("key", 1, "string"), SchemaField("value", 2, "string")), name)]
     done: Set[str] = set()
     rest = list(roots)
     while rest:
@@ -172,36 +146,64 @@ def strict(name: str, roots: Iterable[str]) -> Classes:
         if message in done:
             continue
         done.add(message)
-        proto = file.message_type.add(name=message)
-        for field in schema.messages[message].values():
-            if field.type in schema.messages:
-                rest.append(field.type)
-            if field.repeated or field.map_value is not None or field.type in schema.messages:
-                _narrow(name, proto, field)
-                if field.type == "string":
-                    proto.field[-1].type = _Proto.TYPE_STRING
-            else:
-                _present(proto, field.name, field.number, _SCALARS.get(field.type, _Proto.TYPE_UINT64))
-    return _classes(file, done)
+        fields = schema.messages[message].values()
+        rest += (field.type for field in fields if field.type in schema.messages)
+        made.append(_present(message, fields, name))
+    return _classes(name, made, done)
 
 
-def _present(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: int) -> None:
-    """Adds a field that is written if it was read, though it may have its default: the only one of a ``oneof``."""
-    field = message.field.add(
-        name=name, number=number, label=_Proto.LABEL_OPTIONAL, oneof_index=len(message.oneof_decl)
-    )
-    field.type = kind  # type: ignore[assignment]
-    message.oneof_decl.add(name=f"{name}_presence")
+def _present(message: str, fields: Iterable[SchemaField], package: str) -> bytes:
+    """A message whose values are written if they were read, though they may have their default.
+
+    Each is the only one of a ``oneof``.
+    """
+    made: List[bytes] = []
+    oneofs: List[str] = []
+    for field in fields:
+        if _label(field) == REPEATED or field.type in load().messages:
+            made.append(_narrow(package, field, "string"))
+            continue
+        kind = SCALARS.get(field.type, SCALARS["uint64"])
+        made.append(descriptors.field(field.name, field.number, kind, oneof=len(oneofs)))
+        oneofs.append(f"{field.name}_presence")
+    return descriptors.message(message, made, oneofs=oneofs)
 
 
-def _classes(file: descriptor_pb2.FileDescriptorProto, names: Iterable[str]) -> Classes:
-    pool: Any = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return {name: message_class(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in names}
+def _in_c() -> Optional[Any]:
+    """What protobuf has in C (upb, of protobuf 4 and newer); None if it is not used, or has other names.
+
+    Its modules around that import all that protobuf has in Python, which takes longer and holds more than the C.
+    """
+    found = getattr(api_implementation, "_c_module", None) if api_implementation.Type() == "upb" else None
+    return found if all(hasattr(found, name) for name in ("DescriptorPool", "MessageMeta")) else None
+
+
+_UPB: Final = _in_c()
+
+
+def _classes(package: str, messages: Iterable[bytes], names: Iterable[str]) -> Classes:
+    pool: Any = _pool()
+    pool.AddSerializedFile(descriptors.file(package, messages))
+    return {name: message_class(pool.FindMessageTypeByName(f"{package}.{name}")) for name in names}
+
+
+def _pool() -> Any:
+    if _UPB is not None:
+        return _UPB.DescriptorPool()
+    from google.protobuf.descriptor_pool import DescriptorPool  # elsewhere it is not needed
+
+    return DescriptorPool()
 
 
 def message_class(descriptor: Any) -> Type[Message]:
     """The class for a message's descriptor. Releases of protobuf have different functions for it."""
+    if _UPB is not None:
+        of_upb: Type[Message] = _UPB.MessageMeta(
+            descriptor.name, (Message,), {"DESCRIPTOR": descriptor, "__module__": None}
+        )
+        return of_upb
+    from google.protobuf import message_factory  # elsewhere it is not needed
+
     factory: Any = message_factory
     if hasattr(factory, "GetMessageClass"):
         made: Type[Message] = factory.GetMessageClass(descriptor)

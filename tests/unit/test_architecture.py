@@ -19,7 +19,19 @@ FILES = {
 }
 LONGEST = 500
 """Lines of a file."""
-SLOW = ("dataclasses", "difflib", "google.protobuf.json_format", "grpc", "inspect", "opentelemetry", "requests", "yaml")
+SLOW = (
+    "dataclasses",
+    "difflib",
+    "google.protobuf.descriptor_pb2",
+    "google.protobuf.internal.python_message",
+    "google.protobuf.json_format",
+    "google.protobuf.text_format",
+    "grpc",
+    "inspect",
+    "opentelemetry",
+    "requests",
+    "yaml",
+)
 """Modules that take long to import or hold much, or bring others that do. Kubelet waits for the daemon to start."""
 READS_A_FILE = "criproxy.cri.schema"
 """It has the CRI's definition from a file that is part of the package."""
