@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -9,12 +10,7 @@ import sys
 from importlib import import_module
 from typing import Any, Optional, Sequence
 
-from criproxy import config
-from criproxy.inspection import options
-from criproxy.report.early import say
-from criproxy.report.record import ERROR
-
-_DAEMON = "criproxy.daemon:run"
+_DAEMON = "criproxy.start:main"
 _PIPE_CLOSED = 128 + signal.SIGPIPE
 """The exit status that a shell gives to whoever is ended by that."""
 _COMMANDS = {
@@ -44,15 +40,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             sys.stdout.reconfigure(errors="backslashreplace")
         return _command(words[0], words[1:])
 
-    def read() -> config.Config:
-        return config.parse(words, os.environ)
-
+    # Of all that is made until the daemon serves next to nothing is garbage, and to look for that takes a tenth of the
+    # start. It is looked for again from there on.
+    gc.disable()
     try:
-        configured = read()
-    except config.ConfigError as error:
-        say(ERROR, str(error))
-        return 2
-    return _run(_DAEMON, configured, read)
+        return _run(_DAEMON, words)
+    finally:
+        gc.enable()
 
 
 def _command(name: str, words: Sequence[str]) -> int:
@@ -73,7 +67,7 @@ def check(words: Sequence[str]) -> int:
     nothing else. $MAINPID is set for such commands alone (systemd.exec(5)).
     """
     if "MAINPID" in os.environ:
-        return options.check(words, os.environ)
+        return _run("criproxy.inspection.options:check", words, os.environ)
     return _run("criproxy.inspection.check:main", words)
 
 

@@ -155,9 +155,10 @@ class _Daemon:
         self._metrics.open(self._config.metrics_listen)
         self._traces.move(self._config.otlp_endpoint)
         self._log.info(f"criproxy {__version__} serves {self._listening.path} for {runtimes(self._config)}")
-        # What is there now stays: the collector need not look at it again.
-        gc.collect()
+        # What is there now stays, two hundred objects of garbage among it: the collector, which has been off from the
+        # first import on, need not look at it.
         gc.freeze()
+        gc.enable()
         self._loop.run()
         if control_server is not None:
             control_server.close()
