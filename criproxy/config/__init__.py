@@ -1,7 +1,7 @@
 """Options, from the command line, the environment and files, validated into one frozen object.
 
-The command line is that of the Go program of the same name (`words`). configargparse does the rest (`parser`): command
-line before environment before file before default. `options` has a row for each option.
+The command line is that of the Go program of the same name (`words`). It goes before the environment, that before the
+configuration file (`entries`), and that before the defaults (`sources`). `options` has a row for each option.
 
 The daemon reads all of it again at SIGHUP: the same words give what the files say by then.
 """

@@ -1,18 +1,20 @@
-"""configargparse, set up with the options: command line before environment before configuration file."""
+"""configargparse, set up with the options, for --help and --version.
+
+What is given it would read, too; `criproxy.config.sources` does the same without, and the tests compare the two: to
+import and set it up takes longer than all else that is done with options.
+"""
 
 from __future__ import annotations
 
 import argparse
-import re
 import textwrap
 from importlib.util import find_spec
-from typing import ClassVar, Dict, NoReturn, TextIO
+from typing import Sequence
 
 import configargparse  # type: ignore[import-untyped]
 
 from criproxy import __version__
-from criproxy.config.errors import ConfigError
-from criproxy.config.names import meant, variable
+from criproxy.config.names import variable
 from criproxy.config.options import DEFAULT_FILE, OPTIONS, WITHOUT_EFFECT
 
 _EPILOG = f"""\
@@ -48,56 +50,14 @@ exit status:
 """
 
 
-class _File(configargparse.ConfigFileParser):  # type: ignore[misc]
-    """``name = value`` (or ``name: value``) lines and ``#`` comments; no sections, and no unknown names."""
-
-    # configargparse takes a class, so each call makes one of its own.
-    path: ClassVar[str]
-    lines: ClassVar[Dict[str, str]]
-    """Receives the file and the line of each name."""
-    _LINE = re.compile(r"(?P<name>[^\s:=]+)\s*[:=]\s*(?P<value>.*)")
-    _COMMENT = re.compile(r"\s#")
-    _END: ClassVar = {quote: re.compile(rf"{quote}(?:\s+#|\Z)") for quote in "\"'"}
-
-    def parse(self, stream: TextIO) -> Dict[str, str]:
-        names = [option.name for option in OPTIONS]
-        items: Dict[str, str] = {}
-        for number, line in enumerate(map(str.strip, stream), 1):
-            if not line or line.startswith("#"):
-                continue
-            match = self._LINE.fullmatch(line)
-            if not match:
-                raise ConfigError(f"{self.path}, line {number}: {line!r} is not NAME = VALUE")
-            name = match["name"]
-            if name not in names:
-                raise ConfigError(f"{self.path}, line {number}: unknown key: {name!r}{meant(name, names)}")
-            items[name] = self._value(match["value"])
-            self.lines[name] = f"{self.path}, line {number}"
-        return items
-
-    def _value(self, text: str) -> str:
-        """What is between quotes, if the last of them ends the line or a comment follows; else all up to a comment."""
-        end = self._END[text[0]].search(text, 1) if text[:1] in self._END else None
-        if end:
-            return text[1 : end.start()]
-        comment = self._COMMENT.search(text)
-        return text[: comment.start()].rstrip() if comment else text
+def show(words: Sequence[str]) -> None:
+    """Prints what the --help or --version among these words asks for, and raises SystemExit."""
+    make_parser().parse_args(words, config_file_contents="", env_vars={})
 
 
-class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
-    """Refuses by ConfigError instead of an exit."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises ConfigError."""
-        raise ConfigError(message)
-
-
-def make_parser(path: str, lines: Dict[str, str]) -> Parser:
-    """A parser of all options; an option that is not given is None.
-
-    ``path`` is that of the configuration file, ``lines`` receives `_File.lines`.
-    """
-    parser = Parser(
+def make_parser() -> configargparse.ArgumentParser:
+    """A parser of all options; an option that is not given is None."""
+    parser = configargparse.ArgumentParser(
         prog="criproxy",
         usage="criproxy [OPTION ...]\n       criproxy COMMAND [ARGUMENT ...]",
         description="Stands between kubelet and several container runtimes on one CRI socket.",
@@ -106,7 +66,6 @@ def make_parser(path: str, lines: Dict[str, str]) -> Parser:
         allow_abbrev=False,
         add_config_file_help=False,
         add_env_var_help=False,
-        config_file_parser_class=type("_FileOfOneCall", (_File,), {"path": path, "lines": lines}),
     )
     for option in OPTIONS:
         parser.add_argument(

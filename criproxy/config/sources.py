@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from criproxy import environment
-from criproxy.config import files
+from criproxy.config import entries, files
 from criproxy.config.errors import ConfigError
 from criproxy.config.names import (
     EDITED,
@@ -22,7 +22,6 @@ from criproxy.config.names import (
     variable,
 )
 from criproxy.config.options import DEFAULT_FILE, OPTIONS
-from criproxy.config.parser import make_parser
 from criproxy.config.runtimes import others_of, runtimes_of
 from criproxy.config.words import gives, spelled_out
 
@@ -31,6 +30,7 @@ _SHOWN = 20
 """Lines of a file, or variables, that have a warning each."""
 _LOOKED_AT = 200
 """Variables that may be misspelled ones: it takes time to compare them."""
+_SHOWING = frozenset(("--help", "--version"))
 _NOT_IN_OPTS = ("help", "version", "environment-file")
 """They mean something to whoever types the command line; a reload would make the daemon print and end."""
 
@@ -69,12 +69,25 @@ class Sources(NamedTuple):
     """The configuration file, and whether it exists. `texts` fills it."""
 
     def texts(self) -> Dict[str, str]:
-        """The options that have been given, by name. Raises ConfigError."""
+        """The options that have been given, by name: command line before environment before configuration file.
+
+        Raises ConfigError; --help and --version print and raise SystemExit.
+        """
         words = [*self.opts, *self.own]
-        path, text = ("", None) if "--help" in words else self._file(words)
-        parser = make_parser(path, self.lines)
-        found = vars(parser.parse_args(words, config_file_contents=text, env_vars=self.variables))
-        return {option.name: found[option.name] for option in OPTIONS if found[option.name] is not None}
+        if not _SHOWING.isdisjoint(words):
+            from criproxy.config import parser  # it takes longer than all else here
+
+            parser.show(words)
+        path, text = self._file(words)
+        found = {} if text is None else entries.read(text, path, self.lines)
+        for option in OPTIONS:
+            name = variable(option.name)
+            if name in self.variables:
+                found[option.name] = self.variables[name]
+        for word in words:
+            name, _, value = word[2:].partition("=")
+            found[name] = value
+        return {option.name: found[option.name] for option in OPTIONS if option.name in found}
 
     def _file(self, words: Sequence[str]) -> Tuple[str, Optional[str]]:
         """The configuration file and its text; None if there is no default file."""

@@ -155,12 +155,12 @@ def test_every_option_of_an_action_is_offered(action: str) -> None:
 
 
 def test_every_option_of_the_daemon_is_offered() -> None:
-    assert sorted(offered("--")) == sorted(options(make_parser("", {})))
+    assert sorted(offered("--")) == sorted(options(make_parser()))
 
 
 @pytest.mark.parametrize("name", INSPECTING)
 def test_every_option_of_a_command_about_the_daemon_is_offered_with_the_daemon_s(name: str) -> None:
-    own = [*options(INSPECTING[name]._parser()), *options(make_parser("", {}))]
+    own = [*options(INSPECTING[name]._parser()), *options(make_parser())]
     assert offered(name, "--") == sorted(set(own))
 
 

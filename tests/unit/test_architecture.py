@@ -20,6 +20,8 @@ FILES = {
 LONGEST = 500
 """Lines of a file."""
 SLOW = (
+    "argparse",
+    "configargparse",
     "dataclasses",
     "difflib",
     "google.protobuf.descriptor_pb2",
