@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from typing import Dict, Final, Generator, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from hpack.exceptions import HPACKError
-from hpack.hpack import encode_integer
-from hpack.huffman import HuffmanEncoder
-from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
-from hpack.table import HeaderTable
+from criproxy.http2 import huffman
+from criproxy.http2.tables import OVERHEAD, STATIC, TABLE_SIZE, DynamicTable
 
 
 class NeverIndexed(NamedTuple):
@@ -39,33 +35,20 @@ NO_TABLE: Final = b"\x20"
 """A dynamic table size update to 0 (RFC 7541, section 6.3). It begins our first block on a connection, so that the
 peer's decoder needs no other, whatever it makes of its own SETTINGS_HEADER_TABLE_SIZE later."""
 
-_TABLE_SIZE: Final = 4_096
-"""bytes of the dynamic table until SETTINGS_HEADER_TABLE_SIZE says otherwise (RFC 9113, section 6.5.2)."""
-_OVERHEAD: Final = 32
-"""What a field counts in a list beside its name and value (RFC 9113, section 6.5.2), bytes."""
-
-_STATIC: Final[Tuple[Field, ...]] = tuple((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE)
+_STATIC: Final[Tuple[Field, ...]] = STATIC
 _STATIC_INDEX: Final[Dict[Field, int]] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
-_STATIC_NAMES: Final[Dict[bytes, int]] = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
-
-
-# Each entry of hpack's table of states as one number: the next state, the flags, the symbol, eight bits each. Numbers
-# are quicker to take apart than tuples where this is compiled.
-_HUFFMAN: Final[List[int]] = [state << 16 | flags << 8 | symbol for state, flags, symbol in HUFFMAN_TABLE]
-_EMITS: Final[int] = HUFFMAN_EMIT_SYMBOL << 8
-_FAILS: Final[int] = HUFFMAN_FAIL << 8
-_COMPLETE: Final[int] = HUFFMAN_COMPLETE << 8
+_STATIC_NAMES: Final[Dict[bytes, int]] = {name: index for index, (name, _) in reversed(list(enumerate(STATIC, 1)))}
 
 
 class TooLarge(Exception):
     """A list of fields beyond MAX_LIST_SIZE or MAX_FIELDS. A table that was handed in is in step with the peer's."""
 
 
-MALFORMED: Final = (HPACKError, IndexError, ValueError)
+MALFORMED: Final = (IndexError, ValueError)
 """What `decode` raises for bytes that are no field block."""
 
 
-def decode(wire: bytes, table: Optional[HeaderTable] = None) -> Tuple[Field, ...]:
+def decode(wire: bytes, table: Optional[DynamicTable] = None) -> Tuple[Field, ...]:
     """Reads a field block. ``table``: the peer's dynamic table; without one, a block may use the static table alone.
 
     Raises `TooLarge`, and one of `MALFORMED` for bytes that are no field block.
@@ -96,7 +79,7 @@ def decode(wire: bytes, table: Optional[HeaderTable] = None) -> Tuple[Field, ...
                 field = NeverIndexed(name, value)
             if first & 0x40 and table is not None:
                 table.add(name, value)
-        size += len(field[0]) + len(field[1]) + _OVERHEAD
+        size += len(field[0]) + len(field[1]) + OVERHEAD
         if size <= MAX_LIST_SIZE and len(fields) < MAX_FIELDS:
             fields.append(field)
         elif table is None:
@@ -143,61 +126,35 @@ def _without_huffman(wire: bytes) -> Generator[None, None, bytes]:
 def _plain(text: bytes, spent: int) -> Generator[None, None, Tuple[bytes, int]]:
     """The text without Huffman code (RFC 7541, 5.2); ``spent``: bytes that have been read since the last step."""
     out = bytearray()
-    entry = _COMPLETE
+    entry = huffman.START
     for at in range(0, len(text), STEP):
         piece = text[at : at + STEP]
-        entry = _read_code(piece, entry, out)
+        entry = huffman.read(piece, entry, out)
         spent += len(piece)
         if spent >= STEP:
             spent = 0
             yield
-    if not entry & _COMPLETE:
-        raise ValueError("Huffman code that does not end")
+    huffman.check(entry)
     return bytes(out), spent
 
 
-def _huffman(text: bytes) -> bytes:
-    """The same in one go."""
-    out = bytearray()
-    if not _read_code(text, _COMPLETE, out) & _COMPLETE:
-        raise ValueError("Huffman code that does not end")
-    return bytes(out)
-
-
-def _read_code(text: bytes, entry: int, out: bytearray) -> int:
-    """Reads on in Huffman code from this entry of the table, four bits at a time, and gives the last one."""
-    for byte in text:
-        entry = _HUFFMAN[entry >> 12 & 0xFF0 | byte >> 4]
-        if entry & _EMITS:
-            out.append(entry & 0xFF)
-        elif entry & _FAILS:
-            raise ValueError("Huffman code with an end in it")
-        entry = _HUFFMAN[entry >> 12 & 0xFF0 | byte & 0x0F]
-        if entry & _EMITS:
-            out.append(entry & 0xFF)
-        elif entry & _FAILS:
-            raise ValueError("Huffman code with an end in it")
-    return entry
-
-
-def _resize(wire: bytes, table: HeaderTable) -> int:
+def _resize(wire: bytes, table: DynamicTable) -> int:
     """Follows the size updates at the beginning of a block; gives where they end."""
     at = 0
     while wire[at : at + 1] and wire[at] & 0xE0 == 0x20:
         size, at = _integer(wire, at, 0x1F)
-        if size > _TABLE_SIZE:
+        if size > TABLE_SIZE:
             raise ValueError(f"a dynamic table of {size} bytes")
-        table.maxsize = size
+        table.resize(size)
     return at
 
 
-def _entry(index: int, table: Optional[HeaderTable]) -> Field:
+def _entry(index: int, table: Optional[DynamicTable]) -> Field:
     if not index:
         raise ValueError("index 0")
     if table is None or index <= len(_STATIC):
         return _STATIC[index - 1]
-    name, value = table.get_by_index(index)
-    return name, value
+    return table.field(index)
 
 
 def _integer(wire: bytes, at: int, mask: int) -> Tuple[int, int]:
@@ -220,13 +177,13 @@ def _integer(wire: bytes, at: int, mask: int) -> Tuple[int, int]:
 
 def _string(wire: bytes, at: int) -> Tuple[bytes, int]:
     """RFC 7541, section 5.2: the string at ``at``, and where it ends."""
-    huffman = wire[at] & 0x80
+    coded = wire[at] & 0x80
     size, at = _integer(wire, at, 0x7F)
     end = at + size
     if end > len(wire):
         raise ValueError("a string that is cut off")
     text = wire[at:end]
-    return _huffman(text) if huffman else text, end
+    return huffman.decode(text) if coded else text, end
 
 
 def encode(fields: Iterable[Field]) -> bytes:
@@ -260,8 +217,16 @@ def with_value(fields: Iterable[Field], name: bytes, value: bytes) -> Iterator[F
 
 
 def _prefixed(number: int, bits: int, first: int) -> bytearray:
-    encoded = bytearray(encode_integer(number, bits))
-    encoded[0] |= first
+    """RFC 7541, section 5.1: a number of which so many bits are in the first byte, beside those of ``first``."""
+    most = (1 << bits) - 1
+    if number < most:
+        return bytearray((first | number,))
+    encoded = bytearray((first | most,))
+    number -= most
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
     return encoded
 
 
@@ -274,11 +239,11 @@ class Spelling:
     __slots__ = ("_name", "search")
 
     def __init__(self, name: bytes) -> None:
-        coded = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(name)
+        coded = huffman.encode(name)
         plain = bytes(_prefixed(len(name), 7, 0)) + name
-        huffman = bytes(_prefixed(len(coded), 7, 0x80)) + coded
+        shorter = bytes(_prefixed(len(coded), 7, 0x80)) + coded
         self._name = name
-        self.search = re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(huffman) + b")").search
+        self.search = re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(shorter) + b")").search
         """Gives a match that ends where the field's value begins; None where there is no such field."""
 
     def decode(self, wire: bytes, at: int) -> Tuple[Field, ...]:

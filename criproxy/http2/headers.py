@@ -19,8 +19,6 @@ import re
 from enum import Enum
 from typing import Final, Generator, Iterable, Optional, Sequence, Tuple
 
-from hpack.table import HeaderTable
-
 from criproxy.http2.cache import Cache
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.fields import (
@@ -36,6 +34,7 @@ from criproxy.http2.fields import (
     encode,
     with_value,
 )
+from criproxy.http2.tables import DynamicTable
 
 __all__ = [
     "MAX_LIST_SIZE",
@@ -183,7 +182,7 @@ class BlockDecoder:
 
     def __init__(self, volatile: Optional[Spelling] = None) -> None:
         self._cut_before = volatile
-        self._table: Optional[HeaderTable] = HeaderTable()
+        self._table: Optional[DynamicTable] = DynamicTable()
 
     @property
     def settled(self) -> bool:
