@@ -56,8 +56,7 @@ setup(
     ],
     entry_points={"console_scripts": ["criproxy = criproxy.cli:main"]},
     python_requires=">=3.9",
-    # hpack is bounded: http2/headers.py uses its tables and its Huffman coding, which are no part of its interface.
-    install_requires=["configargparse", "grpcio>=1.30", "hpack>=3.0,<5", "protobuf>=3.12", "PyYAML"],
+    install_requires=["configargparse", "grpcio>=1.30", "protobuf>=3.12", "PyYAML"],
     extras_require={
         # Built from source: it needs a compiler and libsystemd's headers. Without it the same is said to systemd.
         "systemd": ["systemd-python"],
@@ -72,6 +71,7 @@ setup(
             "container-runtime-interface-api==1.0.0; python_version < '3.10'",
             "coverage",
             "h2",
+            "hpack",
             "hypothesis",
             "mypy",
             "opentelemetry-exporter-otlp-proto-http",

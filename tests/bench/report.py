@@ -25,7 +25,7 @@ def machine(others: float) -> List[str]:
     """Where this is measured; ``others`` is `measure.busy` before it begins."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), platform.machine())
-    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("grpcio", "protobuf", "hpack"))
+    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("grpcio", "protobuf"))
     facts = [
         f"{cpu_count()} cores ({model}), Linux {platform.release()}",
         f"Python {platform.python_version()}, {libraries}",

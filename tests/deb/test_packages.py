@@ -58,15 +58,14 @@ def test_dpkg_1_18_can_read_them(name: str, architecture: str) -> None:
 
 def test_criproxy_depends_on_what_it_imports() -> None:
     depends = set(re.findall(r"[\w.-]+(?=[,: ]|$)", field(package(CRIPROXY), "Depends")))
-    libraries = {"grpcio", "protobuf", "hpack", "configargparse", "systemd", "yaml"}
+    libraries = {"grpcio", "protobuf", "configargparse", "systemd", "yaml"}
     assert depends >= {"python3", *(f"python3-{library}" for library in libraries)}
 
 
-@pytest.mark.parametrize(("python", "debian"), [(">=", ">="), ("<", "<<")])
-def test_criproxy_wants_no_older_or_newer_library_than_the_program(python: str, debian: str) -> None:
+def test_criproxy_wants_no_older_library_than_the_program() -> None:
     libraries = re.findall(r"install_requires=\[(.+)\]", (ROOT / "setup.py").read_text())[0]
-    wanted = dict(re.findall(rf'"(\w+)[^"]*{python}([\d.]+)[",]', libraries))
-    named = dict(re.findall(rf"python3-(\w+) \({debian} ([\d.]+)\)", field(package(CRIPROXY), "Depends")))
+    wanted = dict(re.findall(r'"(\w+)[^"]*>=([\d.]+)[",]', libraries))
+    named = dict(re.findall(r"python3-(\w+) \(>= ([\d.]+)\)", field(package(CRIPROXY), "Depends")))
     assert named == wanted != {}
 
 

@@ -23,7 +23,6 @@ BARE: Tuple[str, ...] = ()
 PYTHON = (
     "python3-configargparse",
     "python3-grpcio",
-    "python3-hpack",
     "python3-protobuf",
     "python3-systemd",
     "python3-yaml",
