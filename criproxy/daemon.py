@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from contextlib import suppress
 from typing import Callable, Optional
 
@@ -29,7 +28,7 @@ from criproxy.memory_limit import default_limit
 from criproxy.metrics.endpoint import Endpoint
 from criproxy.relay.loop import Loop
 from criproxy.relay.proxy import Proxy
-from criproxy.report import journal
+from criproxy.report import internal, journal
 from criproxy.report.log import Log
 from criproxy.report.record import Output
 from criproxy.report.stream import StreamOutput
@@ -184,9 +183,8 @@ class _Daemon:
         return ControlServer(self._loop, self._log, self._controlling.sock, methods)
 
     def _on_error(self, error: BaseException) -> None:
-        for line in traceback.format_exception(type(error), error, error.__traceback__):
-            for part in line.rstrip().split("\n"):
-                self._log.error(f"internal error: {part}")
+        for line in internal.lines(error):
+            self._log.error(f"internal error: {line}")
 
     def _on_change(self) -> None:
         self._health.tell()

@@ -34,6 +34,7 @@ SLOW = (
     "logging",
     "opentelemetry",
     "requests",
+    "traceback",
     "yaml",
 )
 """Modules that take long to import or hold much, or bring others that do. Kubelet waits for the daemon to start."""
