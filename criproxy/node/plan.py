@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import sys
 from dataclasses import dataclass
 from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 from criproxy import address, environment
 from criproxy.config import RuntimeAddress, group_name, others_of, runtimes_of
-from criproxy.node import syntax, units
+from criproxy.node import shipped, syntax, units
 from criproxy.node.compat import adapt
 from criproxy.node.endpoints import endpoint, image_service, short, socket
 from criproxy.node.kubelet import DOCKERSHIM_FLAGS, DROP_IN, UNIT, Kubelet, NodeError, Version, version_of
@@ -177,11 +175,11 @@ def _units(situation: Situation, primary: str, shim: bool, group: str) -> Iterat
     """The units that are to be generated, in what the node's systemd understands: paths and texts."""
     tree, systemd = situation.tree, situation.systemd
     yield f"{units.ADMIN}/{SERVICE}", adapt(_service(tree, primary, shim), systemd)
-    listening, path = _template(tree, SOCKET_UNIT), f"{units.ADMIN}/{SOCKET_UNIT}"
+    listening, path = shipped.unit(tree, SOCKET_UNIT), f"{units.ADMIN}/{SOCKET_UNIT}"
     head = "[Socket]\n"
     adapted = adapt(listening.replace(head, f"{head}SocketGroup={group}\n", 1) if group else listening, systemd)
     # One that was generated before stays in force, so it is kept up.
-    if adapted != listening or not _is_packaged(tree, SOCKET_UNIT) or GENERATED in (tree.text(path) or ""):
+    if adapted != listening or not shipped.is_packaged(tree, SOCKET_UNIT) or GENERATED in (tree.text(path) or ""):
         yield path, GENERATED + adapted
     if shim and situation.kubelet is not None:
         yield f"{units.ADMIN}/{DOCKERSHIM}", adapt(_dockershim(situation.kubelet), systemd)
@@ -407,33 +405,16 @@ def _dockershim(kubelet: Kubelet) -> str:
 
 def _service(tree: Tree, primary: str, shim: bool) -> str:
     """The service that criproxy brings with it, with its place in this node's order."""
-    text = _template(tree, SERVICE)
+    text = shipped.unit(tree, SERVICE)
     lines = [f"Before={UNIT}"]
     runtime = next((known.unit for known in RUNTIMES.values() if primary in spellings(known.path)), "")
     if runtime and (runtime != DOCKERSHIM or shim):
         lines.append(f"After={runtime}")
     if shim:
         lines.append(f"Wants={DOCKERSHIM}")
-    if not _is_packaged(tree, SERVICE):
-        text = text.replace("/usr/bin/criproxy", _program())
+    if not shipped.is_packaged(tree, SERVICE):
+        text = text.replace("/usr/bin/criproxy", shipped.program())
     return GENERATED + text.replace("\n\n[Service]", "\n".join(("", *lines, "", "[Service]")), 1)
-
-
-def _template(tree: Tree, name: str) -> str:
-    text = units.template(tree, name)
-    if text is None:
-        raise NodeError(f"{name} is missing: it is a part of criproxy's installation; install criproxy again")
-    return text
-
-
-def _is_packaged(tree: Tree, name: str) -> bool:
-    return any(tree.exists(f"{folder}/{name}") for folder in units.PACKAGED)
-
-
-def _program() -> str:
-    """What starts this program, on a node that it was not installed on by a package."""
-    called = sys.argv[0] if os.path.basename(sys.argv[0]) == "criproxy" else shutil.which("criproxy")
-    return os.path.abspath(called) if called else f"{sys.executable} -m criproxy"
 
 
 _USUAL_OPTIONS = {"CRIPROXY_OPTS": "-v 2"}
@@ -442,27 +423,13 @@ _USUAL_OPTIONS = {"CRIPROXY_OPTS": "-v 2"}
 
 def _defaults(situation: Situation, before: Optional[str], values: Dict[str, str]) -> str:
     """The file as it was, or the one that criproxy brings, with these values in it."""
-    text = _shipped(situation.tree, "default/criproxy") if before is None else before
+    text = shipped.file(situation.tree, "default/criproxy") if before is None else before
     there = configured(text)
     if before is not None and situation.first and not any(name.startswith("CRIPROXY_") for name in there):
         values = {**values, **_USUAL_OPTIONS}
     for name, value in values.items():
         if there.get(name, "") != value:
             text = environment.assign(text, name, value)
-    return text
-
-
-def _shipped(tree: Tree, name: str) -> str:
-    """A text that criproxy brings with it: from its package, or from where it was installed by hand."""
-    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    places = (
-        (tree, f"/usr/share/criproxy/{name}"),
-        (Tree(sys.prefix), f"/share/criproxy/{name}"),
-        (Tree(checkout), f"/etc/{name}"),
-    )
-    text = next((text for text in (where.text(path) for where, path in places) if text is not None), None)
-    if text is None:
-        raise NodeError(f"/usr/share/criproxy/{name} is missing: install criproxy again")
     return text
 
 
