@@ -15,10 +15,11 @@ from criproxy.node import endpoints, plan
 from criproxy.node import kubelet as kubelets
 from criproxy.node.kubelet import UNIT, Ask, Kubelet, NodeError, Version
 from criproxy.node.manager import Manager
-from criproxy.node.plan import ATTACH_FLAG, SERVICE, SOCKET, SOCKET_UNIT
+from criproxy.node.plan import SERVICE, SOCKET, SOCKET_UNIT
 from criproxy.node.runtimes import RuntimeClient
 from criproxy.node.status import Look, Report
 from criproxy.node.tree import Tree
+from criproxy.node.volumes import ATTACH_FLAG, csi_driver
 
 _KUBELET = "kubelet"
 _NOT_ENABLED = ("disabled", "masked", "masked-runtime", "bad")
@@ -99,7 +100,7 @@ class NodeLook:
         """A kubelet that attaches volumes by itself attaches none of a CSI driver."""
         running = kubelets.running_flags(self._tree, self._manager)
         flags = kubelet.flags if running is None else running
-        driver = plan.csi_driver(self._tree, kubelet)
+        driver = csi_driver(self._tree, kubelet)
         if ATTACH_FLAG in flags and driver:
             text = (
                 f"kubelet has {ATTACH_FLAG}, and there is a CSI driver ({driver}): none of its volumes can be attached"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Dict, Iterator, Mapping, Optional, Tuple
@@ -14,6 +13,7 @@ from criproxy.node.compat import adapt
 from criproxy.node.endpoints import endpoint, image_service, short, socket
 from criproxy.node.kubelet import DOCKERSHIM_FLAGS, DROP_IN, UNIT, Kubelet, NodeError, Version, version_of
 from criproxy.node.tree import Tree
+from criproxy.node.volumes import ATTACH_FLAG, gives_up_attach
 
 SOCKET = "/run/criproxy.sock"
 ENDPOINT = f"unix://{SOCKET}"
@@ -38,11 +38,6 @@ VERSION_NOTE = f"{NOTES}/kubelet-version"
 """What was last said of the version of a kubelet that does not tell it."""
 PROGRAM_NOTE = f"{NOTES}/program"
 """The digest of the program that the service runs."""
-CSI_DRIVERS = ("plugins_registry", "plugins", "plugins/kubernetes.io/csi")
-"""Folders below kubelet's own in which a CSI driver that is on the node leaves something."""
-_NOT_CSI = "kubernetes.io"
-"""What stands among the plugins of a kubelet without any."""
-_KUBELETS_FOLDER = "/var/lib/kubelet"
 _VIRTLET = "virtlet.cloud"
 
 
@@ -192,7 +187,8 @@ def _of_kubelet(
     tree, kubelet = situation.tree, situation.kubelet
     if kubelet is None:
         return "", ()
-    gives_up, notes = _gives_up_attach(tree, kubelet, wishes, others)
+    virtlet = any(runtime.id == _VIRTLET for runtime in others)
+    gives_up, notes = gives_up_attach(tree, kubelet, wishes.attach_detach or AUTO, virtlet)
     told = endpoint(tree, kubelet).note if found else ""
     if told:
         notes = (*notes, f"the primary runtime is {found}: {told}")
@@ -326,37 +322,6 @@ def _checked(primary: str, other: str) -> Tuple[RuntimeAddress, ...]:
         return runtimes_of(f"{primary},{other}" if other else primary)[1:]
     except ValueError as error:
         raise NodeError(f"the other runtimes (--other, CRI_OTHER): {error}") from error
-
-
-ATTACH_FLAG = "--enable-controller-attach-detach=false"
-"""kubelet then attaches volumes by itself, and none of a CSI driver."""
-
-
-def _gives_up_attach(
-    tree: Tree, kubelet: Kubelet, wishes: Wishes, others: Tuple[RuntimeAddress, ...]
-) -> Tuple[bool, Tuple[str, ...]]:
-    """Whether kubelet is to attach volumes by itself, and what there is to say of that."""
-    wish = wishes.attach_detach or AUTO
-    driver = csi_driver(tree, kubelet)
-    if wish == "keep" or (wish == AUTO and not any(runtime.id == _VIRTLET for runtime in others)):
-        return False, ()
-    if wish == AUTO and driver:
-        return False, (
-            f"kubelet does not get {ATTACH_FLAG}, which Virtlet's volumes need: this node has a CSI driver"
-            f" ({driver}), whose volumes could not be attached any more (--attach-detach off sets it all the same)",
-        )
-    breaks = f"; the CSI driver of this node ({driver}) cannot have volumes attached any more" if driver else ""
-    return True, (
-        f"kubelet gets {ATTACH_FLAG}, as Virtlet's volumes need it: volumes of CSI drivers cannot be attached to pods"
-        f" of this node then (--attach-detach keep leaves it out){breaks}",
-    )
-
-
-def csi_driver(tree: Tree, kubelet: Kubelet) -> str:
-    """What a CSI driver has left in kubelet's folder; empty if there is none."""
-    root = kubelet.values(("root-dir",)).get("root-dir") or _KUBELETS_FOLDER
-    paths = (f"{root}/{folder}/{name}" for folder in CSI_DRIVERS for name in tree.names(f"{root}/{folder}"))
-    return next((path for path in paths if os.path.basename(path) != _NOT_CSI), "")
 
 
 def flags(version: Version, gives_up_attach: bool) -> Tuple[str, ...]:

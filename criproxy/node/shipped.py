@@ -1,4 +1,4 @@
-"""What criproxy brings with it: its units and its environment file, from its package or from an installation by hand."""
+"""What criproxy brings with it: its units and its environment file, from a package or an installation by hand."""
 
 from __future__ import annotations
 
