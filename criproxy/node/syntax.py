@@ -235,3 +235,9 @@ def read(text: str) -> Iterator[Setting]:
 def settings(text: str) -> Iterator[Tuple[str, str, str]]:
     """A unit file's settings in their order: section, key, value."""
     return ((setting.section, setting.key, setting.value) for setting in read(text))
+
+
+def of_processes(text: str) -> List[Tuple[str, str, str]]:
+    """A unit file's settings without those of [Unit] and [Install]: they are in force as soon as systemd has read them,
+    and what runs need not be restarted for them."""
+    return [setting for setting in settings(text) if setting[0] not in ("Unit", "Install")]

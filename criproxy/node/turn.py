@@ -15,7 +15,7 @@ from typing import AbstractSet, Callable, Iterable, Iterator, List, Mapping, Seq
 
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
-from criproxy.node import program, units, watch
+from criproxy.node import program, syntax, units, watch
 from criproxy.node.checks import Checks
 from criproxy.node.kubelet import DROP_IN, UNIT, Ask, NodeError
 from criproxy.node.ledger import DIST, Ledger, Written
@@ -226,16 +226,18 @@ class Node:
         That is registered before: an earlier run may have been stopped between the one and the other.
         """
         owed = unit in ledger.owed
-        if self._manager.running and self._manager.state(unit).runs:
+        matters = syntax.of_processes(self._tree.text(path) or "") != syntax.of_processes(text)
+        if matters and self._manager.running and self._manager.state(unit).runs:
             ledger.owe(unit)
         written = ledger.write(path, text, self._is_leftover(path, ledger))
         if written is Written.BESIDE and path + DIST in ledger.laid:
             self._say(f"{path} has been edited and stays in force; criproxy's own version is in {path}{DIST}")
         if written is Written.CHANGED:
             self._say(f"wrote {path}")
-        elif not owed:
+        changed = written is Written.CHANGED and matters
+        if not (changed or owed):
             ledger.settle(unit)
-        return written is Written.CHANGED or owed
+        return changed or owed
 
     def _is_leftover(self, path: str, ledger: Ledger) -> bool:
         text = self._tree.text(path)
@@ -312,9 +314,10 @@ class Node:
         state = self._manager.state(UNIT) if self._acts else UnitState()
         runs = state.runs
         restless = watch.is_restless(self._manager, UNIT, state, self._clock)
+        before = self._tree.text(DROP_IN)
         changed = self._write_for(UNIT, DROP_IN, plan.drop_in, ledger)
         self._checks.patch()
-        if self._manager.running and changed:
+        if self._manager.running and (changed or self._tree.text(DROP_IN) != before):
             self._manager.do("daemon-reload")
         if runs and (changed or self._checks.elsewhere() is not None):
             self._do("restart", UNIT)

@@ -470,9 +470,21 @@ class TestHowTheDaemonIsBroughtUpToDate:
     def test_it_is_restarted_if_its_unit_has(self, kubeadm: Lab) -> None:
         kubeadm.node.apply(Wishes())
         kubeadm.manager.done.clear()
-        kubeadm.runtimes.served = {"": "/run/crio/crio.sock"}
-        kubeadm.node.apply(Wishes(primary="crio"))  # whose unit it is to be started after
+        kubeadm.put(
+            "/lib/systemd/system/criproxy.service",
+            kubeadm.text("/lib/systemd/system/criproxy.service") + "Environment=ANOTHER=1\n",
+        )
+        kubeadm.node.apply(Wishes())
         assert "restart criproxy.service" in steps(kubeadm)
+
+    def test_it_is_not_for_its_place_in_the_nodes_order(self, kubeadm: Lab) -> None:
+        kubeadm.node.apply(Wishes())
+        kubeadm.manager.done.clear()
+        kubeadm.runtimes.served = {"": "/run/crio/crio.sock"}
+        kubeadm.node.apply(Wishes(primary="crio"))
+        assert "After=crio.service" in kubeadm.text(SERVICE)
+        assert "reload criproxy.service" in steps(kubeadm)
+        assert "restart criproxy.service" not in steps(kubeadm)
 
     def test_its_socket_is_made_anew_if_that_gets_a_group(self, kubeadm: Lab) -> None:
         kubeadm.node.apply(Wishes())
