@@ -97,6 +97,26 @@ def assign(text: str, name: str, value: str) -> str:
     return f"{before}{line}{text[end:]}"
 
 
+def extend(text: str, name: str, words: str) -> str:
+    """The text with words, which need no quotes, at the end of a variable's last value; all else is as it was.
+
+    Raises ValueError for a variable that is not set, and for a quote that is not closed.
+    """
+    before = read(text)[0]
+    if name not in before:
+        raise ValueError(f"{name} is not set")
+    value = before[name].value
+    added = f" {words}" if value.rstrip(" \t\n") == value and value else words
+    last = [match for match in _entries(text, _reading(_COMMENT)) if _name(match) == name][-1]
+    end = last.end("quoted") - 1  # before the quote that closes it
+    if last["bare"].strip(_BLANK) or not last["quoted"]:
+        end = last.start("bare") + len(last["bare"].rstrip(_BLANK))
+    extended = text[:end] + added + text[end:]
+    if read(extended)[0][name].value == value + added:
+        return extended
+    return assign(text, name, value + added)  # it ends with an escape
+
+
 @cache
 def _reading(comment: str) -> re.Pattern[str]:
     """What finds an entry: made when a file is read, since the daemon's first start need not read any."""

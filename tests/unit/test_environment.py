@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Dict, List
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from criproxy.environment import Assignment, assign, read
+from criproxy.environment import Assignment, assign, extend, read
 
 
 def values(text: str) -> Dict[str, str]:
@@ -173,3 +175,49 @@ def test_an_assignment_takes_the_place_of_the_last_one_or_stands_where_one_is_sh
 def test_nothing_is_assigned_in_a_file_that_cannot_be_read() -> None:
     with pytest.raises(ValueError, match="the quote is not closed"):
         assign("A='x\n", "NAME", "new")
+
+
+@pytest.mark.parametrize(
+    ("text", "extended"),
+    [
+        ("NAME=--a\n", "NAME=--a --b\n"),
+        ("NAME=--a --c", "NAME=--a --c --b"),
+        ("NAME=\n", "NAME=--b\n"),
+        ('NAME=""\n', 'NAME="--b"\n'),
+        ("A=1\n NAME = '--a'  \nB=2\n", "A=1\n NAME = '--a --b'  \nB=2\n"),
+        ('NAME="--a \\\n--c \\\n "\nB=2\n', 'NAME="--a \\\n--c \\\n --b"\nB=2\n'),
+        ("NAME=first\nNAME='last'\n#NAME=x\n", "NAME=first\nNAME='last --b'\n#NAME=x\n"),
+        ('NAME="one"two\n', 'NAME="one"two --b\n'),
+        ("NAME=a\\ \nB=2\n", 'NAME="a --b"\nB=2\n'),
+    ],
+)
+def test_a_value_is_extended_where_it_ends_and_nothing_else_changes(text: str, extended: str) -> None:
+    assert extend(text, "NAME", "--b") == extended
+
+
+@given(
+    st.lists(
+        st.sampled_from(["--a", "--c=x", "'q r'", '"s"', "\\ ", "\\\n", " ", '"', "'", "#", ";", "\n"]), max_size=8
+    ),
+    st.sampled_from(["", "#NAME=0\n", "NAME=0\n", "A='\nNAME=1'\n"]),
+)
+def test_what_is_extended_is_read_with_the_words_behind_it(parts: List[str], before: str) -> None:
+    text = f"{before}NAME={''.join(parts)}\nB=2\n"
+    try:
+        there = read(text)[0]
+        value = there["NAME"].value
+    except (ValueError, KeyError):
+        with pytest.raises(ValueError, match=r"is not (closed|set)"):
+            extend(text, "NAME", "--b")
+        return
+    after = read(extend(text, "NAME", "--b"))[0]
+    assert after["NAME"].value in (f"{value} --b", f"{value}--b")
+    assert after["NAME"].value.split() == [*value.split(), "--b"]
+    assert {name: found.value for name, found in after.items() if name != "NAME"} == {
+        name: found.value for name, found in there.items() if name != "NAME"
+    }
+
+
+def test_a_variable_that_is_not_set_cannot_be_extended() -> None:
+    with pytest.raises(ValueError, match="NAME is not set"):
+        extend("A=1\n#NAME=x\n", "NAME", "--b")
