@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from criproxy.node.tree import Tree
 
@@ -43,10 +43,7 @@ def read(path: str, text: str, names: Sequence[str]) -> Dict[str, ConfigurationF
 
 def _read_json(path: str, text: str, names: Sequence[str]) -> Optional[Dict[str, ConfigurationField]]:
     """The same of JSON, some of which YAML's library would not read; None if it is none."""
-    try:
-        root = json.loads(text) if text.lstrip().startswith("{") else None
-    except (ValueError, RecursionError):
-        return None
+    root = _parsed_json(text)
     found: Dict[str, ConfigurationField] = {}
     for name, value in (root or {}).items():
         if name not in (*names, "kind", "apiVersion"):
@@ -56,6 +53,14 @@ def _read_json(path: str, text: str, names: Sequence[str]) -> Optional[Dict[str,
             raise ConfigurationProblem(_no_text(path, line, name))
         found[name] = ConfigurationField(value or "", line)
     return None if root is None else found
+
+
+def _parsed_json(text: str) -> Optional[Dict[str, object]]:
+    try:
+        root: Optional[Dict[str, object]] = json.loads(text) if text.lstrip().startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return root
 
 
 def _read_yaml(path: str, text: str, names: Sequence[str]) -> Dict[str, ConfigurationField]:
@@ -87,6 +92,67 @@ def _read_yaml(path: str, text: str, names: Sequence[str]) -> Dict[str, Configur
         else:
             raise ConfigurationProblem(_no_text(path, line, key.value))
     return found
+
+
+def assign(path: str, text: str, name: str, value: str) -> str:
+    """The text with another value, which needs no quotes, of a field that is set; every other byte is as it was.
+
+    Of a field that is set twice the last counts. Raises ConfigurationProblem as `read` does, and for a value that
+    cannot be replaced alone.
+    """
+    line = read(path, text, (name,))[name].line
+    is_json = _parsed_json(text) is not None
+    begin, end = _json_span(text, name) if is_json else _yaml_span(text, name)
+    old = text[begin:end]
+    sign = old[0] if old[:1] in ("'", '"') else ""
+    changed = f"{text[:begin]}{sign}{value}{sign}{old[len(old.rstrip()) :]}{text[end:]}"
+    load = _parsed_json if is_json else _loaded_yaml
+    if load(changed) != {**(load(text) or {}), name: value}:
+        raise ConfigurationProblem(f"{path}, line {line}: {name} is tied to other fields; let it be {value}")
+    return changed
+
+
+def _json_span(text: str, name: str) -> Tuple[int, int]:
+    """Where the last value of a field is in a text that is a JSON object."""
+    decoder, span = json.JSONDecoder(), (0, 0)
+    at = _after_space(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        begin = _after_space(text, _after_space(text, at) + 1)  # behind the colon
+        _, end = decoder.raw_decode(text, begin)
+        span = (begin, end) if key == name else span
+        at = _after_space(text, end)
+        at = _after_space(text, at + 1) if text[at] == "," else at
+    return span
+
+
+def _after_space(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _yaml_span(text: str, name: str) -> Tuple[int, int]:
+    """The same in the first document of YAML."""
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    loader.check_node()  # it reads the beginning
+    root: Any = loader.get_node()
+    last = [value for key, value in root.value if key.tag == _TEXT and key.value == name][-1]
+    return last.start_mark.index, last.end_mark.index
+
+
+def _loaded_yaml(text: str) -> Optional[Dict[str, object]]:
+    """The first document's fields; None if it is not YAML."""
+    import yaml
+
+    try:
+        loader: Any = yaml.SafeLoader(text)
+        loaded = loader.get_data() if loader.check_data() else None
+    except (yaml.YAMLError, ValueError):
+        return None
+    return loaded if isinstance(loaded, dict) else None
 
 
 def _no_text(path: str, line: int, name: str) -> str:

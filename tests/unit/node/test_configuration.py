@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from criproxy.node import configuration
 from criproxy.node.configuration import ConfigurationProblem
@@ -114,3 +118,70 @@ def test_a_folder_is_walked_with_its_folders_and_links_to_files(tmp_path: Path) 
     assert [path[len("/d/") :] for path in found] == [
         *("10.d/x.conf", "20.conf", "30/10.conf", "30/2.conf", "30.conf", "40.conf/y.conf", "60.conf")
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "assigned"),
+    [
+        (f"{FIELD}: unix:///a\n", f"{FIELD}: unix:///new\n"),
+        (f"a: 1 # one\n{FIELD}:  'unix:///a' # it\nb: [2]", f"a: 1 # one\n{FIELD}:  'unix:///new' # it\nb: [2]"),
+        (f'"{FIELD}": "unix:///a"\n', f'"{FIELD}": "unix:///new"\n'),
+        (f"{FIELD}:\n  unix:///a\n", f"{FIELD}:\n  unix:///new\n"),
+        (f"{FIELD}: >-\n  unix:///a\nb: 2\n", f"{FIELD}: unix:///new\nb: 2\n"),
+        (f"? {FIELD}\n: unix:///a\n", f"? {FIELD}\n: unix:///new\n"),
+        (f"{{a: 1, {FIELD}: 'unix:///a'}}\n", f"{{a: 1, {FIELD}: 'unix:///new'}}\n"),
+        (f"{FIELD}: first\n{FIELD}: unix:///a\n", f"{FIELD}: first\n{FIELD}: unix:///new\n"),
+        (f"---\n{FIELD}: unix:///a\n---\n{FIELD}: x\n", f"---\n{FIELD}: unix:///new\n---\n{FIELD}: x\n"),
+        (f"\ufeff{FIELD}: unix:///a\n", f"\ufeff{FIELD}: unix:///new\n"),
+        (f'{{\n\t"{FIELD}"\t:\t"unix:\\/\\/a"\n}}\n', f'{{\n\t"{FIELD}"\t:\t"unix:///new"\n}}\n'),
+        (
+            f'{{"a":{{"{FIELD}":"x"}} , "{FIELD}":"unix:///a","b":[1,{{}}]}}',
+            f'{{"a":{{"{FIELD}":"x"}} , "{FIELD}":"unix:///new","b":[1,{{}}]}}',
+        ),
+    ],
+)
+def test_another_value_is_put_in_the_place_of_one_and_nothing_else_changes(text: str, assigned: str) -> None:
+    assert configuration.assign("/k", text, FIELD, "unix:///new") == assigned
+
+
+@pytest.mark.parametrize("text", [f"evictionHard: &a unix:///a\n{FIELD}: *a\n", f"{FIELD}: &a unix:///a\nb: *a\n"])
+def test_a_value_that_is_another_fields_too_is_not_replaced(text: str) -> None:
+    with pytest.raises(ConfigurationProblem, match=r"/k, line \d: containerRuntimeEndpoint is tied to other fields"):
+        configuration.assign("/k", text, FIELD, "unix:///new")
+
+
+def common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+_WAYS: Dict[str, Callable[[Any], str]] = {
+    "json": json.dumps,
+    "indented": lambda fields: json.dumps(fields, indent=2),
+    "yaml": lambda fields: str(yaml.safe_dump(fields, sort_keys=False)),
+    "flow": lambda fields: str(yaml.safe_dump(fields, default_flow_style=True, sort_keys=False)),
+    "quoted": lambda fields: str(yaml.safe_dump(fields, default_style='"', sort_keys=False)),
+}
+
+
+@given(
+    st.dictionaries(st.sampled_from(["maxPods", "evictionHard", "clusterDNS", "x"]), _VALUES),
+    st.dictionaries(st.sampled_from(["clusterDomain", "rotateCertificates"]), _VALUES),
+    st.text(max_size=30),
+    st.sampled_from(sorted(_WAYS)),
+)
+def test_whatever_stands_around_it_is_as_it_was(first: Any, last: Any, old: str, way: str) -> None:
+    text = _WAYS[way]({**first, FIELD: old, **last})
+    try:
+        read(text)
+    except ConfigurationProblem:  # YAML that is not: some characters JSON alone takes
+        return
+    changed = configuration.assign("/k", text, FIELD, "unix:///new.sock")
+    assert yaml.safe_load(changed) == {**yaml.safe_load(text), FIELD: "unix:///new.sock"}
+    begin, end = common(text, changed), common(text[::-1], changed[::-1])
+    assert changed[begin : len(changed) - end].strip("'\"\n") in "unix:///new.sock"
