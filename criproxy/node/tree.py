@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Mapping, Optional
 
 _MAX_LINKS = 40
 """So many links are followed for one path, as by Linux (path_resolution(7))."""
@@ -38,6 +38,14 @@ class Tree:
 
     def __init__(self, root: str = "/") -> None:
         self.root = root.rstrip("/")
+        self._planned: Dict[str, str] = {}
+        """Texts that some files are taken to have, by their paths without a link in them."""
+
+    def planned(self, texts: Mapping[str, str]) -> Tree:
+        """The same files as they would be with these texts at these paths. Nothing is written."""
+        other = Tree(self.root)
+        other._planned = {**self._planned, **{self.real(path): text for path, text in texts.items()}}
+        return other
 
     def host(self, path: str) -> str:
         """Where an entry of the node's is for us: the entry itself, be it a link."""
@@ -86,6 +94,12 @@ class Tree:
 
     def _mode(self, path: str, where: Callable[[str], str]) -> Optional[int]:
         try:
+            if self._planned:
+                real = self.real(path)
+                if real in self._planned:
+                    return stat.S_IFREG
+                if any(other.startswith(f"{real}/") for other in self._planned):
+                    return stat.S_IFDIR
             with naming(path):
                 return os.lstat(where(path)).st_mode
         except OSError as error:
@@ -103,6 +117,8 @@ class Tree:
 
     def text(self, path: str) -> Optional[str]:
         """What a file has in it; None if there is no such file. Raises IsADirectoryError for a directory."""
+        if self._planned and self.real(path) in self._planned:
+            return self._planned[self.real(path)]
         try:
             with naming(path), open(self.target(path), encoding="utf-8", errors="surrogateescape") as file:
                 return file.read()
@@ -114,11 +130,13 @@ class Tree:
 
         Raises NotADirectoryError for anything else.
         """
+        real = self.real(folder) if self._planned else ""
+        planned = [os.path.basename(path) for path in self._planned if os.path.dirname(path) == real]
         try:
             with naming(folder):
-                return sorted(os.listdir(self.target(folder)))
+                return sorted({*os.listdir(self.target(folder)), *planned})
         except FileNotFoundError:
-            return []
+            return sorted(planned)
         except NotADirectoryError:
             if self.exists(folder):
                 raise

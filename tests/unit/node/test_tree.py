@@ -194,3 +194,28 @@ class TestWhatCannotBeRead:
             assert caught.value.filename == path
         with pytest.raises(PermissionError):
             tree.glob("/etc/d/*")
+
+
+class TestPlanned:
+    def test_has_a_text_in_the_place_of_a_file_s(self, tree: Tree, root: Path) -> None:
+        put(root, "etc/a", "as it is")
+        planned = tree.planned({"/etc/a": "as planned"})
+        assert (planned.text("/etc/a"), tree.text("/etc/a")) == ("as planned", "as it is")
+
+    def test_has_it_behind_each_link_that_leads_there(self, tree: Tree, root: Path) -> None:
+        put(root, "etc/a", "as it is")
+        (root / "etc/b").symlink_to("a")
+        assert tree.planned({"/etc/b": "as planned"}).text("/etc/a") == "as planned"
+
+    def test_has_files_and_folders_that_are_not_there_yet(self, tree: Tree, root: Path) -> None:
+        put(root, "etc/units/10.conf", "ten")
+        planned = tree.planned({"/etc/units/20.conf": "twenty"}).planned({"/etc/new/1": "one"})
+        assert planned.names("/etc/units") == ["10.conf", "20.conf"]
+        assert planned.names("/etc/new") == ["1"]
+        assert planned.names("/etc/none") == []
+        assert planned.is_folder("/etc/new")
+        assert not planned.is_folder("/etc/new/1")
+        assert planned.exists("/etc/new/1")
+        assert not planned.exists("/etc/new/2")
+        assert planned.glob("/etc/units/*.conf") == ["/etc/units/10.conf", "/etc/units/20.conf"]
+        assert not tree.exists("/etc/new")
