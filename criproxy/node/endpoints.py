@@ -13,15 +13,15 @@ from criproxy.node.configuration import ConfigurationProblem
 from criproxy.node.kubelet import Kubelet, KubeletSetting, NodeError, Version
 from criproxy.node.tree import Tree
 
-_INSTANCE_CONFIG = "/var/lib/kubelet/instance-config.yaml"
+INSTANCE_CONFIG = "/var/lib/kubelet/instance-config.yaml"
 """What kubeadm (1.34 and later) keeps of this node's own part of kubelet's configuration.
 
 kubelet does not read it: kubeadm puts it into ``--config`` each time that it writes that.
 """
 
-_CONTAINERD = "/run/containerd/containerd.sock"
+DEFAULT = "/run/containerd/containerd.sock"
 """What kubelets use that are told nothing else, from the release after these on."""
-_REMOTE_BY_DEFAULT: Version = (1, 24, 0)
+REMOTE_BY_DEFAULT: Version = (1, 24, 0)
 """Kubelets before this use Docker unless ``--container-runtime`` says ``remote``."""
 _CONFIGURED: Version = (1, 27, 0)
 """Kubelets since this take the runtime from their configuration, too."""
@@ -38,7 +38,7 @@ def endpoint(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
     """The runtime that kubelet is told to use, as it is told: its flag, or else its configuration; empty if neither
     says, and if it is Docker within kubelet. Raises NodeError."""
     flags = kubelet.given(("container-runtime", "container-runtime-endpoint"))
-    if kubelet.version < _REMOTE_BY_DEFAULT:
+    if kubelet.version < REMOTE_BY_DEFAULT:
         kind = flags.get("container-runtime", KubeletSetting("docker"))
         if kind.value == "docker":
             return KubeletSetting("", note="kubelet uses Docker by itself")
@@ -57,16 +57,20 @@ def endpoint(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
 def image_service(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
     """The socket that kubelet asks for images if that is not its runtime's own; empty if it is. Raises NodeError."""
     runtime = endpoint(tree, kubelet)
-    if kubelet.version < _REMOTE_BY_DEFAULT and not runtime.value:
+    if kubelet.version < REMOTE_BY_DEFAULT and not runtime.value:
         return KubeletSetting("")
-    told = kubelet.given(("image-service-endpoint",)).get("image-service-endpoint")
-    if told is None:
-        told = _configured(tree, kubelet, "imageServiceEndpoint")
+    told = told_of_images(tree, kubelet)
     if not told.value:
         return KubeletSetting("")
-    own = socket(runtime) if runtime.value else _CONTAINERD
+    own = socket(runtime) if runtime.value else DEFAULT
     path = socket(told)
     return KubeletSetting("") if short(path) == short(own) else replace(told, value=path)
+
+
+def told_of_images(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
+    """What kubelet is told of its image service, be it that of its runtime; empty if nothing. Raises NodeError."""
+    flag = kubelet.given(("image-service-endpoint",)).get("image-service-endpoint")
+    return _configured(tree, kubelet, "imageServiceEndpoint") if flag is None else flag
 
 
 def socket(told: KubeletSetting) -> str:
@@ -145,19 +149,17 @@ def _absolute(kubelet: Kubelet, path: str) -> str:
 
 def _checked(tree: Tree, kubelet: Kubelet, told: KubeletSetting) -> KubeletSetting:
     """Raises NodeError if kubelet would use its default, and kubeadm has another runtime in mind for this node."""
-    text = tree.text(_INSTANCE_CONFIG)
+    text = tree.text(INSTANCE_CONFIG)
     if told.value or text is None or kubelet.version < _CONFIGURED:
         return told
     try:
-        field = configuration.read(_INSTANCE_CONFIG, text, ("containerRuntimeEndpoint",)).get(
-            "containerRuntimeEndpoint"
-        )
+        field = configuration.read(INSTANCE_CONFIG, text, ("containerRuntimeEndpoint",)).get("containerRuntimeEndpoint")
     except ConfigurationProblem as problem:
         raise NodeError(f"{problem}; mend it, or name the primary runtime (--primary)") from problem
-    if field is None or not field.value or short(socket(KubeletSetting(field.value, "", ""))) == _CONTAINERD:
+    if field is None or not field.value or short(socket(KubeletSetting(field.value, "", ""))) == DEFAULT:
         return told
     raise NodeError(
-        f"{_INSTANCE_CONFIG}, line {field.line}, names {field.value!r}, but kubelet does not read that file, and what"
+        f"{INSTANCE_CONFIG}, line {field.line}, names {field.value!r}, but kubelet does not read that file, and what"
         " it reads names no runtime: let kubeadm put it there (kubeadm upgrade node), or name the primary runtime"
         " (--primary)"
     )

@@ -10,7 +10,7 @@ import re
 import shlex
 import subprocess
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Container, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy.node import units
 from criproxy.node.arguments import Argument, started
@@ -137,6 +137,18 @@ class Kubelet:
         """The same, with their places. Raises NodeError for flags that kubelet would not understand either."""
         found = _read_flags(self.unit.name, self.arguments)
         return {name: found[name] for name in wanted if name in found}
+
+    def without(self, names: Container[str]) -> Tuple[str, ...]:
+        """Its flags but for these, which take values."""
+        kept: List[str] = []
+        rest = list(reversed(self.flags))
+        while rest:
+            word = rest.pop()
+            if _name(word) not in names:
+                kept.append(word)
+            elif "=" not in word and rest:
+                rest.pop()
+        return tuple(kept)
 
     @property
     def version_text(self) -> str:

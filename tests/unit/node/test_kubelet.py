@@ -275,6 +275,11 @@ class TestFlags:
             "--container-runtime-endpoint in /var/lib/kubelet/kubeadm-flags.env, line 1, KUBELET_KUBEADM_ARGS"
         )
 
+    def test_are_known_without_some_of_them(self, bare: Lab) -> None:
+        starts(bare, "/usr/bin/kubelet --config /a --v=2 --root-dir=/b --config=/c --cgroup_driver x --fail-swap-on")
+        assert found(bare).without(("config", "cgroup-driver")) == ("--v=2", "--root-dir=/b", "--fail-swap-on")
+        assert found(bare).without(()) == found(bare).flags
+
 
 class TestTheConfiguration:
     def test_is_looked_for_from_the_working_directory(self, bare: Lab) -> None:
