@@ -1,0 +1,1 @@
+"""A node moves from one runtime to another while its pods run."""
