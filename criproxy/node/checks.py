@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Callable, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from criproxy import config
+from criproxy.cri.identity import RETIRING
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
 from criproxy.node import units
@@ -44,15 +45,28 @@ class Checks:
         elsewhere = self.elsewhere()
         if not turned and plan.kubelet is not None and elsewhere is not None:
             kubelets.check_running(plan.kubelet, elsewhere)
-        if state.runs and changed and plan.primary and not plan.shim:
+        if state.runs and changed and plan.primary and not plan.starts(plan.primary):
             self._check_primary(plan)
-        self.pods(behind, {runtime.id: runtime.path for runtime in plan.alternatives}, plan.primary)
+        if state.runs and changed and plan.retiring and not plan.starts(plan.retiring):
+            self._check_retiring(plan.retiring, behind)
+        alternatives = {runtime.id: runtime.path for runtime in plan.alternatives}
+        self.pods(behind, alternatives, (plan.primary, plan.retiring))
 
     def _check_primary(self, plan: NodePlan) -> None:
         """A kubelet that works is not turned to a runtime that does not answer."""
         self._must_answer("primary runtime", "--primary RUNTIME", self._runtimes.version, plan.primary)
         if plan.image_service:
             self._must_answer("image service", "--image-service PATH", self._runtimes.images, plan.image_service)
+
+    def _check_retiring(self, socket: str, behind: Mapping[str, str]) -> None:
+        """Kubelet's lists fail while a retiring runtime is away: that must not be new."""
+        try:
+            self._runtimes.version(socket)
+        except NodeError as error:
+            text = f"the retiring runtime does not answer: {error}"
+            if not any(path in plans.spellings(socket) for path in behind.values()):
+                raise NodeError(f"{text}; nothing has been changed: start it") from error
+            self._say(f"warning: {text}; kubelet cannot list its pods until it does")
 
     def _must_answer(self, what: str, option: str, ask: Callable[[str], object], socket: str) -> None:
         try:
@@ -63,27 +77,44 @@ class Checks:
                 f" node apply {option})"
             ) from error
 
-    def pods(self, behind: Mapping[str, str], alternatives: Mapping[str, str], primary: str) -> None:
+    def pods(self, behind: Mapping[str, str], alternatives: Mapping[str, str], stay: Sequence[str]) -> None:
         """Kubelet forgets the pods of a runtime that goes, and they run on: that must be wanted.
 
-        ``behind``: the runtimes of the criproxy that runs, sockets by ids; ``alternatives`` and ``primary``: those that
-        stay.
+        ``behind``: the runtimes of the criproxy that runs, sockets by ids; ``alternatives``: those that stay; ``stay``:
+        the sockets of those that stay and whose ids kubelet knows as they are.
         """
         if not behind:
             return
-        names = []
-        with suppress(NodeError):
-            for pod in self._runtimes.pods(SOCKET):
-                runtime = next((id for id in behind if id and pod.is_of(id)), "")
-                stays = primary if not runtime else alternatives.get(runtime, "")
-                if behind[runtime] not in plans.spellings(stays):
-                    names.append(f"{pod.name} ({runtime or behind['']})")
+        plain = [behind[id] for id in ("", RETIRING) if id in behind]
+        going = [path for path in plain if not any(path in plans.spellings(socket) for socket in stay)]
+        names = list(self._lost(behind, alternatives, going if len(plain) == 1 else ()))
+        if len(plain) > 1:
+            names += [name for path in going for name in self._all_of(path)]
         if not names:
             return
         text = f"kubelet is about to lose pods that go on running: {_listed(names)}"
         if not self._force:
-            raise NodeError(f"{text}; nothing has been changed: delete these pods first, or go on with --force")
+            move = ", or end the move (criproxy node migrate --finish)" if RETIRING in behind else ""
+            raise NodeError(f"{text}; nothing has been changed: delete these pods first{move}, or go on with --force")
         self._say(f"warning: {text}")
+
+    def _lost(self, behind: Mapping[str, str], alternatives: Mapping[str, str], going: Sequence[str]) -> Iterator[str]:
+        """The pods in criproxy's list that kubelet loses, by their ids. ``going``: the primary runtime's socket,
+        if it goes."""
+        with suppress(NodeError):
+            for pod in self._runtimes.pods(SOCKET):
+                runtime = next((id for id in behind if id and pod.is_of(id)), "")
+                if not runtime and behind[""] in going:
+                    yield f"{pod.name} ({behind['']})"
+                elif runtime and behind[runtime] not in plans.spellings(alternatives.get(runtime, "")):
+                    yield f"{pod.name} ({runtime})"
+
+    def _all_of(self, socket: str) -> List[str]:
+        """The pods of one of two runtimes whose ids do not tell whose they are."""
+        try:
+            return [f"{pod.name} ({socket})" for pod in self._runtimes.pods(socket)]
+        except NodeError as error:
+            return [f"all that {socket} has, which does not tell ({error})"]
 
     def configuration(self) -> None:
         """A daemon that works is not restarted for a configuration that it would refuse: raises NodeError."""

@@ -38,6 +38,8 @@ VERSION_NOTE = f"{NOTES}/kubelet-version"
 """What was last said of the version of a kubelet that does not tell it."""
 PROGRAM_NOTE = f"{NOTES}/program"
 """The digest of the program that the service runs."""
+MOVE_NOTE = f"{NOTES}/only-for-a-move"
+"""That criproxy is on this node only while it moves from one runtime to another."""
 _VIRTLET = "virtlet.cloud"
 
 
@@ -83,6 +85,10 @@ class Wishes:
     """The socket of the primary runtime's image service; "auto" (what kubelet uses now), or empty for its own."""
     kubelet_version: Optional[Version] = None
     """For a kubelet that does not say its version."""
+    retiring: Optional[str] = None
+    """The socket of the runtime that was the primary one before; empty: none."""
+    only_for_a_move: bool = False
+    """criproxy is put on a node only while that moves to another runtime."""
 
 
 CHOSEN = "chosen"
@@ -107,11 +113,13 @@ class NodePlan:
     """The primary runtime's socket; empty if that cannot be known before there is a kubelet."""
     image_service: str
     """The socket of its image service; empty if it is the same."""
+    retiring: str
+    """The socket of the runtime that was the primary one before; empty if there is none."""
     worked_out: WorkedOut
     """Which of these two kubelet used before, rather than an operator chose."""
     alternatives: Tuple[RuntimeAddress, ...]
     shim: bool
-    """Whether the primary is a dockershim that is started for it."""
+    """Whether the primary or the retiring runtime is a dockershim that is started for it."""
     defaults: str
     units: Tuple[Tuple[str, str], ...]
     """Units of ours: paths and texts."""
@@ -125,6 +133,10 @@ class NodePlan:
         """All paths and texts."""
         drop_in = ((DROP_IN, self.drop_in),) if self.drop_in else ()
         return ((DEFAULTS, self.defaults), *self.units, *drop_in)
+
+    def starts(self, socket: str) -> bool:
+        """Whether the runtime with this socket is the dockershim, so that it need not run yet."""
+        return self.shim and is_dockershim(socket)
 
 
 @dataclass(frozen=True)
@@ -149,27 +161,40 @@ def make(situation: Situation, wishes: Wishes) -> NodePlan:
     images, found = _image_service(situation, wishes.image_service, variables.get("CRI_IMAGE_SERVICE", ""), primary)
     other = variables.get("CRI_OTHER", OTHER if before is None else "") if wishes.other is None else wishes.other
     others = _checked(primary or RUNTIMES["containerd"].path, other)
-    shim = primary in spellings(RUNTIMES["dockershim"].path) and kubelet is not None
+    retiring = variables.get("CRI_RETIRING", "") if wishes.retiring is None else wishes.retiring
+    leaving = _retiring(situation, primary, others, retiring)
+    shim = kubelet is not None and any(map(is_dockershim, (primary, leaving)))
     drop_in, notes = _of_kubelet(situation, wishes, others, primary if by_itself else "")
-    values = {"CRI_PRIMARY": primary, "CRI_OTHER": other, "CRI_IMAGE_SERVICE": images}
+    if leaving:
+        notes = (*notes, move_text(primary, leaving))
+    values = {"CRI_PRIMARY": primary, "CRI_OTHER": other, "CRI_IMAGE_SERVICE": images, "CRI_RETIRING": retiring}
     return NodePlan(
         kubelet,
         primary,
         images,
+        leaving,
         WorkedOut(primary if by_itself else CHOSEN, images if found else CHOSEN),
         others,
         shim,
         _defaults(situation, before, values),
-        tuple(_units(situation, primary, shim, _group(variables))),
+        tuple(_units(situation, (primary, leaving), shim, _group(variables))),
         drop_in,
         notes,
     )
 
 
-def _units(situation: Situation, primary: str, shim: bool, group: str) -> Iterator[Tuple[str, str]]:
-    """The units that are to be generated, in what the node's systemd understands: paths and texts."""
+def move_text(primary: str, retiring: str) -> str:
+    """That a move is under way, in a sentence that does not end."""
+    return f"this node moves to {primary}: new pods start there, and those on {retiring} stay until they end"
+
+
+def _units(situation: Situation, runtimes: Tuple[str, str], shim: bool, group: str) -> Iterator[Tuple[str, str]]:
+    """The units that are to be generated, in what the node's systemd understands: paths and texts.
+
+    ``runtimes``: the sockets of the primary and of the retiring one.
+    """
     tree, systemd = situation.tree, situation.systemd
-    yield f"{units.ADMIN}/{SERVICE}", adapt(_service(tree, primary, shim), systemd)
+    yield f"{units.ADMIN}/{SERVICE}", adapt(_service(tree, runtimes, shim), systemd)
     listening, path = shipped.unit(tree, SOCKET_UNIT), f"{units.ADMIN}/{SOCKET_UNIT}"
     head = "[Socket]\n"
     adapted = adapt(listening.replace(head, f"{head}SocketGroup={group}\n", 1) if group else listening, systemd)
@@ -230,11 +255,33 @@ def _primary(situation: Situation, wish: Optional[str], configured: str) -> Tupl
     """
     chosen = configured if wish is None and configured != situation.worked_out.primary else ""
     if wish is not None and wish != AUTO:
-        chosen = RUNTIMES[wish].path if wish in RUNTIMES else _path_of(wish)
+        chosen = named(wish)
     path = chosen or _used(situation, configured)
-    if situation.kubelet is not None and path in spellings(RUNTIMES["dockershim"].path):
-        _check_dockershim(situation.kubelet)
+    if situation.kubelet is not None and is_dockershim(path):
+        check_dockershim(
+            situation.kubelet,
+            "the primary runtime can be containerd, crio, cri-dockerd (for Docker), or the path of any other runtime's"
+            " socket",
+        )
     return path, not chosen
+
+
+def _retiring(situation: Situation, primary: str, others: Tuple[RuntimeAddress, ...], configured: str) -> str:
+    """The retiring runtime's socket. Raises NodeError for one that has another part already."""
+    path = address.path_of(configured)
+    if not path:
+        return ""
+    if primary in spellings(path):
+        raise NodeError(
+            f"{path} is retiring, so it cannot be the primary runtime by itself: criproxy node migrate --back makes it"
+            " that again, and the other one retiring"
+        )
+    same = next((runtime.id for runtime in others if runtime.path in spellings(path)), "")
+    if same:
+        raise NodeError(f"{path} is retiring, so it cannot be the runtime {same!r}: take it out of the other runtimes")
+    if situation.kubelet is not None and is_dockershim(path):
+        check_dockershim(situation.kubelet, "so Docker's pods cannot stay beside another runtime")
+    return path
 
 
 def _used(situation: Situation, configured: str) -> str:
@@ -288,6 +335,11 @@ def images_used_by(tree: Tree, kubelet: Kubelet, configured: str, primary: str) 
     return "" if path in spellings(primary) else path
 
 
+def named(wish: str) -> str:
+    """The socket of a runtime by its name in `RUNTIMES`, or as it is given. Raises NodeError for neither."""
+    return RUNTIMES[wish].path if wish in RUNTIMES else _path_of(wish)
+
+
 def _path_of(wish: str) -> str:
     path = address.path_of(wish)
     if not path.startswith("/"):
@@ -301,7 +353,13 @@ def spellings(path: str) -> Tuple[str, ...]:
     return short(path), f"/var{short(path)}"
 
 
-def _check_dockershim(kubelet: Kubelet) -> None:
+def is_dockershim(socket: str) -> bool:
+    """Whether a runtime is Docker by kubelet's dockershim."""
+    return socket in spellings(RUNTIMES["dockershim"].path)
+
+
+def check_dockershim(kubelet: Kubelet, remedy: str) -> None:
+    """Raises NodeError, with that remedy, if a kubelet cannot be started as a dockershim alone."""
     if _DOCKERSHIM_SINCE <= kubelet.version < _DOCKERSHIM_UNTIL:
         return
     if kubelet.version < _DOCKERSHIM_SINCE:
@@ -310,8 +368,7 @@ def _check_dockershim(kubelet: Kubelet) -> None:
         )
     where = "inside itself only" if kubelet.version < _DOCKER_UNTIL else "no more"
     raise NodeError(
-        f"kubelet {kubelet.version_text} has dockershim {where} (1.8.4 to 1.18 can be started as one): the primary"
-        " runtime can be containerd, crio, cri-dockerd (for Docker), or the path of any other runtime's socket"
+        f"kubelet {kubelet.version_text} has dockershim {where} (1.8.4 to 1.18 can be started as one): {remedy}"
     )
 
 
@@ -368,13 +425,11 @@ def _dockershim(kubelet: Kubelet) -> str:
     )
 
 
-def _service(tree: Tree, primary: str, shim: bool) -> str:
+def _service(tree: Tree, runtimes: Tuple[str, str], shim: bool) -> str:
     """The service that criproxy brings with it, with its place in this node's order."""
     text = shipped.unit(tree, SERVICE)
-    lines = [f"Before={UNIT}"]
-    runtime = next((known.unit for known in RUNTIMES.values() if primary in spellings(known.path)), "")
-    if runtime and (runtime != DOCKERSHIM or shim):
-        lines.append(f"After={runtime}")
+    before = [known.unit for path in runtimes for known in RUNTIMES.values() if path in spellings(known.path)]
+    lines = [f"Before={UNIT}", *(f"After={unit}" for unit in before if unit != DOCKERSHIM or shim)]
     if shim:
         lines.append(f"Wants={DOCKERSHIM}")
     if not shipped.is_packaged(tree, SERVICE):

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import AbstractSet, Callable, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
+from criproxy import address
+from criproxy.cri.identity import RETIRING
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
 from criproxy.node import program, syntax, units, watch
@@ -24,6 +26,7 @@ from criproxy.node.plan import (
     DEFAULTS,
     DOCKERSHIM,
     IMAGE_SERVICE_NOTE,
+    MOVE_NOTE,
     PRIMARY_NOTE,
     PROGRAM_NOTE,
     SERVICE,
@@ -41,7 +44,7 @@ from criproxy.node.runtimes import RuntimeClient
 from criproxy.node.tree import Tree
 from criproxy.node.watch import REAL, Clock
 
-_ALL_NOTES = (PRIMARY_NOTE, IMAGE_SERVICE_NOTE, SWITCH_NOTE, VERSION_NOTE, PROGRAM_NOTE)
+_ALL_NOTES = (PRIMARY_NOTE, IMAGE_SERVICE_NOTE, SWITCH_NOTE, VERSION_NOTE, PROGRAM_NOTE, MOVE_NOTE)
 _SERVICE_FILE = f"{units.ADMIN}/{SERVICE}"
 _SHIM = f"{units.ADMIN}/{DOCKERSHIM}"
 _GO_LEFTOVERS = f"{_SHIM}.d"
@@ -130,7 +133,7 @@ class Node:
     def prospects(self, plan: NodePlan) -> Iterator[str]:
         """What there is to say of a plan beside its differences, the primary runtime's answer among it."""
         yield from plan.notes
-        if self._manager.running and plan.primary and not plan.shim:
+        if self._manager.running and plan.primary and not plan.starts(plan.primary):
             try:
                 yield f"the primary runtime ({plan.primary}) answers: {self._runtimes.version(plan.primary)}"
             except NodeError as error:
@@ -163,12 +166,16 @@ class Node:
                 raise NodeError(f"{_text(error)}; {_as_before(left)}") from error
 
     def _is_in_force(self, plan: NodePlan, behind: Mapping[str, str]) -> bool:
-        """Whether the primary runtime is that of the criproxy that runs, as far as that can be told, and its image
-        service the one of before."""
-        before = plans.configured(self._tree.text(DEFAULTS) or "")
-        primary = behind.get("") or before.get("CRI_PRIMARY", "")
-        same_images = plan.image_service == before.get("CRI_IMAGE_SERVICE", "")
-        return same_images and primary in plans.spellings(plan.primary)
+        """Whether the primary and the retiring runtime are those of the criproxy that runs, as far as that can be told,
+        and the image service is the one of before."""
+        images = plans.configured(self._tree.text(DEFAULTS) or "").get("CRI_IMAGE_SERVICE", "")
+        return plan.image_service == images and _are_behind(plan, behind or self._configured())
+
+    def _configured(self) -> Mapping[str, str]:
+        """The primary and the retiring runtime of the defaults: sockets by ids."""
+        variables = plans.configured(self._tree.text(DEFAULTS) or "")
+        named = {"": variables.get("CRI_PRIMARY", ""), RETIRING: variables.get("CRI_RETIRING", "")}
+        return {id: address.path_of(path) for id, path in named.items() if path}
 
     def _behind(self) -> Mapping[str, str]:
         """The runtimes of the criproxy that runs: sockets by ids. Empty if it does not run or does not tell."""
@@ -183,6 +190,8 @@ class Node:
             ledger.keep(SWITCH_NOTE, f"{wishes.attach_detach}\n")
         if wishes.kubelet_version is not None:
             ledger.keep(VERSION_NOTE, f"{'.'.join(map(str, wishes.kubelet_version))}\n")
+        if wishes.only_for_a_move:
+            ledger.keep(MOVE_NOTE, "yes\n")
         ledger.keep(PRIMARY_NOTE, f"{plan.worked_out.primary}\n")
         ledger.keep(IMAGE_SERVICE_NOTE, f"{plan.worked_out.image_service}\n")
 
@@ -280,15 +289,17 @@ class Node:
         return self._note(PROGRAM_NOTE) != self._program_digest()
 
     def _await_reload(self, plan: NodePlan) -> None:
-        """Waits until criproxy says that it has the planned primary runtime, if it says."""
+        """Waits until criproxy says that it has the planned primary and retiring runtime, if it says."""
         end = self._clock.now() + _RELOAD_TIME
         while self._clock.now() < end:
-            primary = self._behind().get("")
-            if not primary or primary in plans.spellings(plan.primary):
+            behind = self._behind()
+            if not behind or _are_behind(plan, behind):
                 return
             self._clock.sleep(_RELOAD_INTERVAL)
+        retiring = f" and the retiring one {behind[RETIRING]}" if RETIRING in behind else ""
         raise NodeError(
-            f"criproxy was told to reload and still has the primary runtime {primary}: journalctl -u {SERVICE} says why"
+            f"criproxy was told to reload and still has the primary runtime {behind.get('')}{retiring}: journalctl -u"
+            f" {SERVICE} says why"
         )
 
     def _see_through(self, plan: NodePlan, changed: bool) -> None:
@@ -379,8 +390,7 @@ class Node:
             if ledger.empty:
                 self._say("there is nothing to undo")
                 return
-            behind = self._behind()
-            self._checks.pods(behind, {}, behind.get("", ""))
+            self._check_revert()
             left = self._release_kubelet(ledger)
             if not left:
                 left += self._stop_services(ledger, list(ledger.enabled))
@@ -396,6 +406,20 @@ class Node:
             left = [str(undone) for undone in ledger.finish_undoing() if undone.failed]
             if left:
                 raise NodeError(f"not everything could be undone: {'; '.join(left)}")
+
+    def _check_revert(self) -> None:
+        """Raises NodeError if kubelet would lose pods. During a move, its own flags may name either runtime."""
+        behind, configured = self._behind(), self._configured() if self._acts else {}
+        if RETIRING not in {**configured, **behind}:
+            self._checks.pods(behind, {}, (behind.get("", ""),))
+            return
+        stays: Tuple[str, ...] = ()
+        with suppress(NodeError):  # then the pods of both are named
+            kubelet = kubelets.find(self._tree, self._ask, self._manager, noted_version(self._tree))
+            if kubelet is None:
+                return
+            stays = (plans.used_by(self._tree, kubelet, configured.get("", "")),)
+        self._checks.pods(behind or configured, {}, stays)
 
     def _release_kubelet(self, ledger: Ledger) -> List[str]:
         if DROP_IN not in ledger.entries and UNIT not in ledger.owed:
@@ -446,6 +470,12 @@ class Node:
             self._say(str(error))
             return [str(error)]
         return []
+
+
+def _are_behind(plan: NodePlan, behind: Mapping[str, str]) -> bool:
+    """Whether criproxy has the planned primary and retiring runtime behind it, by their sockets."""
+    wanted = {"": plan.primary, RETIRING: plan.retiring}
+    return all(behind.get(id, "") in plans.spellings(path) for id, path in wanted.items())
 
 
 def _as_before(left: Iterable[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Set, Tuple
 
+from criproxy.config import parse
+from criproxy.cri.identity import RETIRING
 from criproxy.node.kubelet import NodeError
 from criproxy.node.manager import UnitState
-from criproxy.node.plan import SERVICE, SOCKET_UNIT
+from criproxy.node.plan import DEFAULTS, SERVICE, SOCKET_UNIT
 from criproxy.node.runtimes import ReadyPod
 from criproxy.node.status import Look
 from criproxy.node.tree import Tree
@@ -125,6 +127,8 @@ class FakeManager:
         self.clock = FakeClock()
         self.done: List[Tuple[str, ...]] = []
         self.refuses: Tuple[str, ...] = ()
+        self.follows: Dict[Tuple[str, ...], Callable[[], None]] = {}
+        """What happens when these words have been done."""
         self.dies: Dict[str, float] = {}
         self.states: Dict[str, UnitState] = {}
         """What is said of a unit, whatever has happened to it."""
@@ -154,6 +158,7 @@ class FakeManager:
                 self._start(unit)
             elif verb == "stop":
                 self._started.pop(unit, None)
+        self.follows.get(words, lambda: None)()
 
     def state(self, unit: str) -> UnitState:
         if unit in self.states:
@@ -189,6 +194,8 @@ class FakeRuntimes:
     def __init__(self) -> None:
         self.unreachable: Dict[str, str] = {}
         self.listed: List[ReadyPod] = []
+        self.listed_by: Dict[str, List[ReadyPod]] = {}
+        """What other sockets than criproxy's have."""
         self.served: Dict[str, str] = {}
         """What criproxy says of the runtimes behind it."""
         self.asked_behind = 0
@@ -202,7 +209,7 @@ class FakeRuntimes:
 
     def pods(self, socket: str) -> List[ReadyPod]:
         self._reach(socket)
-        return self.listed
+        return self.listed_by.get(socket, self.listed)
 
     def behind(self, socket: str) -> Dict[str, str]:
         self.asked_behind += 1
@@ -261,6 +268,18 @@ class Lab:
             lambda: self.program_age,
             lambda: self.program,
         )
+
+    def serve(self) -> None:
+        """From now on criproxy says which runtimes it has behind it: those of its configuration when that was read."""
+        for verb in ("reload", "restart"):
+            self.manager.follows[verb, SERVICE] = self._read
+        self.manager.follows["stop", SOCKET_UNIT, SERVICE] = self.runtimes.served.clear
+
+    def _read(self) -> None:
+        read = parse([f"--environment-file={self.root}{DEFAULTS}"], {})
+        self.runtimes.served = {runtime.id: runtime.path for runtime in read.runtimes}
+        if read.retiring:
+            self.runtimes.served[RETIRING] = read.retiring
 
     @property
     def look(self) -> Look:
