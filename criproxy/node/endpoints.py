@@ -25,8 +25,10 @@ REMOTE_BY_DEFAULT: Version = (1, 24, 0)
 """Kubelets before this use Docker unless ``--container-runtime`` says ``remote``."""
 _CONFIGURED: Version = (1, 27, 0)
 """Kubelets since this take the runtime from their configuration, too."""
-_CONFIGURED_DRIVER: Version = (1, 10, 0)
-"""Kubelets since this have a configuration whose version is a beta, with the cgroup driver in it."""
+BETA: Version = (1, 10, 0)
+"""Kubelets since this have a configuration whose version is a beta, with the cgroup driver and feature gates in it."""
+_CONFIGURED_LOGS: Version = (1, 32, 0)
+"""Kubelets since this can have the pods' logs elsewhere than in ``/var/log/pods``."""
 _DROP_INS: Version = (1, 28, 0)
 """Kubelets since this have ``--config-dir``."""
 _DROP_INS_FOR_ALL: Version = (1, 30, 0)
@@ -95,7 +97,18 @@ def cgroup_driver(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
     Raises NodeError.
     """
     flag = kubelet.given(("cgroup-driver",)).get("cgroup-driver")
-    return _configured(tree, kubelet, "cgroupDriver", _CONFIGURED_DRIVER) if flag is None else flag
+    return _configured(tree, kubelet, "cgroupDriver", BETA) if flag is None else flag
+
+
+def cgroup_root(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
+    """The cgroup below which kubelet is told to put all pods; empty if it is not told. Raises NodeError."""
+    flag = kubelet.given(("cgroup-root",)).get("cgroup-root")
+    return _configured(tree, kubelet, "cgroupRoot", BETA) if flag is None else flag
+
+
+def pod_logs(tree: Tree, kubelet: Kubelet) -> KubeletSetting:
+    """The folder in which kubelet is told to have the pods' logs; empty if it is not told. Raises NodeError."""
+    return _configured(tree, kubelet, "podLogsDir", _CONFIGURED_LOGS)
 
 
 def _configured(tree: Tree, kubelet: Kubelet, name: str, since: Version = _CONFIGURED) -> KubeletSetting:
@@ -103,7 +116,7 @@ def _configured(tree: Tree, kubelet: Kubelet, name: str, since: Version = _CONFI
     if kubelet.version < since:
         return KubeletSetting("")
     told = KubeletSetting("")
-    for path, text in _configurations(tree, kubelet):
+    for path, text in configurations(tree, kubelet):
         if text is None:
             told = replace(told, note=f"{path} does not exist yet")
             continue
@@ -118,7 +131,7 @@ def _configured(tree: Tree, kubelet: Kubelet, name: str, since: Version = _CONFI
     return told
 
 
-def _configurations(tree: Tree, kubelet: Kubelet) -> Iterator[Tuple[str, Optional[str]]]:
+def configurations(tree: Tree, kubelet: Kubelet) -> Iterator[Tuple[str, Optional[str]]]:
     """The files of kubelet's configuration with their texts, in the order in which later ones win."""
     flags = kubelet.given(("config", "config-dir"))
     main, folder = (flags.get(name, KubeletSetting("")) for name in ("config", "config-dir"))

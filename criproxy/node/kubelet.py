@@ -55,10 +55,13 @@ DOCKERSHIM_FLAGS = (
 )
 """Those of kubelet's flags that a dockershim of its own heeds; all take a value."""
 _READ = (
+    "cgroup-root",
     "config",
     "config-dir",
     "container-runtime",
     "container-runtime-endpoint",
+    "containerd",
+    "feature-gates",
     "image-service-endpoint",
     "root-dir",
 )
