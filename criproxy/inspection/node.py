@@ -68,7 +68,7 @@ class NodeLook:
         yield from self._turned(seen, Look(self._tree, self._manager, self._ask, self._runtimes).report(), kubelet)
         if kubelet is None:
             return
-        seen.driver = self._driver(kubelet)
+        seen.driver = cgroup_driver(self._tree, kubelet)
         yield self._volumes(kubelet)
 
     def _turned(self, seen: Seen, report: Report, kubelet: Optional[Kubelet]) -> Iterator[Finding]:
@@ -87,14 +87,6 @@ class NodeLook:
         else:
             seen.unused = True
             yield wrong(_KUBELET, "node", head, "criproxy node plan, then criproxy node apply")
-
-    def _driver(self, kubelet: Kubelet) -> Driver:
-        from_primary = kubelet.version >= _DRIVER_FROM_RUNTIME
-        try:
-            told = endpoints.cgroup_driver(self._tree, kubelet)
-        except NodeError as error:
-            return Driver("", str(error), from_primary)
-        return Driver(told.value or _USUAL_DRIVER, told.source, from_primary)
 
     def _volumes(self, kubelet: Kubelet) -> Finding:
         """A kubelet that attaches volumes by itself attaches none of a CSI driver."""
@@ -136,6 +128,16 @@ class NodeLook:
         if SERVICE in self._manager.show(UNIT, "After")["After"].split():
             return right("units", "order", "kubelet starts after criproxy")
         return wrong("units", "order", "kubelet may start before criproxy", "criproxy node apply")
+
+
+def cgroup_driver(tree: Tree, kubelet: Kubelet) -> Driver:
+    """The cgroup driver that kubelet is told to use, or uses by itself."""
+    from_primary = kubelet.version >= _DRIVER_FROM_RUNTIME
+    try:
+        told = endpoints.cgroup_driver(tree, kubelet)
+    except NodeError as error:
+        return Driver("", str(error), from_primary)
+    return Driver(told.value or _USUAL_DRIVER, told.source, from_primary)
 
 
 def listening(config: Config, runtimes: RuntimeClient) -> Iterator[Finding]:

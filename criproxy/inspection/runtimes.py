@@ -59,21 +59,22 @@ def _of(runtime: RuntimeAddress, told: Told, config: Config) -> Iterator[Finding
     versions = ", ".join(version.spoken for version in told.versions)
     if told.failure:
         text = f"{runtime.path}: {told.failure}"
-        yield wrong(title, "answer", text, _start(runtime.path, told.failure), broken=primary)
+        yield wrong(title, "answer", text, how_to_start(runtime.path, told.failure), broken=primary)
         return
     yield right(title, "answer", f"{told.name or 'a runtime without a name'} at {runtime.path}")
     if told.lacking:
         remedy = "upgrade or configure that runtime: criproxy calls it in each version that it speaks"
-        yield wrong(title, "versions", f"{versions}, but {_some(told.lacking)}", remedy, broken=primary)
+        yield wrong(title, "versions", f"{versions}, but {some(told.lacking)}", remedy, broken=primary)
     else:
         yield right(title, "versions", f"{versions}: Status, pods, containers and images are answered")
-    yield _status(title, told, primary)
+    yield of_status(title, told, primary)
     yield _streaming(title, told)
     if not primary:
         yield _registries(title, told, config)
 
 
-def _start(path: str, failure: str) -> str:
+def how_to_start(path: str, failure: str) -> str:
+    """What to do about a runtime that does not answer."""
     if failure == os.strerror(errno.EACCES):
         return "ask as root"
     unit = next((known.unit for known in plan.RUNTIMES.values() if path in plan.spellings(known.path)), "")
@@ -116,7 +117,8 @@ def _is_open(folder: str) -> bool:
     return False
 
 
-def _status(title: str, told: Told, primary: bool) -> Finding:
+def of_status(title: str, told: Told, primary: bool) -> Finding:
+    """Whether it says that it is ready; ``primary``: whether kubelet cannot work without it."""
     bad = {}
     for name in _CONDITIONS:
         holds, why = told.conditions.get(name, (False, "it is not reported"))
@@ -143,7 +145,7 @@ def _registries(title: str, told: Told, config: Config) -> Finding:
     found = [match[0] for match in map(_PORT.match, told.images) if match]
     if not found:
         return right(title, "registries", "no image there is of a registry with a port")
-    text = f"images of {_some(sorted(set(found)))}: behind a prefix a registry has no port"
+    text = f"images of {some(sorted(set(found)))}: behind a prefix a registry has no port"
     how = "the annotation or a RuntimeClass, and their images without a prefix"
     if config.image_prefix == REQUIRED:
         return wrong(title, "registries", text, f"set image-prefix to optional, and give their pods {how}")
@@ -161,13 +163,13 @@ def _ids(runtimes: Sequence[RuntimeAddress], told: Mapping[str, Told]) -> Iterat
             if other != _title(runtime):
                 doubled.setdefault((other, _title(runtime)), []).append(id)
     for (one, other), ids in doubled.items():
-        text = f"{one} and {other} both have {_some(ids)}"
+        text = f"{one} and {other} both have {some(ids)}"
         yield wrong(other, "lists", text, "two sockets of one runtime? give each runtime one", broken=True)
     if not doubled and len(answering) > 1:
         yield right("all runtimes", "lists", f"{len(owners)} pods and containers, none of them twice")
     strange = _strange(runtimes, told[""])
     if strange:
-        text = f"ids of its own begin as those of another runtime do: {_some(strange)}"
+        text = f"ids of its own begin as those of another runtime do: {some(strange)}"
         yield wrong(
             PRIMARY, "lists", text, "no call reaches these: delete them by the runtime's own means", broken=True
         )
@@ -208,7 +210,7 @@ def _drivers(runtimes: Sequence[RuntimeAddress], told: Mapping[str, Told], drive
             yield wrong(title, "cgroup driver", f"{own}, and not {name}, as {whose}", remedy)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
