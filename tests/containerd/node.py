@@ -93,6 +93,11 @@ class Node:
     def _proc(self) -> Path:
         return Path("/proc", str(self._holder.pid))
 
+    @property
+    def root(self) -> str:
+        """Where its files are, seen from outside."""
+        return str(self._proc / "root")
+
     def enter(self, *command: str) -> List[str]:
         """The command line that runs a command in the node."""
         namespaces = self._proc / "ns"
