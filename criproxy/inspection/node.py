@@ -9,6 +9,7 @@ from typing import Iterator, List, Mapping, Optional, Tuple
 
 from criproxy.address import path_of
 from criproxy.config import Config, gid_of
+from criproxy.cri.identity import RETIRING
 from criproxy.inspection.findings import Finding, right, skipped, wrong
 from criproxy.inspection.runtimes import Driver
 from criproxy.node import endpoints, plan
@@ -65,7 +66,10 @@ class NodeLook:
 
     def _see_kubelet(self, seen: Seen) -> Iterator[Finding]:
         kubelet = kubelets.find(self._tree, self._ask, self._manager, plan.noted_version(self._tree))
-        yield from self._turned(seen, Look(self._tree, self._manager, self._ask, self._runtimes).report(), kubelet)
+        report = Look(self._tree, self._manager, self._ask, self._runtimes).report()
+        yield from self._turned(seen, report, kubelet)
+        if report.move:
+            yield right(_KUBELET, "move", report.move)
         if kubelet is None:
             return
         seen.driver = cgroup_driver(self._tree, kubelet)
@@ -181,7 +185,8 @@ def _in_force(config: Config, behind: Mapping[str, str]) -> Finding:
     """Whether the daemon that runs has the runtimes of the configuration as it is now."""
     if not behind:
         return skipped("criproxy", "in force", "who answers there does not say which runtimes are behind it")
-    if dict(behind) == {runtime.id: runtime.path for runtime in config.runtimes}:
+    retiring = {RETIRING: config.retiring} if config.retiring else {}
+    if dict(behind) == {**{runtime.id: runtime.path for runtime in config.runtimes}, **retiring}:
         return right("criproxy", "in force", "the runtimes of the configuration")
     there = ", ".join(f"{id}:{path}" if id else path for id, path in behind.items())
     return wrong("criproxy", "in force", f"it runs with other runtimes: {there}", "systemctl reload criproxy")

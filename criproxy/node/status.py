@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import List, Optional, Tuple
 
+from criproxy import address
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
 from criproxy.node import watch
@@ -75,6 +76,8 @@ class Report:
     units: List[SeenUnit] = field(default_factory=list)
     grave: List[str] = field(default_factory=list)
     """Those of them with which kubelet cannot work."""
+    move: str = ""
+    """That the node is moving to another runtime, and what to do about it; empty if it is not."""
 
     @property
     def verdict(self) -> Verdict:
@@ -113,6 +116,7 @@ class Look:
             if self._report.turned_over:
                 self._see_flags()
             self._see_answer(asks)
+        self._see_move(asks)
         if self._report.turned_over and kubelet is not None:
             self._see_drift(kubelet)
         return self._report
@@ -205,6 +209,30 @@ class Look:
                 self._complain(
                     f"kubelet gets no answer: {error}. Next: criproxy status tells how each runtime is", grave=True
                 )
+
+    def _see_move(self, asks: bool) -> None:
+        found = plans.configured(self._tree.text(DEFAULTS) or "")
+        primary, retiring = (address.path_of(found.get(name, "")) for name in ("CRI_PRIMARY", "CRI_RETIRING"))
+        if not retiring:
+            return
+        if self._report.turned_over:
+            self._report.move = f"{plans.move_text(primary, retiring)} (criproxy node migrate --finish ends it)"
+        elif self._tree.exists(plans.MOVE_NOTE):
+            again = f"criproxy node migrate --to {primary}, or --back"
+            self._report.move = f"a move to {primary} has been interrupted. Next: {again}"
+        else:
+            return
+        self._say(self._report.move)
+        if asks and self._report.managed and self._report.turned_over:
+            self._see_left(retiring)
+
+    def _see_left(self, retiring: str) -> None:
+        try:
+            left = len(self._runtimes.pods(retiring))
+            self._say(f"pods that run on {retiring}: {left}")
+        except NodeError as error:
+            text = f"the retiring runtime does not answer, and kubelet cannot list its pods: {error}"
+            self._complain(f"{text}. Next: start it", grave=True)
 
     def _see_drift(self, kubelet: Kubelet) -> None:
         """Kubelet's own flags may name other sockets by now, as after an upgrade by kubeadm. What somebody has chosen

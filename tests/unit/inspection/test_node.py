@@ -73,6 +73,13 @@ def test_what_has_drifted_should_be_better_and_kubelet_works(turned: Lab) -> Non
     assert "criproxy node apply" in finding.remedy
 
 
+def test_a_move_is_said_to_be_under_way(turned: Lab) -> None:
+    turned.node.apply(Wishes(primary="crio", retiring="/run/containerd/containerd.sock"))
+    finding = found(turned, "kubelet", "move")
+    assert finding.state is RIGHT
+    assert finding.text.startswith("this node moves to /run/crio/crio.sock")
+
+
 def test_a_node_that_is_not_turned_over_is_not_right(lab: Lab) -> None:
     finding = found(lab, "kubelet", "node")
     assert (finding.state, finding.text) == (DEGRADED, "kubelet is not on criproxy (1.33.1)")
@@ -238,6 +245,13 @@ def test_a_configuration_that_is_not_in_force_yet_is_told(path: Path, runtimes: 
     runtimes.served = {"": "/p.sock"}
     finding = heard(path, runtimes)["in force"]
     assert (finding.state, finding.remedy) == (DEGRADED, "systemctl reload criproxy")
+
+
+def test_a_retiring_runtime_belongs_to_the_configuration(path: Path, runtimes: FakeRuntimes) -> None:
+    assert heard(path, runtimes, "--retiring", "/r.sock")["in force"].state is DEGRADED
+    runtimes.served["retiring"] = "/r.sock"
+    assert heard(path, runtimes, "--retiring", "/r.sock")["in force"].state is RIGHT
+    assert heard(path, runtimes)["in force"].state is DEGRADED
 
 
 def test_somebody_else_on_the_socket_says_nothing_of_runtimes(path: Path, runtimes: FakeRuntimes) -> None:

@@ -12,6 +12,7 @@ from criproxy.node import syntax
 from criproxy.node.kubelet import DROP_IN, NodeError
 from criproxy.node.plan import DEFAULTS, MOVE_NOTE, Wishes
 from criproxy.node.runtimes import ReadyPod
+from criproxy.node.status import Verdict
 
 SERVICE = "/etc/systemd/system/criproxy.service"
 SHIM = "/etc/systemd/system/dockershim.service"
@@ -275,3 +276,39 @@ class TestTheNodeIsGivenBack:
         moving.manager = FakeManager(running=False)
         moving.node.revert()
         assert DROP_IN[1:] not in moving.files()
+
+
+class TestItIsToldOf:
+    @pytest.fixture
+    def well(self, moving: Lab) -> Lab:
+        """All else is well."""
+        endpoint = "--container-runtime-endpoint=unix:///run/criproxy.sock"
+        moving.manager.properties["kubelet.service", "ExecStart"] = f"{{ argv[]=/usr/bin/kubelet {endpoint} }}"
+        return moving
+
+    def test_with_the_pods_that_are_left(self, well: Lab) -> None:
+        report = well.look.report()
+        assert (report.verdict, report.problems) == (Verdict.WELL, [])
+        assert report.lines[-2:] == [
+            f"this node moves to {CRIO}: new pods start there, and those on {CONTAINERD} stay until they end (criproxy"
+            " node migrate --finish ends it)",
+            f"pods that run on {CONTAINERD}: 1",
+        ]
+
+    def test_while_it_is_away_as_what_kubelet_cannot_work_with(self, well: Lab) -> None:
+        well.runtimes.unreachable[CONTAINERD] = AWAY
+        (problem,) = well.look.report().grave
+        assert problem.startswith("the retiring runtime does not answer, and kubelet cannot list its pods: ")
+
+    def test_but_is_not_asked_by_who_has_it_from_the_daemon(self, well: Lab) -> None:
+        well.runtimes.unreachable[CONTAINERD] = AWAY
+        report = well.look.report(asks=False)
+        assert report.problems == []
+        assert report.move == report.lines[-1]
+
+    def test_when_its_move_has_been_interrupted(self, kubeadm: Lab) -> None:
+        kubeadm.put(DEFAULTS, f"CRI_PRIMARY={CRIO}\nCRI_RETIRING={CONTAINERD}\n")
+        assert kubeadm.look.report().move == "", "it may be from an earlier life of this node"
+        kubeadm.put(MOVE_NOTE, "yes\n")
+        text = f"a move to {CRIO} has been interrupted. Next: criproxy node migrate --to {CRIO}, or --back"
+        assert kubeadm.look.report().lines[-1] == text
