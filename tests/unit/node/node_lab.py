@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Sequence, Set, Tuple
 
 from criproxy.config import parse
 from criproxy.cri.identity import RETIRING
-from criproxy.node.kubelet import NodeError
+from criproxy.node.kubelet import DROP_IN, UNIT, NodeError
 from criproxy.node.manager import UnitState
 from criproxy.node.plan import DEFAULTS, SERVICE, SOCKET_UNIT
 from criproxy.node.runtimes import ReadyPod
@@ -231,6 +231,8 @@ class Lab:
         self.manager = FakeManager("kubelet.service")
         self.runtimes = FakeRuntimes()
         self.said: List[str] = []
+        self.kubelet_has = ""
+        """The drop-in that kubelet was last started with, once criproxy is told to `serve`."""
         self.program_age = 1e6
         self.program = "one"
         for folder in ("etc/default", "etc/systemd/system", "var/lib"):  # which every Debian has
@@ -273,7 +275,11 @@ class Lab:
         """From now on criproxy says which runtimes it has behind it: those of its configuration when that was read."""
         for verb in ("reload", "restart"):
             self.manager.follows[verb, SERVICE] = self._read
-        self.manager.follows["stop", SOCKET_UNIT, SERVICE] = self.runtimes.served.clear
+        self.manager.follows["stop", SOCKET_UNIT, SERVICE] = lambda: setattr(self.runtimes, "served", {})
+        self.manager.follows["restart", UNIT] = self._start_kubelet
+
+    def _start_kubelet(self) -> None:
+        self.kubelet_has = self.tree.text(DROP_IN) or ""
 
     def _read(self) -> None:
         read = parse([f"--environment-file={self.root}{DEFAULTS}"], {})
