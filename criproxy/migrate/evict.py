@@ -42,11 +42,10 @@ class _Became(Enum):
 def evict(pod: LeftPod, old: str, new: str, say: Say, clock: Clock = REAL) -> None:
     """Stops a pod on the runtime at ``old``, awaits it at ``new``, and removes what is left of it at ``old``.
 
-    What has ended is removed at once. Raises NodeError if the pod cannot be stopped, and if it does not come back
-    although it should: others had better stay where they are then.
+    What has ended is removed at once; `prospects` is to be told before. Raises NodeError if the pod cannot be stopped,
+    and if it does not come back although it should: others had better stay where they are then.
     """
     if pod.runs:
-        _announce(pod, say)
         _stop(pod, old, say)
         became = _await_sandbox(pod, old, new, clock)
         if became is _Became.GONE:
@@ -86,11 +85,6 @@ def prospects(pod: LeftPod) -> List[str]:
     elif not pod.static:
         told.append(f"{pod} does not come back if its restartPolicy is Never, which no runtime knows")
     return told
-
-
-def _announce(pod: LeftPod, say: Say) -> None:
-    for line in prospects(pod):
-        say(line)
 
 
 def _stop(pod: LeftPod, old: str, say: Say) -> None:

@@ -8,7 +8,7 @@ from typing import List
 import pytest
 from two_runtimes import FakeKubelet, served
 
-from criproxy.migrate.evict import COMES_BACK, JOB_COMES_BACK, STARTS, clear, evict
+from criproxy.migrate.evict import COMES_BACK, JOB_COMES_BACK, STARTS, clear, evict, prospects
 from criproxy.migrate.left import pods_on
 from criproxy.node.kubelet import NodeError
 
@@ -37,18 +37,6 @@ class TestAPodThatRuns:
         kubelet.old.run("web", ("main", "side"), grace="9")
         evicted(kubelet)
         assert [request.timeout for request in kubelet.old.stopped] == [9, 9]
-
-    def test_is_told_of_before_if_it_may_not_come_back(self, kubelet: FakeKubelet) -> None:
-        kubelet.old.run("web")
-        assert evicted(kubelet)[0] == (
-            "default/web does not come back if its restartPolicy is Never, which no runtime knows"
-        )
-
-    def test_is_told_of_before_if_it_has_a_hook(self, kubelet: FakeKubelet) -> None:
-        kubelet.old.run("web", annotations=STATIC, of_containers={"io.kubernetes.container.preStopHandler": "{}"})
-        assert evicted(kubelet)[0] == (
-            'default/web: the preStop hook of "main" is not run (kubectl delete pod runs it)'
-        )
 
     def test_without_containers_is_stopped_too(self, kubelet: FakeKubelet) -> None:
         kubelet.old.run("web", (), annotations=STATIC)
@@ -106,7 +94,6 @@ class TestAPodThatRuns:
         kubelet.never.append("backup")
         kubelet.old.run("backup", labels={"job-name": "nightly"})
         assert evicted(kubelet) == [
-            'default/backup may not come back: it is of the Job "nightly", which makes another then',
             "default/backup: stopping main (at most 7 s)",
             "default/backup has not come back, and has ended",
             "default/backup has nothing on OLD any more",
@@ -155,3 +142,29 @@ class TestAPodThatHasEnded:
         clear(pod, kubelet.old.path, said.append)
         clear(pod, kubelet.old.path, said.append)
         assert kubelet.old.pods == []
+
+
+class TestWhatIsToBeKnownBefore:
+    @staticmethod
+    def told(kubelet: FakeKubelet) -> List[str]:
+        return prospects(pods_on(kubelet.old.path)[0])
+
+    def test_nothing_of_a_static_pod(self, kubelet: FakeKubelet) -> None:
+        kubelet.old.run("web", annotations=STATIC)
+        assert self.told(kubelet) == []
+
+    def test_that_a_pod_may_not_be_meant_to_come_back(self, kubelet: FakeKubelet) -> None:
+        kubelet.old.run("web")
+        assert self.told(kubelet) == [
+            "default/web does not come back if its restartPolicy is Never, which no runtime knows"
+        ]
+
+    def test_that_a_jobs_pod_may_be_followed_by_another(self, kubelet: FakeKubelet) -> None:
+        kubelet.old.run("backup", labels={"job-name": "nightly"})
+        assert self.told(kubelet) == [
+            'default/backup may not come back: it is of the Job "nightly", which makes another then'
+        ]
+
+    def test_that_a_hook_is_not_run(self, kubelet: FakeKubelet) -> None:
+        kubelet.old.run("web", annotations=STATIC, of_containers={"io.kubernetes.container.preStopHandler": "{}"})
+        assert self.told(kubelet) == ['default/web: the preStop hook of "main" is not run (kubectl delete pod runs it)']

@@ -113,12 +113,19 @@ class FakeKubelet:
                 self._start(name)
 
     def _start(self, name: str) -> None:
-        there = {each.metadata.name for each in self.new.call("ListContainers").containers}
-        (pod,) = [each for each in self.new.call("ListPodSandbox").items if each.metadata.name == name]
-        for container in self.old.call("ListContainers").containers:
+        before, pod = (
+            next(each.id for each in runtime.call("ListPodSandbox").items if each.metadata.name == name)
+            for runtime in (self.old, self.new)
+        )
+        there = {each.metadata.name for each in self._containers(self.new, pod)}
+        for container in self._containers(self.old, before):
             if container.metadata.name not in there:
                 made = {"metadata": {"name": container.metadata.name}, "image": {"image": IMAGE}}
-                self.new.call("CreateContainer", pod_sandbox_id=pod.id, config=made, sandbox_config={})
+                self.new.call("CreateContainer", pod_sandbox_id=pod, config=made, sandbox_config={})
+
+    @staticmethod
+    def _containers(runtime: Runtime, pod: str) -> Any:
+        return runtime.call("ListContainers", filter={"pod_sandbox_id": pod}).containers
 
 
 @contextmanager
