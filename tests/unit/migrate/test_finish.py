@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -93,6 +94,12 @@ class Move:
         found = kubelets.find(self.lab.tree, self.lab.ask)
         assert found is not None
         return found.flags
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails here while a test runs."""
+    monkeypatch.setattr(os, "fsync", os.fstat)
 
 
 @pytest.fixture
