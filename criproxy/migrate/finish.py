@@ -21,7 +21,7 @@ from criproxy.node import kubelet as kubelets
 from criproxy.node.files import SAVED, Before, Files, new_file
 from criproxy.node.kubelet import UNIT, Kubelet, NodeError, Version
 from criproxy.node.ledger import locked
-from criproxy.node.plan import DEFAULTS, MOVE_NOTE, SOCKET, SWITCH_NOTE, Wishes, spellings
+from criproxy.node.plan import DEFAULTS, MOVE_NOTE, SERVICE, SOCKET, SWITCH_NOTE, Wishes, spellings
 from criproxy.node.tree import Tree
 
 _NAMED = 20
@@ -170,12 +170,7 @@ def _left(scene: Scene, move: _Move, evicts: bool) -> Sequence[LeftPod]:
     """What is on the old runtime. Raises NodeError if it must not be, or cannot be known."""
     if not move.old:
         return ()
-    behind = scene.runtimes.behind(SOCKET)
-    if behind.get("", move.new) not in spellings(move.new):
-        raise NodeError(
-            f"criproxy has the primary runtime {behind['']}, and {DEFAULTS} says {move.new}: criproxy node apply, and"
-            " try again"
-        )
+    _see_in_force(scene, move)
     try:
         pods = pods_on(move.old)
     except NodeError as error:
@@ -190,7 +185,22 @@ def _left(scene: Scene, move: _Move, evicts: bool) -> Sequence[LeftPod]:
             f"pods are left on {move.old}: {_listed(staying)}; nothing has been changed: wait until they are deleted,"
             " or let criproxy stop them one after the other (criproxy node migrate --finish --evict)"
         )
+    if Rest.RUNS in found.values() and not scene.manager.state(UNIT).runs:
+        raise NodeError(f"{UNIT} does not run, so nothing would make the pods on {move.old} anew: start it")
     return list(found)
+
+
+def _see_in_force(scene: Scene, move: _Move) -> None:
+    """Raises NodeError if new pods do not start on the new runtime."""
+    try:
+        primary = scene.runtimes.behind(SOCKET).get("", move.new)
+    except NodeError as error:
+        raise NodeError(f"criproxy does not answer: {error}; start it (systemctl start {SERVICE})") from error
+    if primary not in spellings(move.new):
+        raise NodeError(
+            f"criproxy has the primary runtime {primary}, and {DEFAULTS} says {move.new}: criproxy node apply, and try"
+            " again"
+        )
 
 
 def _described(pod: LeftPod, rest: Rest) -> str:

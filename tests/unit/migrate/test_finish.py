@@ -290,6 +290,13 @@ class TestPodsThatAreLeft:
             "default/once has nothing on OLD any more",
         ]
 
+    def test_are_not_stopped_while_no_kubelet_runs(self, move: Move) -> None:
+        move.lab.manager.states["kubelet.service"] = UnitState(active="inactive")
+        move.kubelet.old.run("a")
+        with pytest.raises(NodeError, match=r"kubelet.service does not run, so nothing would make the pods on .* anew"):
+            move.finish(evicts=True)
+        assert move.kubelet.old.stopped == []
+
     def test_stay_if_one_of_them_does_not_come_back(self, move: Move) -> None:
         move.kubelet.busy = True
         move.kubelet.old.run("a")
@@ -334,6 +341,13 @@ class TestAMove:
         move.lab.runtimes.served = {"": move.old}
         with pytest.raises(
             NodeError, match=r"criproxy has the primary runtime .*/old.sock, and .*: criproxy node apply"
+        ):
+            move.finish()
+
+    def test_needs_a_criproxy_that_runs(self, move: Move) -> None:
+        move.lab.runtimes.unreachable[SOCKET] = "Connection refused"
+        with pytest.raises(
+            NodeError, match=r"^criproxy does not answer: .*; start it \(systemctl start criproxy.service"
         ):
             move.finish()
 
