@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
+from criproxy.control.api import control
 from criproxy.node.kubelet import NodeError
 from criproxy.node.status import Report
+
+if TYPE_CHECKING:
+    from criproxy.operate.pods import LeftPod
+
+_RETIRING = control().enums["Role"]["ROLE_RETIRING"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Seen:
     """How the node is; None if it cannot be looked at."""
     blindness: str
     """Why it cannot."""
+    left: Optional[Sequence[LeftPod]] = None
+    """What the retiring runtime still has; None if there is none such, or if it does not tell."""
 
 
 def look(socket: str, report: Callable[[], Report], now: Callable[[], float] = time.time) -> Seen:
@@ -38,7 +46,7 @@ def look(socket: str, report: Callable[[], Report], now: Callable[[], float] = t
     except OSError as error:
         blindness = f"{error.filename}: {error.strerror}"
     answer, silence = _asked(socket)
-    return Seen(now(), socket, answer, silence, node, blindness)
+    return Seen(now(), socket, answer, silence, node, blindness, _left(answer))
 
 
 def _asked(socket: str) -> Any:
@@ -51,3 +59,18 @@ def _asked(socket: str) -> Any:
             return client.call("Status"), ""
     except ClientError as error:
         return None, error.cause
+
+
+def _left(answer: Optional[Any]) -> Optional[Sequence[LeftPod]]:
+    """The pods of the retiring runtime, which the daemon counts and does not name."""
+    runtimes = () if answer is None else answer.runtimes
+    retiring = next((runtime.socket for runtime in runtimes if runtime.role == _RETIRING), "")
+    if not retiring:
+        return None
+    from criproxy.client import ClientError
+    from criproxy.operate.pods import pods_of
+
+    try:
+        return pods_of(retiring)
+    except ClientError:  # the daemon says of each runtime whether it is there, and why not
+        return None

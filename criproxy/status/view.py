@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any, Dict, Iterator, List
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
 
 from google.protobuf.json_format import MessageToDict
 
@@ -16,11 +16,15 @@ from criproxy.status.look import Seen
 from criproxy.terminal import Cell, Column, Mark, Terminal
 from criproxy.text import IMAGES, PRIMARY, period
 
+if TYPE_CHECKING:
+    from criproxy.operate.pods import LeftPod
+
 _API = control().enums
 _UP = _API["RuntimeState"]["RUNTIME_UP"]
 _AWAY = _API["RuntimeState"]["RUNTIME_AWAY"]
 _PRIMARY = _API["Role"]["ROLE_PRIMARY"]
 _IMAGE_SERVICE = _API["Role"]["ROLE_IMAGE_SERVICE"]
+_RETIRING = _API["Role"]["ROLE_RETIRING"]
 _TITLES = {_PRIMARY: PRIMARY, _IMAGE_SERVICE: IMAGES}
 _STATES = {_UP: ("up", Mark.GOOD), _AWAY: ("away", Mark.BAD)}
 _MARKS = {Level.WELL: Mark.GOOD, Level.DEGRADED: Mark.DOUBTFUL, Level.DOWN: Mark.BAD}
@@ -34,6 +38,8 @@ _WIDE = (
     Column("CODES"),
 )
 _UNKNOWN = "-"
+_NAMED = 3
+"""So many pods that are left are named, the others are counted."""
 
 
 def text(seen: Seen, findings: List[Finding], terminal: Terminal, wide: bool = False) -> str:
@@ -124,7 +130,7 @@ def _runtimes(seen: Seen, terminal: Terminal, wide: bool) -> Iterator[str]:
     yield titles
     for runtime, line in zip(answer.runtimes, lines):
         yield line
-        for detail in _details(runtime, wide):
+        for detail in _details(runtime, wide, seen.left):
             yield from terminal.wrap(detail, "  ", "  ")
 
 
@@ -176,8 +182,8 @@ def _took(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _details(runtime: Any, wide: bool) -> Iterator[str]:
-    """What a row has no room for."""
+def _details(runtime: Any, wide: bool, left: Optional[Sequence[LeftPod]]) -> Iterator[str]:
+    """What a row has no room for. ``left``: what the retiring runtime has."""
     if runtime.state != _UP:
         parts = [f"{runtime.socket}: {runtime.reason}"]
         if runtime.absence.pods:
@@ -191,6 +197,20 @@ def _details(runtime: Any, wide: bool) -> Iterator[str]:
             yield f"it fails to list its pods: {_remembered(runtime.absence)}"
     if runtime.drained and not wide:
         yield f"drained: it gets no new pods (criproxy undrain {runtime.id} lets it have them again)"
+    if runtime.role == _RETIRING:
+        yield f"retiring: it gets no new pods{'' if left is None else f'; {_left(left)}'}"
+
+
+def _left(pods: Sequence[LeftPod]) -> str:
+    """What is left, those that run by their names, and what to do."""
+    if not pods:
+        return "nothing is left on it. Next: criproxy node migrate --finish"
+    running = [pod.name for pod in pods if pod.ready]
+    more = f" and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
+    names = f" ({', '.join(running[:_NAMED])}{more})" if running else ""
+    ended = len(pods) - len(running)
+    parts = [f"{_several(len(running), 'pod')} left on it{names}", *([f"ended: {ended}"] if ended else [])]
+    return f"{', '.join(parts)}. When all are gone: criproxy node migrate --finish"
 
 
 def _remembered(absence: Any) -> str:
@@ -218,7 +238,12 @@ def as_json(seen: Seen, findings: List[Finding]) -> Dict[str, Any]:
         "silence": seen.silence,
         **told,
         "node": None if seen.node is None else _node(seen.node),
+        "left": None if seen.left is None else list(map(_pod, seen.left)),
     }
+
+
+def _pod(pod: LeftPod) -> Dict[str, Any]:
+    return {"name": pod.name, "id": pod.id, "ready": pod.ready}
 
 
 def _node(node: Report) -> Dict[str, Any]:

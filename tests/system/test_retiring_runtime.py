@@ -10,7 +10,7 @@ from typing import Any, Iterator, List
 
 import grpc
 import pytest
-from peers import PATIENCE, Client, MakeRuntime, Proxy, Runtime, v1
+from peers import PATIENCE, Client, MakeRuntime, Proxy, Runtime, run, v1
 
 from criproxy.show.entries import Kind
 from criproxy.show.look import look
@@ -168,6 +168,20 @@ def test_show_tells_which_pods_are_left_there(move: Move) -> None:
     has(move.new, "p-new")
     seen = look(move.proxy.path, {Kind.PODS})
     assert {pod.id.outer: pod.id.owner for pod in seen.pods or ()} == {"p-old": "retiring", "p-new": ""}
+
+
+def test_status_names_what_is_left_there_and_the_next_step(move: Move) -> None:
+    move.there()
+    move.old.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(
+        items=[{"id": "p-old", "metadata": {"namespace": "default", "name": "web"}}]
+    )
+    told = " ".join(run(move.proxy, "status").stdout.split())
+    assert "retiring: it gets no new pods; 1 pod left on it (default/web). When all are gone: criproxy node" in told
+    has(move.old)
+    assert "nothing is left on it. Next: criproxy node" in run(move.proxy, "status").stdout
+    move.old.stop()
+    move.proxy.wait_for_log("the retiring runtime (")
+    assert "  retiring: it gets no new pods\n" in run(move.proxy, "status").stdout
 
 
 class TestWhileTheRetiringRuntimeIsAway:

@@ -1,4 +1,4 @@
-"""A node moves to another runtime, and back: what is refused, what is shown, what is done, and wherever it is killed."""
+"""A node moves to another runtime, and back: what is refused, shown and done, and wherever it is killed."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ class TestItIsRefused:
         before = untouched.lab.files()
         untouched.lab.manager.dies["kubelet.service"] = 3.0
         untouched.lab.manager.clock.sleep(-1.0)  # as old as it is it has not died yet
-        with pytest.raises(NodeError, match="fails with its new flags.*all changes have been undone"):
+        with pytest.raises(NodeError, match=r"fails with its new flags.*all changes have been undone"):
             untouched.to("crio")
         assert untouched.lab.files() == before
         assert untouched.lab.kubelet_has == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -16,6 +17,7 @@ from criproxy.node.kubelet import NodeError
 from criproxy.node.manager import UnitState
 from criproxy.node.plan import Wishes
 from criproxy.node.status import Report
+from criproxy.operate.pods import LeftPod
 from criproxy.status import look, view
 from criproxy.status.command import shown
 from criproxy.status.judgement import Level, judge, level_of
@@ -195,6 +197,46 @@ def test_an_alternative_is_drained_which_somebody_wanted(turned: Lab, width: int
     assert level(found) is Level.WELL
 
 
+RETIRES = {"id": "retiring", "role": control().enums["Role"]["ROLE_RETIRING"], "socket": "/run/old.sock"}
+
+
+def retiring(lab: Lab, left: Optional[List[LeftPod]], **more: Any) -> Seen:
+    return replace(seen(lab, answer(alternative={**RETIRES, **more})), left=left)
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        ([], "nothing is left on it. Next: criproxy node migrate --finish"),
+        (["a"], "1 pod left on it (default/a). When all are gone: criproxy node migrate --finish"),
+        (
+            ["a", "-b"],
+            "1 pod left on it (default/a), ended: 1. When all are gone: criproxy node migrate --finish",
+        ),
+        (["-b"], "0 pods left on it, ended: 1. When all are gone: criproxy node migrate --finish"),
+        (
+            list("abcde"),
+            "5 pods left on it (default/a, default/b, default/c and 2 more). When all are gone: criproxy node",
+        ),
+    ],
+)
+def test_a_runtime_is_retiring_with_what_is_left_on_it(turned: Lab, left: List[str], text: str) -> None:
+    pods = [LeftPod(f"default/{name.strip('-')}", name, not name.startswith("-")) for name in left]
+    found = retiring(turned, pods)
+    assert f"retiring: it gets no new pods; {text}" in " ".join(" ".join(screen(found)).split())
+    assert level(found) is Level.WELL
+    told = json.loads(shown(found, "json", Terminal()))
+    assert [pod["name"] for pod in told["left"]] == [pod.name for pod in pods]
+
+
+def test_a_retiring_runtime_is_away(turned: Lab) -> None:
+    found = retiring(turned, None, **{**AWAY, "absence": None})
+    assert "  retiring: it gets no new pods" in screen(found)
+    assert any(line.startswith("down: the retiring runtime has been away for 14 s") for line in screen(found))
+    assert level(found) is Level.DOWN
+    assert json.loads(shown(found, "json", Terminal()))["left"] is None
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_verbosity_is_not_the_configured_one(turned: Lab, width: int) -> None:
     found = seen(turned, answer({"verbosity": {"level": 5, "configured": 2, "remaining": 540}}))
@@ -345,7 +387,18 @@ def test_wide_is_a_line_for_each_runtime(turned: Lab) -> None:
 
 def test_json_has_the_daemons_messages_the_node_and_the_verdict(turned: Lab) -> None:
     told = json.loads(shown(seen(turned, answer(alternative=AWAY)), "json", Terminal(80)))
-    assert list(told) == ["level", "findings", "at", "socket", "silence", "daemon", "runtimes", "clients", "node"]
+    assert list(told) == [
+        "level",
+        "findings",
+        "at",
+        "socket",
+        "silence",
+        "daemon",
+        "runtimes",
+        "clients",
+        "node",
+        "left",
+    ]
     assert (told["level"], told["findings"][0]["level"]) == ("degraded", "degraded")
     first, second = told["runtimes"]
     assert (first["id"], first["role"], first["state"]) == ("", "ROLE_PRIMARY", "RUNTIME_UP")
