@@ -24,7 +24,7 @@ _COMMANDS = {
     "drain": "criproxy.operate.drain:drain",
     "undrain": "criproxy.operate.drain:undrain",
     "log-level": "criproxy.operate.log_level:main",
-    "node": "criproxy.node.command:main",
+    "node": "criproxy.migrate.command:main",
     "demo": "criproxy.demo.run:main",
     "demo-runtime": "criproxy.demo.server:main",
 }

@@ -39,7 +39,7 @@ commands:
   criproxy drain         let an alternative runtime have no new pods
   criproxy undrain       let it have new pods again
   criproxy log-level     change how much the daemon logs, for a while
-  criproxy node          put criproxy between this node's kubelet and its runtimes, or take it away again
+  criproxy node          put criproxy between this node's kubelet and its runtimes, or move the node to another runtime
   criproxy demo          run the proxy before two runtimes in memory, to see it work
   criproxy demo-runtime  run one such runtime on a socket
 

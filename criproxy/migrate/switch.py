@@ -6,7 +6,7 @@ direction, makes the node whole.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from criproxy import address
 from criproxy.inspection.findings import Finding, State
@@ -16,6 +16,9 @@ from criproxy.node import kubelet as kubelets
 from criproxy.node.kubelet import DROP_IN, Kubelet, NodeError, Version
 from criproxy.node.ledger import Ledger
 from criproxy.node.plan import DEFAULTS, SOCKET, SWITCH_NOTE, NodePlan, Wishes, spellings
+
+if TYPE_CHECKING:  # it brings gRPC's library, which other actions do without
+    from criproxy.migrate.images import Image
 
 _CROSSED = (State.DEGRADED, State.BROKEN)
 _NAMED = 3
@@ -31,9 +34,9 @@ class Runtimes(NamedTuple):
 
     examine: Callable[[str, str, Kubelet], Sequence[Finding]]
     """What there is to say of the move. A finding with a cross refuses it."""
-    lacking: Callable[[str, str], Sequence[Any]]
-    """The images (`criproxy.migrate.images.Image`) that the new one lacks."""
-    copy: Callable[[Sequence[Any], str, str, Callable[[str], None]], None]
+    lacking: Callable[[str, str], Sequence[Image]]
+    """The images that the new one lacks."""
+    copy: Callable[[Sequence[Image], str, str, Callable[[str], None]], None]
     """Brings images to the new one."""
 
 
@@ -104,7 +107,7 @@ def _place(scene: Scene, version: Optional[Version]) -> _Place:
     return _Place(kubelet, False, used, "", images, told not in spellings(SOCKET))
 
 
-def _variables(scene: Scene) -> Any:
+def _variables(scene: Scene) -> Mapping[str, str]:
     return plan.configured(scene.tree.text(DEFAULTS) or "")
 
 
@@ -160,7 +163,7 @@ def _turn(
     scene: Scene,
     place: _Place,
     wishes: Wishes,
-    lacking: Sequence[Any] = (),
+    lacking: Sequence[Image] = (),
     copy: Callable[[], None] = lambda: None,
 ) -> bool:
     """Shows what is to be done, and does it if that is agreed to."""
@@ -174,12 +177,14 @@ def _turn(
     if lacking:
         copy()
     scene.node().apply(wishes)
-    scene.say(f"{plan.move_text(planned.primary, planned.retiring)}. criproxy status shows what is left there")
-    scene.say("next: criproxy node migrate --finish when nothing is left; criproxy node migrate --back goes back")
+    scene.say(
+        f"next: criproxy status shows what is left on {planned.retiring}; when nothing is, criproxy node migrate"
+        " --finish; --back goes back at any time"
+    )
     return True
 
 
-def _words(scene: Scene, place: _Place, planned: NodePlan, lacking: Sequence[Any]) -> Iterator[str]:
+def _words(scene: Scene, place: _Place, planned: NodePlan, lacking: Sequence[Image]) -> Iterator[str]:
     """What is about to happen, a sentence a line."""
     if lacking:
         names = [image.names[0] for image in lacking]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 from criproxy.config import duration
 from criproxy.node import kubelet, plan, watch
@@ -18,14 +18,27 @@ from criproxy.node.tree import Tree
 from criproxy.node.turn import Manner, Node
 from criproxy.text import escape
 
+_ACTIONS = ("plan", "apply", "revert", "status")
 _WATCH = "CRIPROXY_NODE_WATCH"
 """The environment variable for ``--watch``: packages call this program, and pass their environment on."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs ``criproxy node``; gives the exit status."""
-    options = _parser().parse_args(argv)
+class Action(NamedTuple):
+    """An action that is not written here, since it needs more than what changes a node."""
+
+    add: Callable[[Any], None]
+    """Adds its parser to those of the other actions."""
+    run: Callable[[argparse.Namespace], int]
+    """Gives the exit status. Raises NodeError or OSError."""
+
+
+def main(argv: Sequence[str], more: Optional[Mapping[str, Action]] = None) -> int:
+    """Runs ``criproxy node``, which may have more actions; gives the exit status."""
+    others = more or {}
+    options = parser(others).parse_args(argv)
     try:
+        if options.action in others:
+            return others[options.action].run(options)
         return _run(options, Tree(os.path.abspath(options.root)))
     except NodeError as error:
         why = str(error)
@@ -37,8 +50,8 @@ def main(argv: Sequence[str]) -> int:
     return 1
 
 
-def _say(line: str) -> None:
-    """Says a line, in which may be what a runtime has said."""
+def say(line: str) -> None:
+    """Says a line to standard output, in which may be what a runtime has said."""
     print(escape(line), flush=True)
 
 
@@ -49,15 +62,15 @@ def _run(options: argparse.Namespace, tree: Tree) -> int:
         print(report.text)
         return report.verdict
     if options.action == "revert":
-        Node(tree, manager, ask, runtimes, _say, Manner(options.files_only, options.force)).revert()
+        Node(tree, manager, ask, runtimes, say, Manner(options.files_only, options.force)).revert()
         return 0
     wishes = Wishes(
         options.primary, options.other, options.attach_detach, options.image_service, options.kubelet_version
     )
     if options.action == "plan":
-        return _plan(Node(tree, manager, ask, runtimes, _say), wishes)
+        return _plan(Node(tree, manager, ask, runtimes, say), wishes)
     manner = Manner(options.files_only, options.force, options.watch)
-    Node(tree, manager, ask, runtimes, _say, manner).apply(wishes, options.again)
+    Node(tree, manager, ask, runtimes, say, manner).apply(wishes, options.again)
     return 0
 
 
@@ -65,13 +78,14 @@ def _plan(node: Node, wishes: Wishes) -> int:
     made = node.plan(wishes)
     lines = list(node.differences(made))
     for line in lines or ["nothing to change"]:
-        _say(line.expandtabs())
+        say(line.expandtabs())
     for line in node.prospects(made):
-        _say(f"# {line}")
+        say(f"# {line}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser(more: Mapping[str, Action]) -> argparse.ArgumentParser:
+    """What understands the words of ``criproxy node``."""
     parser = argparse.ArgumentParser(
         prog="criproxy node",
         description="Put criproxy between this node's kubelet and its runtimes, or take it away again.",
@@ -80,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         " 0, or 1 with a line that says why, and what of the node is not as it was. Of status: 0, all is well; 1, it is"
         " not, and a line for each reason says what to do next; 3, the node is not turned over.",
     )
-    actions = parser.add_subparsers(dest="action", metavar="{plan,apply,revert,status}", required=True)
+    names = ",".join((*_ACTIONS, *more))
+    actions = parser.add_subparsers(dest="action", metavar=f"{{{names}}}", required=True)
     root = argparse.ArgumentParser(add_help=False)
     root.add_argument("--root", default="/", metavar="DIR", help="where the node's files are (default: %(default)s)")
     change = argparse.ArgumentParser(add_help=False)
@@ -99,7 +114,17 @@ def _parser() -> argparse.ArgumentParser:
         help="only bring up to date what has been applied, as when kubelet's package changes; a node that was given"
         " back stays so",
     )
-    apply.add_argument(
+    add_watch(apply)
+    actions.add_parser("revert", parents=[root, change], help="give the node back as it was")
+    actions.add_parser("status", parents=[root], help="show how things are, and what to do about it")
+    for action in more.values():
+        action.add(actions)
+    return parser
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--watch``."""
+    parser.add_argument(
         "--watch",
         type=_time,
         default=os.environ.get(_WATCH) or f"{watch.USUAL:g}s",
@@ -107,9 +132,17 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how long kubelet is watched after its restart: if it ends, all is put back (default: {watch.USUAL:g}s,"
         f" or what the environment's {_WATCH} says)",
     )
-    actions.add_parser("revert", parents=[root, change], help="give the node back as it was")
-    actions.add_parser("status", parents=[root], help="show how things are, and what to do about it")
-    return parser
+
+
+def add_kubelet_version(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--kubelet-version``."""
+    parser.add_argument(
+        "--kubelet-version",
+        type=_version,
+        metavar="X.Y.Z",
+        help="the version of a kubelet that does not tell it, or a wrong one (default: what was said the last time, or"
+        " else what kubelet --version says)",
+    )
 
 
 def _wishes(root: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -139,13 +172,7 @@ def _wishes(root: argparse.ArgumentParser) -> argparse.ArgumentParser:
         " without which no CSI volume can be attached; auto: if one of the runtimes is virtlet.cloud and the node has"
         " no CSI driver; keep: never (default: what was said the last time, or else auto)",
     )
-    wishes.add_argument(
-        "--kubelet-version",
-        type=_version,
-        metavar="X.Y.Z",
-        help="the version of a kubelet that does not tell it, or a wrong one (default: what was said the last time, or"
-        " else what kubelet --version says)",
-    )
+    add_kubelet_version(wishes)
     return wishes
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from criproxy.config.parser import make_parser
 from criproxy.inspection import check, route, settings
+from criproxy.migrate.command import MIGRATE
 from criproxy.node import command, plan
 from criproxy.show import command as show
 from criproxy.show.entries import Kind
@@ -95,6 +96,7 @@ def typed(shell: str, place: Path, keys: str) -> List[str]:
         ("criproxy node plan --attach-detach k\t", ["node", "plan", "--attach-detach", "keep"]),
         ("criproxy node st\t--ro\t", ["node", "status", "--root"]),
         ("criproxy node apply --primary=cont\t", ["node", "apply", "--primary=containerd"]),
+        ("criproxy node mi\t--to cri-\t--ye\t", ["node", "migrate", "--to", "cri-dockerd", "--yes"]),
         ("criproxy runt\tad\tx.y a.s\t--fo\t", ["runtime", "add", "x.y", "a.sock", "--force"]),
         ("criproxy runtime remove x.y -o w\t--fo\t", ["runtime", "remove", "x.y", "-o", "wide", "--force"]),
         ("criproxy tr\t--err\t-o js\t", ["trace", "--errors", "-o", "json"]),
@@ -138,7 +140,8 @@ def options(parser: argparse.ArgumentParser) -> List[str]:
 
 
 def actions() -> Dict[str, argparse.ArgumentParser]:
-    (subparsers,) = (each for each in command._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    parser = command.parser({"migrate": MIGRATE})
+    (subparsers,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
     return dict(subparsers.choices)
 
 
@@ -179,3 +182,7 @@ def test_the_runtimes_that_are_configured_are_offered_to_route_and_to_show() -> 
 
 def test_every_name_of_a_primary_runtime_is_offered() -> None:
     assert offered("node", "apply", "--primary", "") == [plan.AUTO, *plan.RUNTIMES]
+
+
+def test_a_dockershim_is_not_offered_to_move_to() -> None:
+    assert offered("node", "migrate", "--to", "") == [name for name in plan.RUNTIMES if name != "dockershim"]

@@ -13,6 +13,7 @@ import criproxy
 from criproxy import cli
 from criproxy.config.options import OPTIONS, Option
 from criproxy.cri.methods import METHODS, Method, To
+from criproxy.migrate.command import MIGRATE
 from criproxy.node import command
 
 DEBIAN = Path(__file__).parents[2] / "debian"
@@ -31,7 +32,8 @@ def entry(name: str, title: str) -> str:
 
 
 def actions() -> Dict[str, argparse.ArgumentParser]:
-    (found,) = (each for each in command._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    parser = command.parser({"migrate": MIGRATE})
+    (found,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
     return dict(found.choices)
 
 
