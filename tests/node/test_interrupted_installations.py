@@ -7,7 +7,7 @@ from typing import Iterator, List
 
 import pytest
 
-from . import debs, go_package
+from . import debs, go_package, killing
 from .files import Files
 from .layouts import FULL, KUBEADM_1_10
 from .node import Node
@@ -16,45 +16,17 @@ pytestmark = pytest.mark.timeout(600)
 _PARTS = 3
 """So many tests share the points, so that they can run beside each other."""
 in_parts = pytest.mark.parametrize("part", range(_PARTS))
-# Stands before systemctl on the path. A call that finds a state of the node which the call before it has not found is a
-# point; at the N-th point dpkg and all that it has started are killed, as a power failure does. A state is what is on
-# the disk, and which calls have been made that change something.
-_KILLER = """\
-#!/bin/sh
-files="find / -xdev -path /var/log -prune -o -cnewer /run/begin -printf"
-state=$({{ cat /run/changes; $files '%p %i %C@\\n'; }} | cksum)
-if [ "$state" != "$(cat /run/state)" ]; then
-  echo "$state" > /run/state
-  echo "$*" >> /run/points
-  [ "$(wc -l < /run/points)" != {point} ] || kill -KILL 0
-fi
-case $1 in show | show-environment | is-* | cat | list-* | --version) ;; *) echo "$*" >> /run/changes ;; esac
-exec /usr/bin/systemctl "$@"
-"""
-_PLACE = "/usr/local/sbin/systemctl"
 
 
 def _killed(node: Node, point: int, *words: str) -> bool:
     """Runs dpkg and has it killed at a point. False: it has succeeded, with fewer points."""
-    for name in ("changes", "begin", "state", "points"):
-        node.write(f"/run/{name}", "")
-    node.write(_PLACE, _KILLER.format(point=point), 0o755)
-    done = node.attempt("setsid", "--wait", "dpkg", *words)
-    node.path(_PLACE).unlink()
-    points = _points(node)
-    assert (done.returncode != 0) == (0 < point <= len(points)), f"at point {point} of {points}:\n{done.stdout}"
-    return done.returncode != 0
-
-
-def _points(node: Node) -> List[str]:
-    """The calls at the points that the last run of dpkg has come to."""
-    return node.path("/run/points").read_text().splitlines()
+    return killing.killed(node, point, "dpkg", *words)
 
 
 def _points_of(part: int, node: Node, least: int) -> Iterator[int]:
     """A part of the points, by their numbers, of a run that has not been killed."""
-    count = len(_points(node))
-    assert count >= least, _points(node)
+    count = len(killing.points(node))
+    assert count >= least, killing.points(node)
     yield from range(1 + part, count + 1, _PARTS)
 
 
