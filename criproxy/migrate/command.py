@@ -1,4 +1,4 @@
-"""``criproxy node migrate``: move this node to another runtime while its pods run, and back."""
+"""``criproxy node migrate``: move this node to another runtime while its pods run, back, or for good."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from criproxy.terminal import shows_colour
 _NAME = "migrate"
 _NOT_DONE = 1
 _NOT_ASKED = 2
-_QUESTION = "Move this node? [y/N] "
+_MOVE = "Move this node? [y/N] "
+_END = "End this move? [y/N] "
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,7 +38,7 @@ class _NobodyToAsk(Exception):
     """There is no terminal."""
 
 
-def _agreed(yes: bool) -> Callable[[], bool]:
+def _agreed(yes: bool, question: str = _MOVE) -> Callable[[], bool]:
     """Asks on a terminal. Raises `_NobodyToAsk` where there is none."""
 
     def ask() -> bool:
@@ -46,7 +47,7 @@ def _agreed(yes: bool) -> Callable[[], bool]:
         if not sys.stdin.isatty():
             raise _NobodyToAsk
         try:
-            return input(_QUESTION).strip().lower() in ("y", "yes")
+            return input(question).strip().lower() in ("y", "yes")
         except EOFError:
             return False
 
@@ -61,10 +62,13 @@ def _scene(options: argparse.Namespace) -> Scene:
     def node() -> Node:
         return Node(tree, manager, ask, sockets, say, Manner(watch=options.watch))
 
-    return Scene(tree, manager, ask, sockets, node, say, _agreed(options.yes), options.watch)
+    agreed = _agreed(options.yes, _END if options.finish else _MOVE)
+    return Scene(tree, manager, ask, sockets, node, say, agreed, options.watch)
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.evict and not options.finish:
+        options.refuse("--evict goes with --finish")
     try:
         done = _moved(_scene(options), options)
     except _NobodyToAsk:
@@ -80,6 +84,11 @@ def _run(options: argparse.Namespace) -> int:
 def _moved(scene: Scene, options: argparse.Namespace) -> bool:
     if options.back:
         return switch.back(scene, options.kubelet_version)
+    if options.finish:
+        # It brings gRPC's library, which the others do not all need.
+        from criproxy.migrate import finish
+
+        return finish.finish(scene, options.evict, options.kubelet_version)
     return switch.move(scene, _runtimes(scene), options.to, _show, options.kubelet_version)
 
 
@@ -104,7 +113,7 @@ def _add(actions: Any) -> None:
         _NAME,
         help="move this node to another runtime while its pods run",
         description="Move this node to another runtime while its pods run: new pods start there, and those that run"
-        " stay on the old one until they end. No container is restarted.",
+        " stay on the old one until they end. No container is restarted, unless --evict asks for it.",
         epilog="First it is looked whether the two runtimes fit, then the plan is shown, then you are asked. A node"
         " that is not on criproxy is put on it for the time of the move. Exit status: 0, it is done; 1, it is not, and"
         " a line says why, or you said no; 2, the words are not understood, or there is nobody to ask.",
@@ -116,9 +125,22 @@ def _add(actions: Any) -> None:
     whither.add_argument(
         "--back", action="store_true", help="the old runtime gets new pods again, and the new one is retiring"
     )
+    whither.add_argument(
+        "--finish",
+        action="store_true",
+        help="end the move when nothing is left on the old runtime: kubelet's own files name the new one, and criproxy"
+        " goes if it is there only for the move",
+    )
+    parser.add_argument(
+        "--evict",
+        action="store_true",
+        help="with --finish: stop the pods that are left on the old runtime, one after the other; kubelet makes them"
+        " anew on the new one",
+    )
     parser.add_argument("--yes", action="store_true", help="do what is shown, and do not ask")
     command.add_watch(parser)
     command.add_kubelet_version(parser)
+    parser.set_defaults(refuse=parser.error)
 
 
 MIGRATE = Action(_add, _run)
