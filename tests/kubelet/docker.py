@@ -58,6 +58,7 @@ exec runc "$@"
 _DOCKERD = {
     "bridge": "none",
     "iptables": False,
+    "live-restore": True,
     "storage-driver": "vfs",
     "exec-opts": ["native.cgroupdriver=cgroupfs"],
     "default-runtime": "plain",

@@ -218,7 +218,7 @@ def test_back_and_there_again(cluster: MovingCluster, before: Dict[str, Seen]) -
     cluster.await_ready("back")
     assert "back" in cluster.sandboxes(OLD)
     cluster.kubectl("delete", "pod", "back")
-    cluster.migrate("--to", NEW.socket, "--yes")
+    cluster.migrate("--back", "--yes")
     unchanged(cluster, before)
     assert cluster.seen("new-web") == new
 
