@@ -32,7 +32,7 @@ LAYOUT_OF_DOCKER = replace(
     flags=(LAYOUT.flags[0], *_FLAGS),
     primary=SOCKET,
     answers={**LAYOUT.answers, "criproxy/primary_cri": "dockershim"},
-    more=(*LAYOUT.more, "docker.io", "iproute2"),
+    more=(*LAYOUT.more, "docker.io", "iproute2", "socat"),
 )
 # Kubernetes 1.20 as if it were one of those that can be started as a dockershim.
 _KUBELET = f"""\

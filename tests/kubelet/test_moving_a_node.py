@@ -5,88 +5,27 @@ The tests are the moments of one node's life, in their order.
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from typing import Any, Dict, List, Mapping, NamedTuple, Set
+from typing import Any, Dict
 
 import pytest
 
 from tests.containerd.service import eventually
 from tests.node.layouts import FULL
 
-from .cluster import LAYOUT_WITH_API, Cluster
 from .conftest import Boot
 from .kubelet import Kubelet
-from .node import ALTERNATIVE, IMAGE, PATIENCE, PRIMARY, Runtime
+from .moving import LAYOUT_OF_A_MOVE, NEW, OLD, UNITS, MovingCluster, Seen, unchanged
+from .node import IMAGE, PATIENCE
 from .pods import PORT, listening, sleeping, web
 
-OLD = PRIMARY
-NEW = replace(ALTERNATIVE, id="")
-BOTH = {"old": OLD, "new": NEW}
 WEB, STATEFUL, CRASHING = "web", "db-0", "crashing"
 STAYING = (WEB, STATEFUL)
-UNITS = ("kubelet", "criproxy", "containerd", "containerd-b")
-
-
-class Seen(NamedTuple):
-    """What must not change of a pod: kubelet's own uid of it, its address, and its containers."""
-
-    uid: str
-    address: str
-    containers: Mapping[str, Any]
-    """The id, the number of restarts and the state, with its time, of each container by its name."""
-
-
-class MovingCluster(Cluster):
-    """Such a node, on which criproxy has one runtime."""
-
-    def install(self) -> str:
-        """Installs criproxy; the node is ready then."""
-        said = super(Cluster, self).install()
-        eventually(lambda: self.try_kubectl("get", "node", "node"), lambda done: done.returncode == 0, PATIENCE)
-        self.kubectl("wait", "--for=condition=Ready", "node/node", f"--timeout={PATIENCE:.0f}s")
-        return said
-
-    def seen(self, *names: str) -> Dict[str, Seen]:
-        """What kubelet tells of these pods."""
-        return {name: self._seen(json.loads(self.kubectl("get", "pod", name, "--output=json"))) for name in names}
-
-    @staticmethod
-    def _seen(pod: Any) -> Seen:
-        status = pod["status"]
-        containers = {
-            each["name"]: (each["containerID"].partition("://")[2], each["restartCount"], each["state"])
-            for each in status.get("containerStatuses", [])
-        }
-        return Seen(pod["metadata"]["uid"], status.get("podIP", ""), containers)
-
-    def sandboxes(self, runtime: Runtime) -> Dict[str, List[str]]:
-        """The ids of a runtime's sandboxes by the names of their pods, those that have ended included."""
-        found: Dict[str, List[str]] = {}
-        with self.client(runtime.socket) as client:
-            for item in client.ListPodSandbox().items:
-                found.setdefault(item.metadata.name, []).append(item.id)
-        return found
-
-    def leases(self, runtime: Runtime) -> Set[str]:
-        """The addresses that a runtime's pods have."""
-        folder = self.path(f"{runtime.folder}/leases/net")
-        return {each.name for each in folder.iterdir() if each.name[0].isdigit()} if folder.is_dir() else set()
-
-    def migrate(self, *words: str) -> str:
-        """Runs ``criproxy node migrate``, which must succeed."""
-        return self.run("criproxy", "node", "migrate", *words)
-
-    def start_times(self) -> Dict[str, str]:
-        """When each unit has been started."""
-        return {unit: self.show(f"{unit}.service", "ExecMainStartTimestampMonotonic") for unit in UNITS}
 
 
 @pytest.fixture(scope="module")
 def cluster(boot: Boot) -> MovingCluster:
     """A node on the old runtime, with a pod that has all that pods have, one of a StatefulSet, and one that crashes."""
-    layout = replace(LAYOUT_WITH_API, answers={"criproxy/other_cri": ""})
-    cluster: MovingCluster = boot(MovingCluster, layout)
+    cluster: MovingCluster = boot(MovingCluster, LAYOUT_OF_A_MOVE)
     cluster.install()
     cluster.add(WEB, {}, web(OLD))
     cluster.add(STATEFUL, {}, sleeping(OLD))
@@ -118,14 +57,6 @@ def crashes(cluster: MovingCluster, more: int) -> None:
 
     first = count() if cluster.seen(CRASHING)[CRASHING].containers else 0
     assert eventually(count, lambda now: now >= first + more, 2 * PATIENCE) >= first + more
-
-
-def unchanged(cluster: MovingCluster, before: Mapping[str, Seen]) -> None:
-    """Kubelet has looked several times, and all is as it was: on the runtimes, too, each pod is there once."""
-    Kubelet(cluster).await_looks(3)
-    assert cluster.seen(*before) == before
-    for name in before:
-        assert [len(cluster.sandboxes(runtime).get(name, [])) for runtime in BOTH.values()] == [1, 0], name
 
 
 def test_the_move_restarts_no_container_and_no_unit(cluster: MovingCluster, before: Dict[str, Seen]) -> None:

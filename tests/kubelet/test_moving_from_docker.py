@@ -23,6 +23,7 @@ from .streams import all_of, until
 
 NEW = replace(ALTERNATIVE, id="")
 STAYING = ("web", "sleeping")
+_AWAY = "/run/systemd/system/dockershim.service.d/away.conf"
 UNITS = ("kubelet", "criproxy", "dockershim", "docker", "containerd-b")
 
 
@@ -120,11 +121,15 @@ def test_the_dockershim_is_away_while_criproxy_and_kubelet_start(
     node: DockerNode, kubelet: Kubelet, before: Dict[str, Pod]
 ) -> None:
     new = kubelet.ready("new")
+    # criproxy wants it, and it would be started with that.
+    node.write(_AWAY, "[Unit]\nConditionPathExists=/run/dockershim-is-back\n")
+    node.run("systemctl", "daemon-reload")
     node.run("systemctl", "stop", "dockershim")
     node.run("systemctl", "restart", "criproxy", "kubelet")
     said = "GenericPLEG: Unable to retrieve pods"
     assert said in eventually(lambda: node.journal("kubelet.service", 400), lambda log: said in log, PATIENCE)
     assert in_containerd(node) == {"new"}
+    node.write("/run/dockershim-is-back", "")
     node.run("systemctl", "start", "dockershim")
     kubelet.await_looks(3)
     assert kubelet.ready(*STAYING) == before
