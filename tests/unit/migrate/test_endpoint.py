@@ -177,6 +177,12 @@ class TestASocketThatIsNamed:
             f" --container-runtime-endpoint={ENDPOINT}\n"
         }
 
+    def test_is_not_taken_for_what_systemd_needs_to_start_kubelet(self, tmp_path: Path) -> None:
+        unit = f"[Service]\nExecStart=/usr/bin/kubelet --container-runtime-endpoint={CRIO}\nEnvironmentFile={CRIO}\n"
+        path = "/etc/systemd/system/kubelet.service"
+        place = Place(tmp_path, {path: unit, CRIO: "A=1\n"}, "1.33.1")
+        assert place.moved() == {path: unit.replace(f"endpoint={CRIO}", f"endpoint={ENDPOINT}")}
+
     def test_is_outdone_where_the_managers_environment_has_it(self, tmp_path: Path) -> None:
         place = node(tmp_path, "$RUNTIME --v=2")
         systemd = FakeSystemd(variables={"RUNTIME": f"--container-runtime-endpoint={CRIO}"}, LoadState="not-found")
@@ -278,6 +284,13 @@ class TestAnImageService:
         command = "--container-runtime-endpoint=${SOCKET} --image-service-endpoint=${SOCKET}"
         place = node(tmp_path, command, defaults=f"SOCKET=unix://{CRIO}\n")
         assert place.moved() == {DEFAULTS: f"SOCKET={ENDPOINT}\n"}
+
+    def test_goes_with_it_in_a_drop_in_too(self, tmp_path: Path) -> None:
+        flags = f"--image-service-endpoint={CRIO} --container-runtime-endpoint={CRIO}"
+        text = Place(tmp_path, {UNIT: f"[Service]\nExecStart=/usr/bin/kubelet {flags}\n"}, "1.33.1").moved()[DROP_IN]
+        assert text.endswith(
+            f"kubelet {flags} --container-runtime-endpoint={ENDPOINT} --image-service-endpoint={ENDPOINT}\n"
+        )
 
     def test_of_its_own_stays(self, tmp_path: Path) -> None:
         place = node(tmp_path, f"--image-service-endpoint=unix://{IMAGES} --container-runtime-endpoint={CRIO}")

@@ -357,6 +357,22 @@ class TestAMove:
             short.finish()
         assert short.lab.files() == short.moving
 
+    def test_goes_on_without_a_file_and_a_folder_that_were_made_for_its_end(self, short: Move) -> None:
+        for path in short.lab.root.rglob("10-kubeadm.conf"):
+            path.unlink()
+        short.lab.put(
+            "/usr/lib/systemd/system/kubelet.service",
+            f"[Service]\nExecStart=/usr/bin/kubelet --container-runtime-endpoint=unix://{short.old}\n",
+        )
+        folder = short.lab.root / "etc/systemd/system/kubelet.service.d"
+        (folder / "99-criproxy.conf").unlink()
+        folder.rmdir()
+        before = short.lab.files()
+        short.lab.manager.refuses = ("daemon-reload",)
+        with pytest.raises(NodeError, match=r"daemon-reload: refused; kubelet's files are as before"):
+            short.finish()
+        assert short.lab.files() == before
+
     def test_goes_on_if_a_file_cannot_be_written(self, short: Move) -> None:
         (short.lab.root / SAVED[1:]).mkdir()
         with pytest.raises(NodeError, match=r"kubelet's files are as before"):
