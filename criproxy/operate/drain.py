@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Sequence
 
 from criproxy.arguments import add_environment_file, add_socket
 from criproxy.client import ClientError
+from criproxy.control.api import control
 from criproxy.operate.defaults import Defaults, Refused
 from criproxy.operate.outcome import Exit, say, tell
 from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
@@ -15,6 +16,7 @@ from criproxy.terminal import plain_table
 
 _VARIABLE = "CRIPROXY_DRAINED"
 _PRIMARY = ("", "primary", "(primary)")
+_RETIRING = control().enums["Role"]["ROLE_RETIRING"]
 
 
 def drain(argv: Sequence[str]) -> int:
@@ -55,6 +57,7 @@ def _set(defaults: Defaults, id: str, drained: bool) -> str:
         )
     defaults.refuse_if_fixed(_VARIABLE)
     sockets = runtimes_behind(defaults)
+    refuse_retiring(defaults, id)
     before = [each for each in defaults.variables().get(_VARIABLE, "").split(",") if each]
     if id not in sockets and (drained or id not in before):
         raise Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, sockets)) or "none"})')
@@ -71,6 +74,16 @@ def runtimes_behind(defaults: Defaults) -> Dict[str, str]:
         return {runtime.id: runtime.path for runtime in defaults.config().runtimes}
     # The primary's image service has no id either; the runtime itself comes first.
     return {runtime.id: runtime.socket for runtime in reversed(defaults.status.runtimes)}
+
+
+def refuse_retiring(defaults: Defaults, id: str) -> None:
+    """Raises Refused for the runtime that was the primary one before."""
+    behind = () if defaults.status is None else defaults.status.runtimes
+    if any(runtime.id == id and runtime.role == _RETIRING for runtime in behind):
+        raise Refused(
+            "the retiring runtime gets no new pods anyway: criproxy node migrate --finish takes it away when nothing is"
+            " left there, and criproxy node migrate --back lets it have new pods again"
+        )
 
 
 def _left(socket: str, told: Dict[str, Any], wide: bool) -> List[str]:

@@ -14,7 +14,7 @@ from criproxy.config import RuntimeAddress, others_of
 from criproxy.control.api import control
 from criproxy.control.client import ControlClient
 from criproxy.operate.defaults import Defaults, Refused
-from criproxy.operate.drain import runtimes_behind
+from criproxy.operate.drain import refuse_retiring, runtimes_behind
 from criproxy.operate.outcome import Exit, say, say_refused, tell
 from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
 from criproxy.output import JSON, WIDE, add_output
@@ -168,6 +168,7 @@ def _remove(command: str, options: argparse.Namespace) -> int:
     id, behind = options.id, runtimes_behind(defaults)
     if id in ("", "primary"):
         raise Refused("the primary runtime cannot be removed: criproxy node apply --primary chooses another")
+    refuse_retiring(defaults, id)
     if id not in behind:
         raise Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, behind)) or "none"})')
     values = _without(defaults.variables(), id)

@@ -120,10 +120,12 @@ class Cluster(KubeletNode):
         """Makes a resource."""
         self.kubectl("apply", "--filename=-", stdin=json.dumps(resource))
 
-    def add(self, name: str, annotations: Mapping[str, str], spec: Mapping[str, Any]) -> None:
+    def add(
+        self, name: str, annotations: Mapping[str, str], spec: Mapping[str, Any], namespace: str = "default"
+    ) -> None:
         """Makes a pod."""
         own = {"nodeName": "node", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1}
-        metadata = {"name": name, "annotations": dict(annotations)}
+        metadata = {"name": name, "namespace": namespace, "annotations": dict(annotations)}
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**own, **spec}})
 
     def await_ready(self, *names: str) -> None:

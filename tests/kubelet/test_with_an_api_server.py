@@ -101,6 +101,29 @@ def test_a_runtime_class_is_enough_for_an_image_that_the_primary_does_not_have(
     assert image not in cluster.images_of(PRIMARY)
 
 
+def test_a_rule_sends_the_pods_of_a_namespace_to_the_other_runtime_though_nothing_in_them_says_so(
+    cluster: Cluster,
+) -> None:
+    """A canary of the other runtime."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "canary"}})
+    rule = f"namespace in (canary, next)={ALTERNATIVE.id}"
+    cluster.run("criproxy", "route", "add", rule)
+    try:
+        cluster.add("sent-by-a-rule", {}, sleeping(PRIMARY), "canary")
+        cluster.add("of-another-namespace", {}, sleeping(PRIMARY))
+        cluster.await_ready("of-another-namespace")
+        cluster.kubectl(
+            "wait", "--namespace=canary", "--for=condition=Ready", f"--timeout={PATIENCE:.0f}s", "pod", "--all"
+        )
+    finally:
+        cluster.run("criproxy", "route", "remove", rule)
+    assert "sent-by-a-rule" in cluster.pods_of(ALTERNATIVE)
+    assert "sent-by-a-rule" not in cluster.pods_of(PRIMARY)
+    assert "of-another-namespace" in cluster.pods_of(PRIMARY)
+    Kubelet(cluster).await_looks(3)
+    assert cluster.pods_of(ALTERNATIVE).count("sent-by-a-rule") == 1
+
+
 def ready(cluster: Cluster, field: str = "status") -> str:
     """A field of the node's condition Ready."""
     path = f'{{.status.conditions[?(@.type=="Ready")].{field}}}'

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 from contextlib import closing
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import grpc
 import pytest
-from peers import Client, Connect, Proxy, Runtime, StartService, run, v1
+from peers import Client, Connect, MakeRuntime, Proxy, Runtime, StartService, run, v1
 from systemd_peers import Notified
 
 DONE, REFUSED = 0, 1
@@ -118,6 +119,20 @@ def test_the_primary_runtime_is_refused(service: Proxy, file: Path, id: str) -> 
     done = run(service, "drain", id)
     assert done.returncode == REFUSED
     assert "cannot be drained: kubectl cordon" in done.stderr
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("words", [("drain", "retiring"), ("undrain", "retiring"), ("runtime", "remove", "retiring")])
+def test_the_retiring_runtime_is_refused(
+    service: Proxy, file: Path, runtime: MakeRuntime, words: Tuple[str, ...]
+) -> None:
+    file.write_text(f"{file.read_text()}CRI_RETIRING={runtime('old').start().path}\n")
+    before = file.read_text()
+    service.signal(signal.SIGHUP)
+    service.wait_for_log("] reloaded: ")
+    done = run(service, *words)
+    assert done.returncode == REFUSED
+    assert "the retiring runtime gets no new pods anyway: criproxy node migrate --finish" in done.stderr
     assert file.read_text() == before
 
 
