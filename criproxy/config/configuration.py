@@ -8,10 +8,11 @@ from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from criproxy.config.errors import ConfigError
 from criproxy.config.names import PARTS
-from criproxy.config.options import GO, OPTIONS, default_of
+from criproxy.config.options import GO, OPTIONS, REQUIRED, default_of
 from criproxy.config.runtimes import RuntimeAddress, handlers_by_id, refuse_unknown_runtimes
 from criproxy.config.sources import Sources, find, unknown_variables
 from criproxy.cri.identity import RETIRING, RuntimeHandler
+from criproxy.cri.selector import RouteRule
 
 
 class Config(NamedTuple):
@@ -33,6 +34,8 @@ class Config(NamedTuple):
     """All runtime handlers by which pods ask for an alternative runtime, those of `handler` first."""
     drained: Tuple[str, ...]
     """The ids of alternative runtimes that get no new pods."""
+    route: Tuple[RouteRule, ...]
+    """The rules by which new pods go to alternative runtimes; the first that fits counts."""
     image_prefix: str
     """``required`` if an image is an alternative runtime's by its name alone, ``optional`` if by other marks, too."""
     digests: str
@@ -85,6 +88,7 @@ def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[st
         image_service = values["image_service"] = ""
     refuse_a_loop(values["listen"], runtimes, image_service, values["retiring"])
     _refuse_retiring(given, runtimes, values["retiring"])
+    _refuse_rules(given, runtimes, values)
     try:
         refuse_unknown_runtimes(handlers, runtimes)
     except ValueError as error:
@@ -97,6 +101,7 @@ def checked(given: Sources, environ: Mapping[str, str]) -> Tuple[Config, Dict[st
         *unknown_variables(environ),
         *_doubts(runtimes, image_service),
         *_nobody_drained(runtimes, values["drained"]),
+        *_rules_of_drained(values["route"], values["drained"]),
     )
     configured = Config(
         runtimes=runtimes,
@@ -136,6 +141,23 @@ def _refuse_retiring(given: Sources, runtimes: Sequence[RuntimeAddress], retirin
             raise ConfigError(f"{place}: beside a retiring runtime no other can have the id {RETIRING!r}")
 
 
+def _refuse_rules(given: Sources, runtimes: Sequence[RuntimeAddress], values: Mapping[str, Any]) -> None:
+    """Raises ConfigError if a rule names no alternative runtime, or pods of a rule could not have their images."""
+    rules: Sequence[RouteRule] = values["route"]
+    ids = [runtime.id for runtime in runtimes[1:]]
+    for rule in rules:
+        if rule.runtime not in ids:
+            raise ConfigError(
+                f"{given.place('route')}: {rule.entry!r} names runtime {rule.runtime!r}, which is not configured"
+                f" (configured: {', '.join(ids) or 'none'})"
+            )
+    if rules and values["image_prefix"] == REQUIRED:
+        raise ConfigError(
+            f"{given.place('route')}: images of pods that a rule sends to a runtime have no prefix, and image-prefix is"
+            f" {REQUIRED}: set that to optional"
+        )
+
+
 def _values(given: Sources, texts: Mapping[str, str]) -> Dict[str, Any]:
     """The options' values, by the names of `Config`'s fields."""
     compatibility = texts.get("compatibility", "")
@@ -165,6 +187,12 @@ def _nobody_drained(runtimes: Sequence[RuntimeAddress], drained: Sequence[str]) 
     for id in drained:
         if id not in ids:
             yield f"drained: there is no runtime {id!r} (configured: {', '.join(ids) or 'none'})"
+
+
+def _rules_of_drained(rules: Sequence[RouteRule], drained: Sequence[str]) -> Iterator[str]:
+    for rule in rules:
+        if rule.runtime in drained and rule.share:
+            yield f"route: runtime {rule.runtime!r} is drained: pods of the rule {rule.text!r} are refused"
 
 
 def _doubts(runtimes: Sequence[RuntimeAddress], image_service: str) -> Iterator[str]:

@@ -13,7 +13,12 @@ PARTS = ("CRI_PRIMARY", "CRI_OTHER")
 """The two parts of ``connect`` in /etc/default/criproxy."""
 OWN_NAMES = {"CRI_IMAGE_SERVICE": "image-service", "CRI_RETIRING": "retiring"}
 """Options that have names of their own in /etc/default/criproxy."""
-EDITED = {"CRI_OTHER": "connect", "CRIPROXY_HANDLER": "handler", "CRIPROXY_DRAINED": "drained"}
+EDITED = {
+    "CRI_OTHER": "connect",
+    "CRIPROXY_HANDLER": "handler",
+    "CRIPROXY_DRAINED": "drained",
+    "CRIPROXY_ROUTE": "route",
+}
 """The variables that commands set in /etc/default/criproxy, and the options that they are meant for."""
 _ALIKE = 0.7
 """How much of two names must be the same for one to be a misspelling of the other (difflib's ratio)."""

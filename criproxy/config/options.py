@@ -21,6 +21,7 @@ from criproxy.config.values import (
     timeout,
     url,
 )
+from criproxy.cri.selector import parse_all
 
 DEFAULT_FILE = "/etc/criproxy/criproxy.conf"
 """Read if it exists and no other file is named."""
@@ -52,8 +53,8 @@ class Option(NamedTuple):
     """Its value on a command line that gives none; empty if it takes the next word."""
     as_go: str = ""
     """Its default with ``--compatibility go``, if that is another."""
-    several: bool = False
-    """Whether a command line may give it several times; its values are then joined with commas."""
+    several: str = ""
+    """What its values are joined with if a command line gives it several times; empty if the last one counts."""
 
 
 OPTIONS = (
@@ -106,7 +107,7 @@ OPTIONS = (
         "NAME=ID[:HANDLER],...",
         "runtime handlers (of a RuntimeClass) that ask for the alternative runtime ID, which gets HANDLER, or none; the"
         " id of a runtime is a handler, too. May be given several times",
-        several=True,
+        several=",",
     ),
     Option(
         "drained",
@@ -114,6 +115,16 @@ OPTIONS = (
         "",
         "ID,...",
         "alternative runtimes that get no new pods, as criproxy drain has it; all else goes on",
+    ),
+    Option(
+        "route",
+        parse_all,
+        "",
+        "RULE=ID;...",
+        "rules by which new pods that ask for no runtime go to the alternative runtime ID, the first that fits:"
+        " 'namespace in (a, b)', labels as in a selector, N%% of all pods, or several of these with commas between; as"
+        " criproxy route add has it. May be given several times",
+        several=";",
     ),
     Option(
         "compatibility",

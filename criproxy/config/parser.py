@@ -32,7 +32,8 @@ commands:
   criproxy status        show how kubelet, the daemon and each runtime are, and what to do about what is not well
   criproxy check         check whether this node is right; with --options-only what a reload checks first
   criproxy config        show what each option is set to, and by what: criproxy config [OPTION ...]
-  criproxy route         show to which runtime a pod, an image or an id goes, and why: criproxy route --image NAME
+  criproxy route         show to which runtime a pod, an image or an id goes, and why: criproxy route --image NAME;
+                         add, remove and list rules by which new pods go to another one: criproxy route add RULE=ID
   criproxy show          list what is behind a CRI socket: pods, containers, images and, on criproxy's, the runtimes
   criproxy trace         show kubelet's calls as they end
   criproxy runtime       add, remove and list alternative runtimes, without a restart

@@ -17,11 +17,12 @@ def changes(before: Config, now: Config) -> str:
 
 def _shown(config: Config) -> Dict[str, str]:
     """The values of a configuration, as the options write them."""
-    own = ("runtimes", "handlers", "drained", "warnings", "environment_file", "fixed")
+    own = ("runtimes", "handlers", "drained", "route", "warnings", "environment_file", "fixed")
     return {
         "connect": _connect(config.runtimes),
         "handler": ",".join(map(_handler, filter(_is_given, config.handlers))),
         "drained": ",".join(config.drained),
+        "route": ";".join(rule.entry for rule in config.route),
         **{name.replace("_", "-"): str(getattr(config, name)) for name in Config._fields if name not in own},
     }
 

@@ -81,7 +81,7 @@ def gives(words: Sequence[str], name: str) -> bool:
 
 def _joined(words: Sequence[str]) -> List[str]:
     """A word for each option: the last one, or one for all values of an option that may be given several times."""
-    several = {f"--{option.name}" for option in OPTIONS if option.several}
+    several = {f"--{option.name}": option.several for option in OPTIONS if option.several}
     last: Dict[str, str] = {}
     values: Dict[str, List[str]] = {}
     for word in words:
@@ -89,4 +89,4 @@ def _joined(words: Sequence[str]) -> List[str]:
         last[name] = word
         if name in several:
             values.setdefault(name, []).append(value)
-    return [f"{name}={','.join(values[name])}" if name in values else word for name, word in last.items()]
+    return [f"{name}={several[name].join(values[name])}" if name in values else word for name, word in last.items()]

@@ -19,7 +19,12 @@ UNFILTERED: Final = (b"", b"\x0a\x00")
 _VIEWS: Final = cut(
     "criproxy.filter",
     {
-        "PodSandbox": ("id", "state", "labels", "metadata.uid", "metadata.namespace", "metadata.name"),
+        "PodSandbox": (
+            "id",
+            "state",
+            "labels",
+            *(f"metadata.{part}" for part in ("uid", "attempt", "namespace", "name")),
+        ),
         "PodSandboxFilter": ("id", "state.state", "label_selector"),
         "Container": ("id", "state", "labels", "pod_sandbox_id"),
         "ContainerFilter": ("id", "state.state", "label_selector", "pod_sandbox_id"),
@@ -107,13 +112,16 @@ def is_whole(body: bytes) -> bool:
     return True
 
 
-def has_pod(body: bytes, uid: bytes) -> bool:
-    """Whether a list has a pod with this ``metadata.uid``. Raises DecodeError if it cannot be parsed."""
+def sandbox_of(body: bytes, uid: bytes, attempt: int) -> Optional[bytes]:
+    """The id of this sandbox of a pod in a list: of the one with its ``metadata.uid`` and ``attempt``; None if there is
+    none. Raises DecodeError if it cannot be parsed."""
     # Most lists do not have it, which takes no parsing to see: a string is in one piece on the wire.
     if not uid or uid not in body:
-        return False
+        return None
     view: Any = _VIEWS["PodSandbox"]
-    return any(view.FromString(entry).metadata.uid == uid for entry in _entries(body))
+    listed = (view.FromString(entry) for entry in _entries(body))
+    wanted = (uid, attempt)
+    return next((pod.id for pod in listed if (pod.metadata.uid, pod.metadata.attempt) == wanted), None)
 
 
 def ready_pods(body: bytes) -> List[str]:

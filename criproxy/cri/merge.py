@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Seque
 
 from google.protobuf.message import DecodeError
 
-from criproxy.cri.identity import is_digest
 from criproxy.cri.messages import Classes, cut
 from criproxy.cri.methods import Merge, Method
 from criproxy.cri.rewrite import VIEWS
@@ -69,8 +68,9 @@ def _one_of_a_metric(lists: Sequence[Listed]) -> Work[List[bytes]]:
 def _one_of_an_image(lists: Sequence[Listed]) -> Work[List[bytes]]:
     """Merges lists of images: an image has one entry, in the first list that has it. Other lists keep their bytes.
 
-    Entries are of the same image if they have the same digest and the same runtime handler, as for kubelet (the key of
-    its image collection with the feature RuntimeClassInImageCriApi).
+    Entries are of the same image if they have the same id and the same runtime handler, as for kubelet (the key of its
+    image collection with the feature RuntimeClassInImageCriApi). An id that is no digest has a runtime's prefix, unless
+    the names of that runtime have none.
     """
     ids: List[List[bytes]] = []
     seen: Set[bytes] = set()
@@ -78,7 +78,7 @@ def _one_of_an_image(lists: Sequence[Listed]) -> Work[List[bytes]]:
     for _, answer in lists:
         ids.append([image.id for image in answer.images])
         own = set(ids[-1])
-        shared.update(id for id in own & seen if is_digest(id))
+        shared.update(id for id in own & seen if id)
         seen |= own
         if len(seen) > _AT_ONCE:
             yield

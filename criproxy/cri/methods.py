@@ -27,6 +27,8 @@ class To(Enum):
     EVENTS = "all runtimes; the response has the events of all, and has no end"
     FIRST_HOLDER = "the first runtime that has the image; only it answers"
     ALL_HOLDERS = "all runtimes that have the image; each removes it"
+    IN_COMMON = "the primary runtime and those that share its images; only what all of them have is there"
+    PULLED_OR_THERE = "the runtime of the image; if it cannot pull it, it may have it all the same"
     STATUS = "all runtimes; the response is the primary's, with the readiness of the others"
 
 
@@ -49,7 +51,7 @@ class RuntimeSelector(Enum):
 
     HANDLER = "a runtime handler; it is configured for one runtime"
     ANNOTATIONS = "annotations; the one of target-runtime has the runtime's id"
-    POD_UID = "the uid of a pod; the runtime is the one that the pod was started on"
+    POD = "the config of a pod; the runtime is the one that this sandbox of the pod was started on"
 
 
 class Merge(Enum):
@@ -97,18 +99,27 @@ class Method(NamedTuple):
     """Paths of the request's selectors, the most important first. With `To.OWNER` they do not choose the runtime: they
     say that an image without a prefix is the owner's."""
     starts: str = ""
-    """The path of the uid of the pod that the call starts."""
+    """The path of the config of the pod that the call starts."""
     requires: str = ""
     """The path of an image without which the call is refused."""
     empty_if_absent: bool = False
     """Whether an alternative runtime that is not connected counts as an empty response. Otherwise it is an error."""
     digest: To = To.PRIMARY
     """The runtimes that the call goes to if the image in ``owner_field`` is a bare digest."""
+    shared: To = To.PRIMARY
+    """The same if that is a name without a prefix, and there are runtimes that share images with the primary one: those
+    whose pods do not say by themselves whose they are."""
     merge: Merge = Merge.CONCATENATED
     changes_lists: bool = False
     """Whether the call changes the lists of pods and containers."""
     rpc: Rpc = Rpc("", "", "", "", False)
     """What ``api.proto`` says of the method. `METHODS` has it."""
+
+    @property
+    def pods(self) -> Tuple[str, ...]:
+        """The paths of the pods' configs that are read."""
+        asked = tuple(path for path, selector in self.selectors if selector is RuntimeSelector.POD)
+        return (self.starts, *asked) if self.starts else asked
 
 
 def ids(*paths: str) -> NamedFields:
@@ -130,6 +141,9 @@ def within(path: str, fields: Iterable[NamedField]) -> NamedFields:
     """The same fields of a message that stands at ``path``."""
     return tuple(NamedField(f"{path}.{field.path}", field.kind) for field in fields)
 
+
+POD_PARTS: Final = ("metadata.uid", "metadata.attempt", "metadata.namespace", "labels")
+"""What is read of a pod's config (PodSandboxConfig), beside its annotations."""
 
 # The messages that several methods share.
 _SPEC: Final = (*images("image", "user_specified_image", "image_ref"), *handlers("runtime_handler"))
@@ -168,7 +182,7 @@ _SELECTORS_OF_IMAGE: Final = (
 _SELECTORS_OF_PULL: Final = (
     *_SELECTORS_OF_IMAGE,
     ("sandbox_config.annotations", RuntimeSelector.ANNOTATIONS),
-    ("sandbox_config.metadata.uid", RuntimeSelector.POD_UID),
+    ("sandbox_config", RuntimeSelector.POD),
 )
 _SELECTORS_OF_CONTAINER: Final = (
     ("config.image.runtime_handler", RuntimeSelector.HANDLER),
@@ -210,6 +224,7 @@ def _of_image(
     response_fields: NamedFields = (),
     selectors: Tuple[Tuple[str, RuntimeSelector], ...] = _SELECTORS_OF_IMAGE,
     digest: To = To.PRIMARY,
+    shared: To = To.PRIMARY,
     empty_if_absent: bool = False,
 ) -> Method:
     return Method(
@@ -222,6 +237,7 @@ def _of_image(
         selectors=selectors,
         empty_if_absent=empty_if_absent,
         digest=digest,
+        shared=shared,
     )
 
 
@@ -266,7 +282,7 @@ _ROWS: Final[List[Method]] = [
         request_fields=(*within("config", _SANDBOX_CONFIG), *handlers("runtime_handler")),
         response_fields=ids("pod_sandbox_id"),
         selectors=_SELECTORS_OF_POD,
-        starts="config.metadata.uid",
+        starts="config",
         changes_lists=True,
     ),
     _of_pod("StopPodSandbox", Verbosity.CHANGES, changes_lists=True),
@@ -332,7 +348,7 @@ _ROWS: Final[List[Method]] = [
         ),
         response_fields=ids("pod_sandbox_id", "restored_containers.container_id"),
         selectors=_SELECTORS_OF_POD,
-        starts="config.metadata.uid",
+        starts="config",
         changes_lists=True,
     ),
     Method(
@@ -352,6 +368,7 @@ _ROWS: Final[List[Method]] = [
         Verbosity.STATUS,
         response_fields=within("image", _IMAGE),
         digest=To.FIRST_HOLDER,
+        shared=To.IN_COMMON,
         empty_if_absent=True,
     ),
     _of_image(
@@ -360,8 +377,9 @@ _ROWS: Final[List[Method]] = [
         within("sandbox_config", _SANDBOX_CONFIG),
         images("image_ref"),
         _SELECTORS_OF_PULL,
+        shared=To.PULLED_OR_THERE,
     ),
-    _of_image("RemoveImage", Verbosity.CHANGES, digest=To.ALL_HOLDERS),
+    _of_image("RemoveImage", Verbosity.CHANGES, digest=To.ALL_HOLDERS, shared=To.ALL_HOLDERS),
     _list("ImageFsInfo", ()),
 ]
 

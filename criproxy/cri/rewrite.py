@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Final, List, Mapping, Sequence
 from google.protobuf.message import DecodeError
 
 from criproxy.cri.messages import Classes, cut
-from criproxy.cri.methods import METHODS, FieldKind, NamedFields
+from criproxy.cri.methods import METHODS, POD_PARTS, FieldKind, NamedFields
 from criproxy.cri.schema import load
 
 Change = Callable[[bytes], bytes]
@@ -28,8 +28,9 @@ def _paths_of_rows() -> Dict[str, List[str]]:
     for row in METHODS.values():
         for message, fields in ((row.rpc.request, row.request_fields), (row.rpc.response, row.response_fields)):
             paths.setdefault(message, []).extend(field.path for field in fields)
-        paths[row.rpc.request].extend(path for path in (row.owner_field, row.requires, row.starts) if path)
+        paths[row.rpc.request].extend(path for path in (row.owner_field, row.requires) if path)
         paths[row.rpc.request].extend(path for path, _ in row.selectors)
+        paths[row.rpc.request].extend(f"{pod}.{part}" for pod in row.pods for part in POD_PARTS)
     return paths
 
 

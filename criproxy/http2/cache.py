@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Callable, Dict, Final, Generic, Hashable, Optional, TypeVar
+from typing import Callable, Dict, Final, Generic, Hashable, List, Optional, Tuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -42,6 +42,10 @@ class Cache(Generic[K, V]):
         self._values[key] = value
         self._sizes[key] = size
         self.size += size
+
+    def items(self) -> List[Tuple[K, V]]:
+        """All that is kept, what goes first first."""
+        return list(self._values.items())
 
     def drop(self, key: K) -> None:
         """Keeps it no longer, if it is kept."""

@@ -13,12 +13,21 @@ from criproxy.http2.headers import Block
 from criproxy.relay import facts
 from criproxy.relay.context import Context
 from criproxy.relay.events import Events
-from criproxy.relay.images import Broadcast, FirstHolder, MergedStream, any_failure, failed_removal
+from criproxy.relay.images import (
+    Broadcast,
+    FirstHolder,
+    InCommon,
+    MergedStream,
+    PulledOrThere,
+    any_failure,
+    failed_removal,
+)
 from criproxy.relay.inquiry import Inquiry
 from criproxy.relay.lists import StreamedList, UnaryList
 from criproxy.relay.loop import Timer
 from criproxy.relay.memory import Memories
 from criproxy.relay.owners import UnknownOwner
+from criproxy.relay.presence import Presence
 from criproxy.relay.request import Request
 from criproxy.relay.response import Downstream, Held, Response
 from criproxy.relay.routing import Route, plan_of
@@ -26,9 +35,11 @@ from criproxy.relay.runtime import Runtime
 from criproxy.relay.single import Single
 from criproxy.relay.status import Status
 
-Strategy = Union[UnaryList, StreamedList, MergedStream, FirstHolder, Broadcast, Events, Status]
+Strategy = Union[UnaryList, StreamedList, MergedStream, FirstHolder, InCommon, PulledOrThere, Broadcast, Events, Status]
 _SCATTERED: Final = {row.name for row in METHODS.values() if row.to in (To.EVENTS, To.CONNECTED, To.STATUS)}
 """The methods of which even a call for one runtime is no `Single`."""
+_UNTIMED: Final = (To.EVENTS, To.PULLED_OR_THERE)
+"""What takes as long as it takes."""
 Make = Callable[[Response, Method, List[Runtime], Downstream], Strategy]
 
 
@@ -58,9 +69,13 @@ class Dispatcher:
             To.CONNECTED: self._broadcast,
             To.STATUS: self._status,
             To.ALL: self._list,
-            To.IMAGE: self._by_digest,
+            To.FIRST_HOLDER: self._first_holder,
+            To.ALL_HOLDERS: self._removal,
+            To.IN_COMMON: self._in_common,
+            To.PULLED_OR_THERE: self._pulled_or_there,
         }
         """For several runtimes; a call for one of them is a `Single`."""
+        self._presence = Presence(context.clock)
 
     def dispatch(self, downstream: Downstream, stream_id: int, block: Block, end: bool) -> None:
         """Makes a call of a request's head; ``end``: nothing else comes of the request."""
@@ -107,15 +122,16 @@ class Dispatcher:
         serving = self._serving(request.plan.service)
         if not route.targets:
             response.answer_empty()
-        elif len(route.targets) == 1 and (row.name not in _SCATTERED or not self._is_scattered(row)):
+        elif route.to is None and len(route.targets) == 1 and not (row.name in _SCATTERED and self._is_scattered(row)):
             single = Single(self._context, response, serving[route.targets[0]], self._memories.note_change)
             downstream.calls[stream_id] = single
             single.start(route.body)
         else:
             runtimes = [serving[names] for names in route.targets]
-            strategy = self._strategies[row.to](response, row, runtimes, downstream)
+            to = route.to or row.to
+            strategy = self._strategies[to](response, row, runtimes, downstream)
             downstream.calls[stream_id] = strategy.scatter
-            strategy.scatter.start(route.body, row.to is not To.EVENTS)
+            strategy.scatter.start(route.body, to not in _UNTIMED)
 
     def _is_scattered(self, row: Method) -> bool:
         return row.to is not To.STATUS or self._context.router.rules.status
@@ -170,9 +186,20 @@ class Dispatcher:
     def _status(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
         return Status(self._context, response, runtimes, self._info)
 
-    def _by_digest(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
-        if row.digest is To.FIRST_HOLDER:
-            return FirstHolder(self._context, response, runtimes)
+    def _first_holder(
+        self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream
+    ) -> Strategy:
+        return FirstHolder(self._context, response, runtimes)
+
+    def _in_common(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
+        return InCommon(self._context, response, runtimes, self._presence)
+
+    def _pulled_or_there(
+        self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream
+    ) -> Strategy:
+        return PulledOrThere(self._context, response, runtimes[0], self._presence)
+
+    def _removal(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:
         return Broadcast(self._context, response, runtimes, failed_removal, True)
 
     def _list(self, response: Response, row: Method, runtimes: List[Runtime], downstream: Downstream) -> Strategy:

@@ -1,28 +1,49 @@
-"""Images by their digests, which do not say whose they are: they are found, and removed, wherever they are.
+"""Images whose names do not say whose they are.
+
+By their digests they are found, and removed, wherever they are. By other names that is so where pods are on several
+runtimes without saying so themselves: the image of such a name is there if each of these has it. Otherwise kubelet
+pulls it, and names the pod, so that it is pulled where the pod is.
 
 `Broadcast`, for which only the effect counts, is here because `Remove` is one that forgives.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
-from typing import Callable, Dict, Final, List, Optional, Sequence
+from typing import Any, Callable, Dict, Final, List, Optional, Sequence
 
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.identity import LONGEST_NAME
 from criproxy.cri.incremental import MOST_ENTRIES
 from criproxy.cri.merge import Listed, MergeOf
 from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.shares import Allowance
 from criproxy.cri.steps import then
 from criproxy.cri.verify import LARGEST_MESSAGE
-from criproxy.http2.grpc import Code, too_large
+from criproxy.http2.grpc import OK_TRAILERS, Code, too_large
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
-from criproxy.relay.outcome import Outcome, failure
+from criproxy.relay.outcome import RUNTIME, Outcome, failure
+from criproxy.relay.presence import Presence
+from criproxy.relay.question import Question
 from criproxy.relay.response import Response
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.scatter import Scatter, lacks_method, leave_out, present
 
-_STATUS: Final = VIEWS["ImageStatusResponse"]
+_STATUS: Final[Any] = VIEWS["ImageStatusResponse"]
+_ASKED: Final[Any] = VIEWS["ImageStatusRequest"]
+_PULL: Final[Any] = VIEWS["PullImageRequest"]
+_PULLED: Final[Any] = VIEWS["PullImageResponse"]
+_DENIED: Final = re.compile(
+    r"denied|authori[sz]ed|authorization failed|authentication|basic auth|credential|password|forbidden|signature"
+    r"|\b40[13]\b",
+    re.I,
+)
+"""What runtimes say if a pod may not have an image, or nobody may. No gRPC status tells that of all of them."""
+_READ: Final = 2**16
+"""The longest error text that is searched for that, characters."""
 
 
 class FirstHolder:
@@ -72,6 +93,146 @@ class FirstHolder:
             if outcome.ok and self._having[exchange]:
                 return exchange
         return self.scatter.primary
+
+
+class InCommon:
+    """ImageStatus of a name without a prefix: the image is there if all runtimes that are there have it with one id.
+
+    If it must be found (`Presence`), it is enough that one has it: the one that has pulled it last, or else the first.
+    """
+
+    def __init__(self, context: Context, response: Response, runtimes: Sequence[Runtime], presence: Presence) -> None:
+        self._response = response
+        self._presence = presence
+        self._bodies: Dict[Exchange, bytes] = {}
+        self._ids: Dict[Exchange, bytes] = {}
+        """The runtimes' own ids of the image; empty for who does not have it."""
+        image: Any = _ASKED.FromString(response.request.body).image
+        self._name: bytes = image.image
+        self._must_be_found = presence.must_be_found(image.image, bool(image.annotations), context.router.placement)
+        self.scatter = Scatter(context, response.request, present(runtimes), self, response)
+        response.targets = [exchange.runtime.names for exchange in self.scatter.exchanges]
+
+    def held(self, exchange: Exchange) -> int:
+        """What may be the answer."""
+        return len(self._bodies.get(exchange, b""))
+
+    def on_message(self, exchange: Exchange, body: bytes) -> None:
+        """Raises DecodeError for one that nobody can parse."""
+        self._ids[exchange] = exchange.runtime.names.inner_image(_STATUS.FromString(body).image.id)
+        self._bodies[exchange] = body
+
+    def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Answers when the last one is there."""
+        if outcome.ok:
+            exchange.runtime.clear_warning(exchange.request.plan.name)
+        elif exchange is self.scatter.primary:
+            self.scatter.stop()
+            self._response.end(outcome, exchange.head)
+            return
+        elif outcome.code == Code.NOT_FOUND:
+            self._ids[exchange] = b""
+        else:
+            self._ids.pop(exchange, None)
+            leave_out(exchange, outcome)
+        if self.scatter.all_ended:
+            self._answer()
+
+    def _answer(self) -> None:
+        self.scatter.stop()
+        primary = self.scatter.primary
+        answer: Optional[Exchange] = primary
+        if len(set(self._ids.values())) == 1:
+            self._presence.same(self._name, bool(self._ids[primary]))
+        elif self._must_be_found:
+            answer = self._holder()
+        else:
+            self._presence.lacking(self._name)
+            answer = None
+        self._response.send_message(b"" if answer is None else self._bodies[answer], primary.head)
+        self._response.end(self.scatter.outcomes[primary], primary.head)
+
+    def _holder(self) -> Exchange:
+        having = [exchange for exchange, id in self._ids.items() if id]
+        last = self._presence.holder(self._name)
+        return next((each for each in having if each.runtime.names.runtime == last), having[0])
+
+
+class PulledOrThere:
+    """PullImage of a name without a prefix.
+
+    If it fails and ImageStatus has said before that the image is not there only because another runtime lacks it, the
+    answer is the image that the runtime has: kubelet would not have asked for more. Who was denied an image does not
+    get it so.
+    """
+
+    def __init__(self, context: Context, response: Response, runtime: Runtime, presence: Presence) -> None:
+        self._context = context
+        self._response = response
+        self._message = b""
+        self._image: Any = _PULL.FromString(response.request.body).image
+        self._presence = presence
+        self._has_been_lacking = presence.has_been_lacking(self._image.image)
+        self.scatter = Scatter(context, response.request, [runtime], self, response)
+
+    def held(self, exchange: Exchange) -> int:
+        """The answer."""
+        return len(self._message)
+
+    def on_message(self, exchange: Exchange, body: bytes) -> None:
+        """The answer, unless the call fails all the same."""
+        self._message = body
+
+    def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Answers, or asks what the runtime has."""
+        if outcome.ok:
+            self.scatter.stop()
+            self._presence.pulled(self._image.image, exchange.runtime.names.runtime)
+            self._response.send_message(self._message, exchange.head)
+            self._response.end(outcome, exchange.head)
+        elif self._has_been_lacking and outcome.source is RUNTIME and not _is_denial(outcome):
+            asked = _ASKED(image={"image": self._image.image, "runtime_handler": self._image.runtime_handler})
+            done = partial(self._on_status, exchange, outcome)
+            question = Question(self._context, exchange.runtime, "ImageStatus", asked.SerializeToString(), done)
+            self.scatter.on_stop = question.cancel
+            question.ask()
+        else:
+            self._fail(exchange, outcome)
+
+    def _on_status(self, exchange: Exchange, outcome: Outcome, body: bytes, answer: Outcome) -> None:
+        image = _id_of(body) if answer.ok else b""
+        if not image:
+            self._fail(exchange, outcome)
+            return
+        self.scatter.stop()
+        self._presence.pulled(self._image.image, exchange.runtime.names.runtime)
+        name = self._image.image[:LONGEST_NAME].decode("utf-8", "replace")
+        exchange.runtime.tell(f'{exchange.runtime} could not pull "{name}", and the one that it has is used: {outcome}')
+        self._response.send_message(_PULLED(image_ref=image).SerializeToString())
+        self._response.finish(OK_TRAILERS)
+
+    def _fail(self, exchange: Exchange, outcome: Outcome) -> None:
+        self.scatter.stop()
+        if outcome.reset is None:
+            self._response.end(outcome, exchange.head)
+        else:
+            self._response.reset(outcome.reset)
+
+
+def _is_denial(outcome: Outcome) -> bool:
+    """Whether a pull has failed because the image is not to be had. What is too long to be searched counts as that."""
+    if outcome.code in (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED) or len(outcome.message) > _READ:
+        return True
+    return _DENIED.search(outcome.message) is not None
+
+
+def _id_of(body: bytes) -> bytes:
+    """The id of the image in an answer to ImageStatus; empty if there is none in it."""
+    try:
+        image: bytes = _STATUS.FromString(body).image.id
+    except DecodeError:
+        return b""
+    return image
 
 
 Decide = Callable[[List[Outcome]], Optional[int]]

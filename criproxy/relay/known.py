@@ -8,9 +8,12 @@ stays known, so that the name is there for what has just been removed, too.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Dict, Final, List, Optional, Sequence, Tuple
 
-from criproxy.cri.filter import CONTAINERS, PODS, UNFILTERED, ListKind
+from google.protobuf.message import DecodeError
+
+from criproxy.cri.filter import CONTAINERS, PODS, UNFILTERED, ListKind, sandbox_of
 from criproxy.cri.identity import LONGEST_NAME
 from criproxy.cri.methods import Method
 from criproxy.cri.names import LARGEST_REQUEST, ContainerName, PodName, find_container, find_pod, named_in
@@ -91,6 +94,15 @@ class Known:
             if known is not None:
                 self._keep_pod(id, known)
         return known
+
+    def sandbox(self, uid: bytes, attempt: int) -> Optional[bytes]:
+        """The id of this sandbox of a pod in the last list that kubelet has got; None if it is not in it."""
+        for part in self._lists.get(PODS, ()):
+            with suppress(DecodeError):
+                id = sandbox_of(part, uid, attempt)
+                if id is not None:
+                    return id
+        return None
 
     def container(self, id: bytes) -> Optional[ContainerName]:
         """The name of the container with this id; None if it is not known."""

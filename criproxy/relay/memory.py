@@ -18,7 +18,7 @@ from typing import Dict, Final, List, NamedTuple, Optional, Set, Union
 
 from google.protobuf.message import DecodeError
 
-from criproxy.cri.filter import LIST_KINDS, PODS, UNFILTERED, ListKind, count, has_pod, ready_pods
+from criproxy.cri.filter import LIST_KINDS, PODS, UNFILTERED, ListKind, count, ready_pods, sandbox_of
 from criproxy.http2.grpc import Code
 from criproxy.relay.context import Context
 from criproxy.relay.loop import Timer
@@ -81,10 +81,10 @@ class Memory:
         self._asked: Dict[ListKind, Union[Question, Timer]] = {}
         self._refresh: Optional[Timer] = None
 
-    def has_pod(self, uid: bytes) -> bool:
-        """Whether the runtime had a pod of this UID when its pods were last listed."""
+    def has_pod(self, uid: bytes, attempt: int) -> bool:
+        """Whether the runtime had this sandbox of a pod when its pods were last listed."""
         try:
-            return has_pod(self._bodies.get(PODS, b""), uid)
+            return sandbox_of(self._bodies.get(PODS, b""), uid, attempt) is not None
         except DecodeError:
             return False
 
@@ -330,9 +330,10 @@ class Memories:
         if memory is not None:
             memory.touch()
 
-    def runtime_of_pod(self, uid: bytes) -> str:
-        """The id of the runtime that has listed a pod of this UID last; nothing if none has."""
-        return next((runtime.names.runtime for runtime, memory in self._of.items() if memory.has_pod(uid)), "")
+    def runtime_of_pod(self, uid: bytes, attempt: int) -> str:
+        """The id of the runtime that has listed this sandbox of a pod last; nothing if none has."""
+        having = (runtime.names.runtime for runtime, memory in self._of.items() if memory.has_pod(uid, attempt))
+        return next(having, "")
 
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""

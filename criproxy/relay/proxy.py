@@ -10,12 +10,13 @@ from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, S
 from criproxy import __version__
 from criproxy.config import Config
 from criproxy.cri.identity import RETIRING, Names
+from criproxy.cri.selector import RouteRule
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.memory_limit import LARGEST_DEFAULT
 from criproxy.relay import facts
 from criproxy.relay.account import Account
 from criproxy.relay.clients import Clients, most_clients
-from criproxy.relay.configured import router_of
+from criproxy.relay.configured import router_of, settle
 from criproxy.relay.context import Context
 from criproxy.relay.dispatch import Dispatcher
 from criproxy.relay.downstream import DownstreamConnection
@@ -71,7 +72,7 @@ class Proxy:
         self._of_images: Mapping[Names, Runtime] = {}
         """The runtimes for calls of the ImageService: the primary's may be at another socket."""
         self._everyone: List[Runtime] = []
-        self._pods = Pods(lambda uid: self._memories.runtime_of_pod(uid))
+        self._pods = Pods(self._runtime_of_pod)
         self._context = Context(config, loop, log, self._router())
         self._memories = Memories(self._context)
         self.inventory = Inventory(self._context)
@@ -89,6 +90,12 @@ class Proxy:
 
     def _router(self) -> Router:
         return router_of(self._config, lambda: self._stream_url(self._config), self._pods)
+
+    def _runtime_of_pod(self, uid: bytes, attempt: int) -> str:
+        """The id of the runtime that this sandbox of a pod is on by the lists that there are; nothing if by none."""
+        remembered = self._memories.runtime_of_pod(uid, attempt)
+        id = None if remembered else self._context.known.sandbox(uid, attempt)
+        return remembered if id is None else self._context.router.runtime_of(id)
 
     def _arrange(self) -> None:
         """Makes a runtime of each of the configuration's that there is none of yet."""
@@ -177,6 +184,11 @@ class Proxy:
         """The ids of the runtimes that get no new pods."""
         return self._context.router.drained
 
+    @property
+    def routes(self) -> Sequence[RouteRule]:
+        """The rules by which new pods go to alternative runtimes."""
+        return self._context.router.placement.rules
+
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""
         return self._memories.absence(runtime)
@@ -243,7 +255,7 @@ class Proxy:
         """
         before, self._config = self._config, config
         self._context.config = config
-        self._context.router.drained = frozenset(config.drained)
+        settle(self._context.router, config)
         self._memories.follow_all()
         old = self._everyone
         renamed = _naming(config) != _naming(before)
@@ -253,7 +265,10 @@ class Proxy:
             for call in list(self._dispatcher.lasting):
                 call.fail(RpcError(Code.UNAVAILABLE, "criproxy: the runtimes or their handlers are others now"))
         self._context.router = self._router()
+        known = {runtime: runtime.names.runtime for runtime in old}
         self._arrange()
+        still = [runtime for runtime in old if runtime in self._everyone and runtime.names.runtime != known[runtime]]
+        self._pods.rename({known[runtime]: runtime.names.runtime for runtime in still})
         for runtime in old:
             if runtime not in self._everyone:
                 self._warn_of_pods(runtime, self._everyone)

@@ -23,6 +23,7 @@ from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
 from criproxy.relay.answers import Answers
 from criproxy.relay.owners import Owners, UnknownOwner
+from criproxy.relay.placement import Placement
 from criproxy.relay.pods import Pods
 
 # An enumeration's members are slow to get in the middle of a call.
@@ -88,13 +89,17 @@ def plan_of(head: Head) -> Plan:
 
 
 class Route:
-    """Where one call goes, with the message that each runtime there gets. To nobody: the answer is the empty one."""
+    """Where one call goes, with the message that each runtime there gets. To nobody: the answer is the empty one.
 
-    __slots__ = ("body", "targets")
+    ``to``: what the runtimes are to the call, if that is something else than what its row says at first.
+    """
 
-    def __init__(self, targets: Sequence[Names], body: bytes) -> None:
+    __slots__ = ("body", "targets", "to")
+
+    def __init__(self, targets: Sequence[Names], body: bytes, to: Optional[To] = None) -> None:
         self.targets = targets
         self.body = body
+        self.to = to
 
 
 class _Reading:
@@ -106,6 +111,7 @@ class _Reading:
         "ids",
         "narrow",
         "owner_field",
+        "pulls_for",
         "requires",
         "selectors",
         "starts",
@@ -122,12 +128,13 @@ class _Reading:
         self.selectors = [(attrgetter(path), selector) for path, selector in row.selectors]
         self.requires: Optional[Callable[[Any], Any]] = attrgetter(row.requires) if row.requires else None
         self.starts: Optional[Callable[[Any], Any]] = attrgetter(row.starts) if row.starts else None
+        of_pods = (get for get, selector in self.selectors if selector is RuntimeSelector.POD)
+        self.pulls_for: Optional[Callable[[Any], Any]] = next(of_pods, None)
         self.filters = [(attrgetter(field.path), field.kind) for field in row.narrowed_by]
         self.narrow = row.to is To.OWNER and [field.path for field in row.request_fields] == [row.owner_field]
         """Whether the owner field is the only one that is renamed."""
         self.walkers: Dict[Tuple[Names, bool], Walk] = {}
-        uids = [row.starts, *(path for path, selector in row.selectors if selector is RuntimeSelector.POD_UID)]
-        named = (*row.request_fields, *ids(*filter(None, uids)))
+        named = (*row.request_fields, *ids(*(f"{pod}.metadata.uid" for pod in row.pods)))
         self.ids = frozenset(field.path for field in named if field.kind is FieldKind.ID)
         self.check_ids: Walk = walk(row.rpc.request, named, {FieldKind.ID: _checked})
 
@@ -155,6 +162,8 @@ class Router:
         self.rules = rules
         self.drained: FrozenSet[str] = frozenset()
         """The ids of the runtimes that get no new pods. To be set whenever there are others."""
+        self.placement = Placement(runtimes)
+        """Where new pods go that ask for none. Likewise."""
         self._pods = pods
         self._all: Tuple[Names, ...] = (runtimes.primary, *runtimes.others)
         self.owners = Owners()
@@ -208,6 +217,14 @@ class Router:
             raise UnknownOwner(id, row.owner_field)
         return owner
 
+    def runtime_of(self, id: bytes) -> str:
+        """The id of the runtime that has an id, as far as that is known; nothing if it is not, or is the primary."""
+        try:
+            names = self.runtimes.of_id(id)
+        except UnknownRuntime:
+            return ""
+        return (names if names.prefixed else self.owners.of(id) or names).runtime
+
     def _route_to_one(self, row: Method, reading: _Reading, request: Any, body: bytes, owner: Optional[Names]) -> Route:
         names, selected = self._target(row, reading, request, owner)
         if reading.requires is not None and not reading.requires(request):
@@ -216,13 +233,20 @@ class Router:
             if names.runtime in self.drained:
                 raise _drained(names)
             # Whether that works is not waited for: nobody asks for a pod that could not be started.
-            self._pods.note(reading.starts(request), names.runtime)
+            metadata = reading.starts(request).metadata
+            self._pods.note(metadata.uid, metadata.attempt, names.runtime)
         if row.digest is not _PRIMARY and not names.runtime and self._is_anybodys(reading.owner_field(request)):
-            return Route(self._all, body)
-        return Route((names,), self._renamed(row, reading, names, request, body, selected))
+            return Route(self._all, body, row.digest if len(self._all) > 1 else None)
+        to: Optional[To] = None
+        if self.placement.sharers and row.to is _IMAGE:
+            to, others = self.placement.of_image(row.shared, names, reading.owner_field(request))
+            if others:
+                return Route((names, *others), body, to)
+        return Route((names,), self._renamed(row, reading, names, request, body, selected), to)
 
     def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()
+        alike: Tuple[Names, ...] = ()
         untold = False
         for get, kind in reading.filters:
             value = get(request)
@@ -235,6 +259,7 @@ class Router:
                     untold = True
             elif value and not self._is_anybodys(value):
                 owners.add(self.runtimes.of_image(value))
+                alike = self.placement.alike
         if untold:
             return self._route_untold_list(owners, body)
         if not owners:
@@ -242,6 +267,8 @@ class Router:
         if len(owners) > 1:
             return Route((), body)
         names = owners.pop()
+        if alike and not names.runtime:
+            return Route((names, *alike), body)
         return Route((names,), self._renamed(row, reading, names, request, body))
 
     def _route_untold_list(self, others: Set[Names], body: bytes) -> Route:
@@ -261,7 +288,7 @@ class Router:
         value = reading.owner_field(request)
         names = owner or self._owner(row, value) if row.to is _OWNER else self.runtimes.of_image(value)
         if not (self.rules.selectors and reading.selectors):
-            return names, False
+            return self._retained(reading, request) or names, False
         if row.to is _IMAGE and names.runtime:
             return names, False
         selected = next(
@@ -269,7 +296,15 @@ class Router:
         )
         if row.to is _IMAGE and selected is not None:
             return selected, True
-        return names, selected is names
+        # Pods that a rule has put somewhere have images without prefixes, and nothing in the request says why.
+        return names, selected is names or names in self.placement.sharers
+
+    def _retained(self, reading: _Reading, request: Any) -> Optional[Names]:
+        """The retiring runtime, if an image is pulled for a pod that is there, though selectors do not count."""
+        retiring = self.runtimes.retiring
+        if retiring is None or reading.pulls_for is None:
+            return None
+        return retiring if self._runtime_of(reading.pulls_for(request)) is retiring else None
 
     def _not_found(self, runtime: bytes) -> RpcError:
         """Kubelet takes it as what is gone already, to stop it and to remove it included."""
@@ -308,19 +343,37 @@ class Router:
                 )
             else:
                 chosen = names
+        if chosen is None and self.placement.rules:
+            chosen = self._by_rule(reading, request)
         if chosen is None:
             return self.runtimes.primary, False
         return chosen, self.rules.selectors
+
+    def _by_rule(self, reading: _Reading, request: Any) -> Optional[Names]:
+        """The alternative runtime that a rule has for a new pod, if one has.
+
+        A RuntimeClass goes before, though it may ask for a handler of the primary runtime's.
+        """
+        if any(get(request) for get, selector in reading.selectors if selector is RuntimeSelector.HANDLER):
+            return None
+        assert reading.starts is not None  # what goes where a pod asks to go starts one
+        return self.placement.of_pod(reading.starts(request))
 
     def _selected(self, selector: RuntimeSelector, value: Any) -> Optional[Names]:
         """The alternative runtime that a selector names, if it names one."""
         if selector is RuntimeSelector.HANDLER:
             return self.runtimes.of_handler(value)
-        target = self._pods.owner(value).encode() if selector is RuntimeSelector.POD_UID else _target_runtime(value)
+        if selector is RuntimeSelector.POD:
+            return self._runtime_of(value)
         try:
-            return self.runtimes.of_target(target)
+            return self.runtimes.of_target(_target_runtime(value))
         except KeyError:
             return None
+
+    def _runtime_of(self, pod: Any) -> Optional[Names]:
+        """The runtime, if it is not the primary one, that this sandbox of a pod was started on."""
+        id = self._pods.owner(pod.metadata.uid, pod.metadata.attempt)
+        return next((names for names in self.runtimes.others if names.runtime == id), None)
 
     def _renamed(
         self, row: Method, reading: _Reading, names: Names, request: Any, body: bytes, selected: bool = False

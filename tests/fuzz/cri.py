@@ -209,7 +209,7 @@ def _merged_plainly(row: Method, lists: List[Any]) -> List[Any]:
                     kept.append(entry)
                 continue
             first, holder = known.setdefault((entry.id, entry.spec.runtime_handler), (index, entry))
-            if first == index or not is_digest(entry.id.encode()):
+            if first == index or not entry.id:
                 kept.append(entry)
                 continue
             for names, more in ((holder.repo_tags, entry.repo_tags), (holder.repo_digests, entry.repo_digests)):

@@ -82,6 +82,7 @@ def _written(config: Config) -> List[str]:
         "image-service": config.image_service and f"unix://{config.image_service}",
         "retiring": config.retiring and f"unix://{config.retiring}",
         "handler": handlers,
+        "route": ";".join(rule.entry for rule in config.route),
         "image-prefix": config.image_prefix,
         "digests": config.digests,
         "status": config.status,

@@ -213,3 +213,68 @@ class TestWhileTheRetiringRuntimeIsAway:
             move.client.call(method, **{field: "x"})
         assert failed.value.code() is AWAY
         assert not move.new.called(method)
+
+
+ONE, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+IMAGE = {"image": {"image": "docker.io/library/nginx:1", "annotations": {"kubernetes.io/config.source": "api"}}}
+
+
+def of_pod(uid: str, attempt: int = 0) -> Any:
+    """A sandbox of a pod, as PullImage names it."""
+    return {"metadata": {"name": "web", "namespace": "default", "uid": uid, "attempt": attempt}}
+
+
+def pulls(runtime: Runtime) -> List[int]:
+    """The attempts of the sandboxes that a runtime has pulled for."""
+    return [call.request.sandbox_config.metadata.attempt for call in runtime.called("PullImage")]
+
+
+class TestImages:
+    def test_are_pulled_where_the_sandbox_is_that_they_are_for(self, move: Move) -> None:
+        move.client.call("RunPodSandbox", config=of_pod("1"))
+        move.there()
+        move.client.call("PullImage", **IMAGE, sandbox_config=of_pod("1"))
+        move.client.call("RunPodSandbox", config=of_pod("1", 1))
+        move.client.call("PullImage", **IMAGE, sandbox_config=of_pod("1", 1))
+        assert (pulls(move.old), pulls(move.new)) == ([0], [1])
+        move.go(move.old, move.new.path)
+        move.client.call("PullImage", **IMAGE, sandbox_config=of_pod("1"))
+        move.client.call("PullImage", **IMAGE, sandbox_config=of_pod("1", 1))
+        assert (pulls(move.old), pulls(move.new)) == ([0, 0], [1, 1])
+
+    def test_are_so_after_a_restart_of_the_proxy_though_it_remembers_no_lists(self, move: Move) -> None:
+        pod = {"id": "p-old", **of_pod("1")}
+        move.old.answers["ListPodSandbox"] = v1.ListPodSandboxResponse(items=[pod])
+        move.there()
+        move.restart()
+        assert move.pods() == ["p-old"]
+        move.client.call("PullImage", **IMAGE, sandbox_config=of_pod("1"))
+        move.client.call("PullImage", **IMAGE, sandbox_config=of_pod("1", 1))
+        assert (pulls(move.old), pulls(move.new)) == ([0], [1])
+
+    @pytest.mark.parametrize(
+        ("ids", "there"), [(("", ""), False), ((ONE, ""), False), ((ONE, OTHER), False), (("0123", "0123"), True)]
+    )
+    def test_are_there_if_both_have_them(self, move: Move, ids: List[str], there: bool) -> None:
+        move.there()
+        for runtime, id in zip((move.old, move.new), ids):
+            runtime.answers["ImageStatus"] = v1.ImageStatusResponse(image={"id": id} if id else None)
+        assert move.client.call("ImageStatus", **IMAGE).HasField("image") is there
+
+    @pytest.mark.parametrize("image", ["docker.io/library/nginx:1", "0123", ONE])
+    def test_are_removed_from_both(self, move: Move, image: str) -> None:
+        move.there()
+        move.client.call("RemoveImage", image={"image": image})
+        for runtime in (move.old, move.new):
+            assert [call.request.image.image for call in runtime.called("RemoveImage")] == [image]
+
+    @pytest.mark.parametrize("id", ["0123", ONE])
+    @pytest.mark.parametrize("narrowed", [{}, {"filter": IMAGE}], ids=["all", "one"])
+    def test_that_both_have_are_listed_once_with_each_name_once(self, move: Move, id: str, narrowed: Any) -> None:
+        move.there()
+        for runtime, size in ((move.old, 1), (move.new, 2)):
+            image = {"id": id, "repo_tags": [IMAGE["image"]["image"]], "size": size}
+            runtime.answers["ListImages"] = v1.ListImagesResponse(images=[image])
+        (image,) = move.client.call("ListImages", **narrowed).images
+        assert (list(image.repo_tags), image.size) == ([IMAGE["image"]["image"]], 3)
+        assert len(move.old.called("ListImages")) == 1

@@ -47,7 +47,7 @@ ORDER = (
     ("dispatch", "downstream", "listener"),
     ("events", "images", "lists", "single", "status"),
     ("inquiry", "inventory", "memory"),
-    ("question",),
+    ("presence", "question"),
     ("scatter",),
     ("response",),
     ("exchange",),
@@ -57,7 +57,7 @@ ORDER = (
     ("facts", "probe", "tracing"),
     ("routing", "upstream"),
     ("answers", "transport"),
-    ("known", "owners", "pods"),
+    ("known", "owners", "placement", "pods"),
     ("loop", "peer", "statistics"),
 )
 """The relay's modules from top to bottom; each imports only from those below it."""

@@ -90,6 +90,7 @@ def test_without_options_it_is_configured_as_the_go_program() -> None:
         image_service="",
         handlers=(),
         drained=(),
+        route=(),
         image_prefix="optional",
         digests="all",
         status="all",
@@ -386,6 +387,55 @@ def test_another_runtime_with_the_name_of_the_retiring_one_is_refused(capsys: py
     words = ["-connect", "/a.sock,retiring:/b.sock"]
     assert parse(words, {}).runtimes[1].id == "retiring"
     assert "no other can have the id 'retiring'" in refused([*words, "--retiring", "/r.sock"], capsys)
+
+
+# Rules for new pods.
+
+
+def test_the_rules_for_new_pods_stand_in_the_order_in_which_they_were_given() -> None:
+    words = [*TWO, "--route", "namespace in (a, b)=alt.test;app=web,tier!=db=kata", "-route=10%=kata", "--route="]
+    texts = [("namespace in (a, b)", "alt.test"), ("app=web,tier!=db", "kata"), ("10%", "kata")]
+    assert [(rule.text, rule.runtime) for rule in parse(words, {}).route] == texts
+    variable = "namespace in (a, b)=alt.test; app=web,tier!=db=kata; 10%=kata"
+    assert parse(TWO, {"CRIPROXY_ROUTE": variable}).route == parse(words, {}).route
+
+
+def test_rules_in_the_file_are_as_they_stand_there(tmp_path: Path) -> None:
+    conf = tmp_path / "criproxy.conf"
+    conf.write_text(
+        "connect = /a.sock,alt.test:/b.sock\nroute = namespace in (a, b)=alt.test; x.io/app==web=alt.test\n"
+    )
+    rules = parse(["--config", str(conf)], {}).route
+    assert [rule.text for rule in rules] == ["namespace in (a, b)", "x.io/app=web"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--route=app"], "route: 'app' is not RULE=ID"),
+        (["--route=a b=kata"], "route: 'a b': 'a b' is not understood"),
+        (
+            ["--route=app=gone.test"],
+            "'app=gone.test' names runtime 'gone.test', which is not configured (configured: alt.test",
+        ),
+        (["--route=app=kata;app=kata"], "'app=kata' never decides"),
+        (["--route=app=kata", "--image-prefix=required"], "image-prefix is required: set that to optional"),
+        (["--route=app=kata", "--compatibility=go"], "image-prefix is required: set that to optional"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(words: Sequence[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert why in refused([*TWO, *words], capsys)
+
+
+def test_a_rule_for_a_drained_runtime_is_worth_a_warning() -> None:
+    (warning,) = parse([*TWO, "--route=app=kata;0%=kata;b=alt.test", "--drained=kata"], {}).warnings[-1:]
+    assert warning == "route: runtime 'kata' is drained: pods of the rule 'app' are refused"
+
+
+def test_a_reload_tells_which_rules_have_changed() -> None:
+    before, now = parse([*TWO, "--route=app=kata"], {}), parse([*TWO, "--route=10%=kata;app==web=alt.test"], {})
+    assert changes(before, now) == "route 10%=kata;app=web=alt.test"
+    assert changes(now, parse(TWO, {})) == "route none"
 
 
 # Runtime handlers.
@@ -1269,6 +1319,7 @@ def test_traces_without_their_libraries_are_refused_with_what_to_install(
         ),
         ("", (), {"CRIPROXY_OPTS": "--drained=x.y"}, {"CRIPROXY_DRAINED": "CRIPROXY_OPTS has --drained"}),
         ("", (), {"CRIPROXY_DRAINED": "x.y"}, {"CRIPROXY_DRAINED": "CRIPROXY_DRAINED is set in the environment"}),
+        ("x.y:/x", ("--route=a=x.y",), {}, {"CRIPROXY_ROUTE": "--route is given on the command line"}),
     ],
 )
 def test_it_is_known_which_lines_of_the_environment_file_would_change_nothing(
@@ -1292,7 +1343,8 @@ def test_what_the_configuration_file_has_is_changed_there(tmp_path: Path) -> Non
 
 
 def test_without_an_environment_file_no_line_of_it_counts() -> None:
-    assert set(parse([], {}).fixed) == {"CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"}
+    edited = {"CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED", "CRIPROXY_ROUTE"}
+    assert set(parse([], {}).fixed) == edited
 
 
 def test_a_drained_runtime_that_is_not_configured_is_worth_a_warning() -> None:

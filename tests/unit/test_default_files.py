@@ -113,7 +113,7 @@ def test_the_defaults_set_just_what_is_to_be_filled_in_and_the_options() -> None
 
 def test_every_variable_in_the_defaults_means_something(tmp_path: Path) -> None:
     shown = before(DEFAULTS, _VARIABLE)
-    names = ("DRAINED", "HANDLER", "OPTS", "SOCKET_GROUP")
+    names = ("DRAINED", "HANDLER", "OPTS", "ROUTE", "SOCKET_GROUP")
     own = ("PRIMARY", "OTHER", "IMAGE_SERVICE", "RETIRING")
     assert set(shown) == {*(f"CRI_{name}" for name in own), *(f"CRIPROXY_{name}" for name in names)}
     text = re.sub(r"^#(?=[A-Z_]+=)", "", DEFAULTS.read_text(), flags=re.M)

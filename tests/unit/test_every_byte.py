@@ -41,6 +41,7 @@ BEGINS = {
     "image-service": b"/run/d",
     "retiring": b"/run/e",
     "handler": b"h=x.y:i",
+    "route": b"a=x.y;b in (c, d)=x.y",
     "stream-url": b"http://h",
 }
 """A value for an option that a byte may follow."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criproxy.cri.filter import _VIEWS as filter_views
-from criproxy.cri.filter import CONTAINERS, PODS, ListKind, count, has_pod, ready_pods
+from criproxy.cri.filter import CONTAINERS, PODS, ListKind, count, ready_pods, sandbox_of
 from criproxy.cri.identity import TARGET_RUNTIME
 from criproxy.cri.incremental import Incremental, entry_ends
 from criproxy.cri.messages import ENTRY, api, entries, enum_value, pairs
@@ -207,8 +207,10 @@ def test_a_list_is_narrowed_to_what_the_filter_says(kind: ListKind, data: st.Dat
 @given(wires("ListPodSandboxResponse"))
 def test_pods_are_told_from_a_list_as_protobuf_reads_it(body: bytes) -> None:
     pods = listed(PODS, body)
-    for uid in ("", "a", "ab"):
-        assert has_pod(body, uid.encode()) == (uid != "" and any(pod.metadata.uid == uid for pod in pods))
+    known = {(pod.metadata.uid, pod.metadata.attempt): pod.id for pod in reversed(pods)}
+    for uid, attempt in (("", 0), ("a", 0), ("a", 1), ("ab", 0), ("ab", 2**32 - 1), *known):
+        id = known.get((uid, attempt)) if uid else None
+        assert sandbox_of(body, uid.encode(), attempt) == (None if id is None else id.encode())
     ready = {f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods if pod.state == 0}
     assert ready_pods(body) == sorted(ready)
 

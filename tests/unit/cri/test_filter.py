@@ -18,9 +18,9 @@ from criproxy.cri.filter import (
     UNFILTERED,
     ListKind,
     count,
-    has_pod,
     list_kind_of,
     ready_pods,
+    sandbox_of,
 )
 from criproxy.cri.methods import METHODS
 
@@ -190,10 +190,17 @@ def test_a_pod_is_found_by_its_uid_alone() -> None:
     pod = their_class("PodSandbox")(id="an-id", labels={"uid": "a-label"})
     pod.metadata.uid = "a-uid"
     body = list_of("ListPodSandbox", [b"", pod.SerializeToString()])
-    assert has_pod(body, b"a-uid")
+    assert sandbox_of(body, b"a-uid", 0) == b"an-id"
     for other in (b"", b"a-ui", b"an-id", b"a-label", b"uid", b"nowhere"):
-        assert not has_pod(body, other)
-    assert not has_pod(b"", b"a-uid")
+        assert sandbox_of(body, other, 0) is None
+    assert sandbox_of(b"", b"a-uid", 0) is None
+
+
+def test_another_sandbox_of_a_pod_is_another() -> None:
+    made = their_class("PodSandbox")
+    pods = [made(id=f"{attempt}", metadata={"uid": "a", "attempt": attempt}) for attempt in (0, 2**32 - 1)]
+    body = list_of("ListPodSandbox", [pod.SerializeToString() for pod in pods])
+    assert [sandbox_of(body, b"a", attempt) for attempt in (0, 1, 2**32 - 1)] == [b"0", None, b"4294967295"]
 
 
 def test_the_pods_of_a_list_that_are_ready_are_named_once_each() -> None:

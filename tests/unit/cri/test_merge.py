@@ -93,6 +93,13 @@ def test_an_image_that_several_runtimes_have_is_one_entry_where_the_first_has_it
     ]
 
 
+def test_an_id_that_is_no_digest_and_that_both_have_has_one_entry() -> None:
+    """That is so of two runtimes whose images have no prefix."""
+    image = {"id": "0123", "repo_tags": ["same:1"], "size": 1}
+    (got,) = images_in(merged(listed(image), listed({**image, "repo_tags": ["same:1", "other:1"]})))
+    assert (list(got.repo_tags), got.size) == (["same:1", "other:1"], 2)
+
+
 def test_a_name_that_both_have_stands_once() -> None:
     image = {"id": "sha256:1", "repo_tags": ["same:1"], "repo_digests": ["sha256:d"], "size": 1}
     (got,) = images_in(merged(listed(image), listed(image)))
@@ -128,12 +135,12 @@ def test_images_for_several_runtime_handlers_are_several() -> None:
         ([{"id": "sha256:1"}], []),
         ([{"id": "sha256:1"}], [{"id": "sha256:2"}]),
         ([{"id": "sha256:1", "spec": {"runtime_handler": "vm"}}], [{"id": "sha256:1"}]),
-        ([{"id": "0123"}], [{"id": "0123"}]),
+        ([{"id": "0123"}], [{"id": "alt.test/0123"}]),
         ([{"repo_tags": ["x:1"]}], [{"repo_tags": ["a/x:1"]}]),
         ([{"id": "sha256:1"}, {"id": "sha256:1"}], [{"id": "sha256:2"}]),
         ([{"id": "sha256:1"}], [{"id": "sha256:2"}, {"id": "sha256:2"}]),
     ],
-    ids=["empty", "one", "two", "handlers", "no digests", "no ids", "twice in the first", "twice in the second"],
+    ids=["empty", "one", "two", "handlers", "prefixes", "no ids", "twice in the first", "twice in the second"],
 )
 def test_lists_that_share_nothing_are_the_same_bytes(first: List[Dict[str, Any]], second: List[Dict[str, Any]]) -> None:
     # Fields in an order that no library writes, and one that nobody knows.

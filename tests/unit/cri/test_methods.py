@@ -23,7 +23,17 @@ from cri_reference import (
 )
 
 from criproxy.cri.identity import Names
-from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, NamedField, RuntimeSelector, To, Verbosity
+from criproxy.cri.methods import (
+    METHODS,
+    POD_PARTS,
+    FieldKind,
+    Merge,
+    Method,
+    NamedField,
+    RuntimeSelector,
+    To,
+    Verbosity,
+)
 from criproxy.cri.rewrite import VIEWS, walk
 from criproxy.cri.schema import SchemaField, load
 
@@ -183,7 +193,7 @@ def test_a_row_says_whom_the_call_is_for(row: Method) -> None:
 _SELECTORS = {
     "runtime_handler": RuntimeSelector.HANDLER,
     "annotations": RuntimeSelector.ANNOTATIONS,
-    "uid": RuntimeSelector.POD_UID,
+    "sandbox_config": RuntimeSelector.POD,
 }
 
 
@@ -195,7 +205,7 @@ def test_the_selectors_of_a_request_are_what_may_say_which_runtime_it_is_for() -
         "RestorePod": ["config.annotations", "runtime_handler"],
         "ImageStatus": of_image,
         "RemoveImage": of_image,
-        "PullImage": [*of_image, "sandbox_config.annotations", "sandbox_config.metadata.uid"],
+        "PullImage": [*of_image, "sandbox_config.annotations", "sandbox_config"],
         "CreateContainer": [*(f"config.{path}" for path in of_image), "sandbox_config.annotations"],
     }
     assert {name: [path for path, _ in row.selectors] for name, row in METHODS.items() if row.selectors} == wanted
@@ -204,9 +214,25 @@ def test_the_selectors_of_a_request_are_what_may_say_which_runtime_it_is_for() -
             assert selector is _SELECTORS[path.rpartition(".")[2]]
 
 
-def test_a_pod_is_started_by_a_request_that_has_its_uid() -> None:
+def test_a_pod_is_started_by_a_request_that_has_its_config() -> None:
     started = {name: row.starts for name, row in METHODS.items() if row.starts}
-    assert started == dict.fromkeys(("RunPodSandbox", "RestorePod"), "config.metadata.uid")
+    assert started == dict.fromkeys(("RunPodSandbox", "RestorePod"), "config")
+
+
+def test_the_pods_of_a_request_are_the_one_that_it_starts_and_the_one_that_it_pulls_for() -> None:
+    assert {name: row.pods for name, row in METHODS.items() if row.pods} == {
+        "RunPodSandbox": ("config",),
+        "RestorePod": ("config",),
+        "PullImage": ("sandbox_config",),
+    }
+
+
+def test_an_image_whose_name_may_be_of_several_runtimes_is_known_by_three_methods() -> None:
+    assert {name: row.shared for name, row in METHODS.items() if row.shared is not To.PRIMARY} == {
+        "ImageStatus": To.IN_COMMON,
+        "PullImage": To.PULLED_OR_THERE,
+        "RemoveImage": To.ALL_HOLDERS,
+    }
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
@@ -396,8 +422,9 @@ def test_every_path_of_a_row_can_be_read() -> None:
     """Whatever the router asks for has a place in the view of the request."""
     paths: List[Tuple[str, str]] = []
     for row in METHODS.values():
-        paths += [(row.rpc.request, path) for path in (row.owner_field, row.requires, row.starts) if path]
-        paths += [(row.rpc.request, path) for path, _ in row.selectors]
+        paths += [(row.rpc.request, path) for path in (row.owner_field, row.requires) if path]
+        paths += [(row.rpc.request, path) for path, _ in row.selectors if path not in row.pods]
+        paths += [(row.rpc.request, f"{pod}.{part}") for pod in row.pods for part in POD_PARTS]
         paths += [(row.rpc.request, field.path) for field in row.narrowed_by]
     assert len(paths) > 30
     for message, path in paths:

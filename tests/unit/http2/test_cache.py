@@ -20,6 +20,7 @@ def test_what_is_kept_again_counts_once_and_goes_last() -> None:
     cache.keep("0", 100, 10)
     cache.keep("new", 200, 10)
     assert (cache.get("0"), cache.get("1"), len(cache)) == (100, None, 10)
+    assert cache.items() == [*((f"{number}", number) for number in range(2, 10)), ("0", 100), ("new", 200)]
 
 
 def test_what_is_large_does_not_push_the_others_out() -> None:

@@ -209,3 +209,18 @@ def test_what_is_held_is_bounded_and_can_be_forgotten() -> None:
     list_pods(node)
     known.forget()
     assert (known.held, known.pod(b"p"), known.pod(b"%064d" % 19_999)) == (0, None, None)
+
+
+def test_a_sandbox_is_found_in_the_last_list_by_its_pods_uid_and_its_attempt() -> None:
+    known = Known()
+    assert known.sandbox(b"u", 0) is None
+    first, second = (
+        message("ListPodSandboxResponse", items=[{"id": id, "metadata": {"uid": "u", "attempt": attempt}}])
+        for id, attempt in (("p", 0), ("alt.test__p", 1))
+    )
+    known.listed(PODS, b"", (first, second))
+    assert [known.sandbox(b"u", attempt) for attempt in range(3)] == [b"p", b"alt.test__p", None]
+    known.listed(PODS, b"", (first, b"\xff u"))
+    assert [known.sandbox(uid, 0) for uid in (b"u", b"", b"v")] == [b"p", None, None]
+    known.listed(PODS, b"", (b"\xff u",))
+    assert known.sandbox(b"u", 0) is None

@@ -163,7 +163,7 @@ def test_a_method_that_there_is_not_is_no_absence(absent: AbsentRuntime) -> None
 def test_what_does_not_parse_stands_in_for_nothing(absent: AbsentRuntime) -> None:
     assert absent.known.instead(PODS, b"\x0a\x01\xff", GONE) is None
     absent.came(PODS, b"", b"\x0a\x02p\xff")
-    assert not absent.known.has_pod(b"p")
+    assert not absent.known.has_pod(b"p", 0)
 
 
 def test_a_list_too_large_to_be_kept_is_not_known(absent: AbsentRuntime) -> None:
@@ -172,26 +172,26 @@ def test_a_list_too_large_to_be_kept_is_not_known(absent: AbsentRuntime) -> None
 
 
 def test_pods_are_known_by_their_uids_while_the_runtime_is_there_and_while_it_is_not(absent: AbsentRuntime) -> None:
-    assert absent.known.has_pod(b"p")
-    assert not absent.known.has_pod(b"q")
+    assert absent.known.has_pod(b"p", 0)
+    assert not absent.known.has_pod(b"q", 0)
     absent.known.follow()
-    assert absent.known.has_pod(b"p")
+    assert absent.known.has_pod(b"p", 0)
     absent.loop.advance(GRACE)
-    assert not absent.known.has_pod(b"p")
+    assert not absent.known.has_pod(b"p", 0)
 
 
 def test_without_a_grace_nothing_is_known() -> None:
     absent = AbsentRuntime(0.0)
     absent.came(PODS, b"", pods("p"))
     assert absent.list() == (None, None)
-    assert not absent.known.has_pod(b"p")
+    assert not absent.known.has_pod(b"p", 0)
 
 
 def test_no_grace_any_more_means_nothing_known_any_more(absent: AbsentRuntime) -> None:
     absent.config.absence_grace = 0.0
     absent.known.follow()
     assert absent.list() == (None, None)
-    assert not absent.known.has_pod(b"p")
+    assert not absent.known.has_pod(b"p", 0)
 
 
 def test_another_grace_is_that_of_the_next_absence(absent: AbsentRuntime) -> None:
@@ -228,7 +228,7 @@ def test_a_runtime_that_is_found_is_asked_for_what_it_has_been_missed_in(absent:
     absent.loop.advance(2 * GRACE)
     assert len(absent.questions) == 2
     assert absent.list()[1] == b""
-    assert (absent.known.has_pod(b"p"), absent.known.has_pod(b"q")) == (False, True)
+    assert (absent.known.has_pod(b"p", 0), absent.known.has_pod(b"q", 0)) == (False, True)
 
 
 def test_a_list_that_the_runtime_does_not_give_is_asked_for_later(absent: AbsentRuntime) -> None:
