@@ -17,7 +17,7 @@ _COMMANDS = {
     "check": "criproxy.cli:check",
     "status": "criproxy.status.command:main",
     "config": "criproxy.inspection.settings:main",
-    "route": "criproxy.inspection.route:main",
+    "route": "criproxy.cli:route",
     "show": "criproxy.show.command:main",
     "trace": "criproxy.operate.trace:main",
     "runtime": "criproxy.operate.runtimes:main",
@@ -69,6 +69,12 @@ def check(words: Sequence[str]) -> int:
     if "MAINPID" in os.environ:
         return _run("criproxy.inspection.options:check", words, os.environ)
     return _run("criproxy.inspection.check:main", words)
+
+
+def route(words: Sequence[str]) -> int:
+    """``criproxy route``: where something would go, or the rules by which it does; gives the exit status."""
+    about_rules = words and words[0] in ("add", "remove", "list")
+    return _run("criproxy.operate.routes:main" if about_rules else "criproxy.inspection.route:main", words)
 
 
 def _run(where: str, *arguments: Any) -> int:

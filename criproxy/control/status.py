@@ -66,6 +66,7 @@ class StatusService:
             verbosity=self._verbosity.told(),
             environment_file=utf8(daemon.environment_file),
             fixed={name: utf8(reason) for name, reason in daemon.fixed.items()},
+            routes=[{"rule": rule.text, "runtime": utf8(rule.runtime)} for rule in self._relay.routes],
         )
         if daemon.refusal is not None:
             told.refusal.at = daemon.refusal.at

@@ -6,6 +6,7 @@ from typing import Callable, Collection, Mapping, NamedTuple, Optional, Protocol
 
 from criproxy.config import Config
 from criproxy.cri.identity import RuntimeHandler
+from criproxy.cri.selector import RouteRule
 from criproxy.relay import loop
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
@@ -106,6 +107,10 @@ class Relay(Protocol):
     @property
     def drained_runtimes(self) -> Collection[str]:
         """The ids of the runtimes that get no new pods."""
+
+    @property
+    def routes(self) -> Sequence[RouteRule]:
+        """The rules by which new pods go to alternative runtimes."""
 
     def absence(self, runtime: Runtime) -> Optional[Absence]:
         """What is remembered for a runtime that is away; None if nothing is, or it is there."""

@@ -57,6 +57,9 @@ class Pod:
     annotations: Mapping[str, str]
     runtime_class: str
     images: Tuple[Image, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
+    """Empty for a pod that there is not yet, and for one that something makes."""
 
 
 @dataclass
@@ -154,17 +157,24 @@ def _take(manifest: Manifest, document: Any) -> None:
 def _pod(template: Mapping[str, Any], root: Mapping[str, Any], owner: str) -> Pod:
     metadata, named = (_get(each, "metadata", dict, {}) for each in (template, root))
     spec = _get(template, "spec", dict, {})
-    annotations = _get(metadata, "annotations", dict, {})
-    for key, value in annotations.items():
-        _is(value, str, f"the annotation {key}")
     return Pod(
         owner,
         _get(named, "namespace", str, "default"),
         _get(named, "name", str, "") or _get(named, "generateName", str, ""),
-        {_is(key, str, "the name of an annotation"): value for key, value in annotations.items()},
+        _texts(metadata, "annotations", "annotation"),
         _get(spec, "runtimeClassName", str, ""),
         tuple(islice(_images(spec), MOST)),
+        _texts(metadata, "labels", "label"),
+        "" if owner else _get(named, "uid", str, ""),
     )
+
+
+def _texts(metadata: Mapping[str, Any], name: str, what: str) -> Dict[str, str]:
+    """A map of texts, which may be null."""
+    found = _get(metadata, name, dict, {})
+    for key, value in found.items():
+        _is(value, str, f"the {what} {key}")
+    return {_is(key, str, f"the name of the {what}"): value for key, value in found.items()}
 
 
 def _images(spec: Mapping[str, Any]) -> Iterator[Image]:

@@ -13,8 +13,9 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from criproxy.config import Config
 from criproxy.cri.identity import TARGET_RUNTIME, Names
 from criproxy.cri.messages import api
-from criproxy.cri.methods import METHODS
+from criproxy.cri.methods import METHODS, To
 from criproxy.cri.rewrite import VIEWS
+from criproxy.cri.selector import WHOLE, candidates, decide
 from criproxy.cri.steps import finish
 from criproxy.http2.grpc import RpcError
 from criproxy.inspection.manifest import Image, Pod
@@ -25,6 +26,7 @@ from criproxy.relay.routing import Route
 from criproxy.text import decoded
 
 _ANNOTATION = TARGET_RUNTIME.decode()
+_NOTHING = "no annotation and no runtime handler"
 _PULLED = f"sha256:{'0' * 64}"
 """Kubelet creates a container by what the pull of its image has answered, and says how the pod calls it beside that."""
 
@@ -35,7 +37,9 @@ class Rule(Enum):
     ANNOTATION = "annotation"
     HANDLER = "runtime handler"
     ANNOTATION_AND_HANDLER = "annotation and runtime handler"
+    ROUTE = "rule of the configuration"
     IMAGE_PREFIX = "image prefix"
+    IN_COMMON = "name that an image of several runtimes may have"
     ID_PREFIX = "id prefix"
     POD = "the runtime of its pod"
     DIGEST = "bare digest"
@@ -90,6 +94,12 @@ class Questions:
         """Where an image goes of which nothing but its name is known."""
         route = self._ask("ImageStatus", image={"image": name})
         inner = decoded(_sent("ImageStatus", route).image.image)
+        if route.to is To.IN_COMMON:
+            why = (
+                "no image prefix, and pods that do not say whose they are may be on any of these: it is there if each"
+                " of them has the same, and pulled by that of the pod"
+            )
+            return _answer("image", name, route, Rule.IN_COMMON, why, inner)
         if len(route.targets) > 1:
             why = "bare digest, which does not say whose it is: the first that has it answers, all of them remove it"
             return _answer("image", name, route, Rule.DIGEST, why, inner)
@@ -110,6 +120,10 @@ class Questions:
             route = self._ask("RunPodSandbox", config=config, runtime_handler=handler)
         except RpcError as error:
             return [Answer("pod", name, pod.owner, (), Rule.REFUSED, str(error))]
+        if not (handler or pod.annotations.get(_ANNOTATION)):
+            ways = self._ways(pod)
+            if len(ways) > 1:
+                return self._by_uid(pod, name, ways)
         inner = decoded(_sent("RunPodSandbox", route).runtime_handler)
         rule, why = self._why_of_pod(_first(route), config, handler, inner)
         note = f"the handler of RuntimeClass {pod.runtime_class} is taken for {handler!r}" if assumed else ""
@@ -117,19 +131,49 @@ class Questions:
         return [answer, *(self._of_image_of_pod(image, _first(route), config) for image in pod.images)]
 
     def _sandbox(self, pod: Pod) -> Dict[str, Any]:
-        """A PodSandboxConfig with an uid of its own: the router remembers pods by it."""
+        """A PodSandboxConfig, with an uid of its own if it has none yet: the router remembers pods by it."""
         self._pods += 1
-        metadata = {"name": pod.name, "namespace": pod.namespace, "uid": f"pod-{self._pods}"}
-        return {"metadata": metadata, "annotations": dict(pod.annotations)}
+        metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid or f"pod-{self._pods}"}
+        return {"metadata": metadata, "annotations": dict(pod.annotations), "labels": dict(pod.labels)}
+
+    def _ways(self, pod: Pod) -> Tuple[str, ...]:
+        """The ids of the runtimes to which rules may send a pod whose uid is not known, in their order."""
+        ways: List[str] = []
+        if pod.uid:
+            return ()
+        for rule in candidates(self._router.placement.rules, pod.namespace.encode(), _labels(pod.labels)):
+            if rule.share:
+                ways.append(rule.runtime)
+            if rule.share == WHOLE:
+                break
+        else:
+            ways.append("")
+        return tuple(dict.fromkeys(ways))
+
+    def _by_uid(self, pod: Pod, name: str, ways: Tuple[str, ...]) -> List[Answer]:
+        """What can be said of a pod that goes where its uid says, and of its images."""
+        rules = candidates(self._router.placement.rules, pod.namespace.encode(), _labels(pod.labels))
+        shares = ", ".join(f'"{rule.entry}"' for rule in rules if rule.share)
+        why = f"{'rules' if ',' in shares else 'rule'} {shares}: its uid, which it has not got yet, says which"
+        of_pod = "the runtime that its pod is started on"
+        images = [Answer("image", image.name, image.user, ways, Rule.POD, of_pod, image.name) for image in pod.images]
+        return [Answer("pod", name, pod.owner, ways, Rule.ROUTE, why), *images]
 
     def _why_of_pod(self, names: Names, config: Dict[str, Any], handler: str, inner: str) -> Tuple[Rule, str]:
         if not names.runtime:
             passed = f"; it gets the runtime handler {handler!r}" if handler else ""
-            return Rule.NONE, f"no annotation and no runtime handler names another runtime{passed}"
+            nothing = "no annotation, no runtime handler and no rule" if self._router.placement.rules else _NOTHING
+            return Rule.NONE, f"{nothing} names another runtime{passed}"
         other = self._sandbox_without_annotations(config)
         annotation = config["annotations"].get(_ANNOTATION, "")
         by_annotation = bool(annotation) and self._target("RunPodSandbox", config=config) is names
         by_handler = bool(handler) and self._target("RunPodSandbox", config=other, runtime_handler=handler) is names
+        if not (by_annotation or by_handler):
+            metadata, labels = config["metadata"], _labels(config["labels"])
+            namespace, uid = metadata["namespace"].encode(), metadata["uid"].encode()
+            decisive = decide(self._router.placement.rules, namespace, labels, uid)
+            assert decisive is not None  # nothing else names an alternative runtime
+            return Rule.ROUTE, f'rule "{decisive.text}"'
         seen = f"which it sees as {inner!r}" if inner else "which it does not see"
         reasons = [f"annotation {_ANNOTATION}: {annotation}"] if by_annotation else []
         reasons += [f"runtime handler {handler!r}, {seen}"] if by_handler else []
@@ -156,7 +200,8 @@ class Questions:
         except RpcError as error:
             return Answer("image", image.name, image.user, (), Rule.REFUSED, str(error))
         note = ""
-        if self._target("ImageStatus", image=spec) is not names and names.runtime:
+        is_shared = names in self._router.placement.sharers
+        if self._target("ImageStatus", image=spec) is not names and names.runtime and not is_shared:
             note = (
                 "an image without a prefix, of a pod with a RuntimeClass alone: unless kubelet has the feature gate"
                 " RuntimeClassInImageCriApi it looks for the image on the primary runtime, and the container fails if"
@@ -216,3 +261,7 @@ def _sent(method: str, route: Route) -> Any:
 
 def _prefix(what: str, name: str, inner: str) -> str:
     return f'{what} prefix "{name[: len(name) - len(inner)]}"'
+
+
+def _labels(labels: Mapping[str, str]) -> Dict[bytes, bytes]:
+    return {key.encode(): value.encode() for key, value in labels.items()}

@@ -59,13 +59,15 @@ def _answers(options: argparse.Namespace, questions: Questions) -> List[Answer]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_COMMAND,
-        usage="%(prog)s (--image NAME | --id ID | -f FILE) [-o {table,wide,json}] [OPTION ...]",
+        usage="%(prog)s (--image NAME | --id ID | -f FILE) [-o {table,wide,json}] [OPTION ...]\n"
+        "       %(prog)s add|remove|list ...",
         description="Show to which runtime an image, the calls of a pod or a container, or the pods of a manifest would"
         " go, and by which rule. No runtime is asked, and criproxy need not run.",
         epilog="OPTION: the daemon's, as in criproxy --help; without any it is the configuration of the service that is"
         " installed here. The images of a pod are those that kubelet pulls for it. A RuntimeClass that is not in the"
         " manifest is taken to have a handler of its own name. Exit status: 0; 1 if something would be refused, with"
-        " the error that kubelet would get; 2 if the options or the manifest are.",
+        " the error that kubelet would get; 2 if the options or the manifest are. add, remove and list are about rules"
+        " for new pods: criproxy route add --help.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--image", type=_name, metavar="NAME", help="an image, by what kubelet calls it")

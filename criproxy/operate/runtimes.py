@@ -21,7 +21,7 @@ from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import plain_table
 from criproxy.text import IMAGES, PRIMARY
 
-_OTHER, _HANDLER, _DRAINED = "CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED"
+_OTHER, _HANDLER, _DRAINED, _ROUTE = "CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED", "CRIPROXY_ROUTE"
 _API = control().enums
 _UP = _API["RuntimeState"]["RUNTIME_UP"]
 _TITLES = {_API["Role"]["ROLE_PRIMARY"]: PRIMARY, _API["Role"]["ROLE_IMAGE_SERVICE"]: IMAGES}
@@ -196,13 +196,16 @@ def _remove(command: str, options: argparse.Namespace) -> int:
 
 
 def _without(there: Dict[str, str], id: str) -> Dict[str, str]:
-    """The variables that change when a runtime goes: its handlers go, too."""
+    """The variables that change when a runtime goes: its handlers and rules go, too."""
     kept = {
         _OTHER: [entry for entry in _entries(there, _OTHER) if entry.partition(":")[0] != id],
         _HANDLER: [entry for entry in _entries(there, _HANDLER) if entry.partition("=")[2].partition(":")[0] != id],
         _DRAINED: [entry for entry in _entries(there, _DRAINED) if entry != id],
     }
-    return {name: ",".join(entries) for name, entries in kept.items() if entries != _entries(there, name)}
+    values = {name: ",".join(entries) for name, entries in kept.items() if entries != _entries(there, name)}
+    rules = [entry for entry in there.get(_ROUTE, "").split(";") if entry.strip()]
+    left = [entry for entry in rules if entry.rpartition("=")[2].strip() != id]
+    return values if left == rules else {**values, _ROUTE: ";".join(left)}
 
 
 def _left(socket: str) -> Tuple[Optional[List[LeftPod]], str]:

@@ -130,7 +130,7 @@ def _runtimes(seen: Seen, terminal: Terminal, wide: bool) -> Iterator[str]:
     yield titles
     for runtime, line in zip(answer.runtimes, lines):
         yield line
-        for detail in _details(runtime, wide, seen.left):
+        for detail in (*_details(runtime, wide, seen.left), *_rules(runtime, answer.daemon.routes)):
             yield from terminal.wrap(detail, "  ", "  ")
 
 
@@ -211,6 +211,13 @@ def _left(pods: Sequence[LeftPod]) -> str:
     ended = len(pods) - len(running)
     parts = [f"{_several(len(running), 'pod')} left on it{names}", *([f"ended: {ended}"] if ended else [])]
     return f"{', '.join(parts)}. When all are gone: criproxy node migrate --finish"
+
+
+def _rules(runtime: Any, routes: Sequence[Any]) -> Iterator[str]:
+    """The rules by which new pods go to a runtime."""
+    texts = [f'"{route.rule}"' for route in routes if route.runtime == runtime.id]
+    if texts:
+        yield f"new pods by the {'rule' if len(texts) == 1 else 'rules'} {', '.join(texts)} (criproxy route list)"
 
 
 def _remembered(absence: Any) -> str:

@@ -113,6 +113,9 @@ def typed(shell: str, place: Path, keys: str) -> List[str]:
         ("criproxy rou\t--image virt\tcirros", ["route", "--image", "virtlet.cloud/cirros"]),
         ("criproxy route --id virt\t3f", ["route", "--id", "virtlet.cloud__3f"]),
         ("criproxy route -f a.s\t", ["route", "-f", "a.sock"]),
+        ("criproxy route ad\tapp=x.y --fi\t", ["route", "add", "app=x.y", "--first"]),
+        ("criproxy route rem\tapp --so\ta.s\t", ["route", "remove", "app", "--socket", "a.sock"]),
+        ("criproxy route li\t-o js\t", ["route", "list", "-o", "json"]),
         ("criproxy demo-r\t--listen a.s\t--v\tv1a\t", ["demo-runtime", "--listen", "a.sock", "--version", "v1alpha2"]),
     ],
 )
@@ -150,6 +153,8 @@ def test_every_command_is_offered() -> None:
     assert offered("") == re.findall(r"^  criproxy ([\w-]+)", shown, flags=re.M)
     assert offered("node", "") == list(actions())
     assert offered("runtime", "") == ["add", "remove", "list"]
+    assert offered("route", "") == ["add", "remove", "list"]
+    assert sorted(offered("route", "add", "--")) == ["--environment-file", "--first", "--help", "--output", "--socket"]
 
 
 @pytest.mark.parametrize("action", actions())

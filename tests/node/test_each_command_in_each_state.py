@@ -42,6 +42,9 @@ _WELL: Expected = {
     f"undrain {VIRTLET}": (0, "gets new pods$"),
     "runtime add third.test /run/third.sock": (0, r"third\.test.* is added: third 1.*, CRI v1"),
     "runtime remove third.test": (0, r'"third\.test" is removed$'),
+    f"route add app={VIRTLET}": (0, rf'rule "app": new pods that ask for no runtime go to "{VIRTLET}"$'),
+    "route list": (0, rf"^app +{VIRTLET}$"),
+    "route remove app": (0, rf'rule "app" of "{VIRTLET}" is removed; pods'),
 }
 _NO_DAEMON = (2, r"/run/criproxy/control\.sock: No such file or directory \(criproxy status tells why\)$")
 _LATER = "from the daemon's next start on$"
@@ -54,6 +57,9 @@ _SILENT: Expected = {
     f"undrain {VIRTLET}": (0, f"gets new pods, {_LATER}"),
     "runtime add third.test /run/third.sock": (0, f"is added, {_LATER}"),
     "runtime remove third.test": (0, f"is removed, {_LATER}"),
+    f"route add app={VIRTLET}": (0, f'go to "{VIRTLET}", {_LATER}'),
+    "route list": _NO_DAEMON,
+    "route remove app": (0, "is removed, from the daemon's next start on; pods"),
 }
 _REFUSAL = rf"{_DEFAULTS}, line \d+: CRI_OTHER: '/run/virtlet\.sock' has no 'ID:'"
 _REFUSED = (1, _REFUSAL)
@@ -91,6 +97,9 @@ EXPECTED: Dict[str, Expected] = {
         f"undrain {VIRTLET}": _REFUSED,
         "runtime add third.test /run/third.sock": _REFUSED,
         "runtime remove third.test": (1, rf'there is no runtime "third\.test" \(there are: {VIRTLET}\)'),
+        f"route add app={VIRTLET}": _REFUSED,
+        "route list": (0, "^RULE +RUNTIME$"),
+        "route remove app": (1, r'there is no rule "app" \(there are: none\)'),
     },
     "kubelet drifted": {
         **_WELL,

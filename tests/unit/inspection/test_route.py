@@ -385,3 +385,96 @@ def test_a_new_pod_goes_to_the_primary_runtime(tmp_path: Path, capsys: pytest.Ca
     file.write_text(pod("", "", "busybox"))
     assert cli.main(["route", "-o", "json", "-f", str(file), *RETIRING]) == 0
     assert [ids(answer) for answer in json.loads(capsys.readouterr().out)] == [[PRIMARY], [PRIMARY]]
+
+
+# Rules for new pods.
+
+RULES = [
+    *OPTIONS,
+    "--route",
+    "namespace=shop=kata.local;app=web=virtlet.cloud;10%=virtlet.cloud;namespace=test=kata.local",
+]
+WEB = {"app": "web"}
+
+
+def by_rule(namespace: str, labels: Dict[str, str], uid: str = "", kind: str = "Pod", **spec: Any) -> str:
+    """The manifest of pods that ask for no runtime."""
+    metadata = {"name": "web", "namespace": namespace, "labels": labels, "uid": uid or None}
+    pod = {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "nginx"}], **spec}}
+    return json.dumps(
+        {"kind": kind, "metadata": metadata, "spec": {"template": pod}} if kind != "Pod" else {"kind": "Pod", **pod}
+    )
+
+
+def ruled(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, *options: str) -> List[Dict[str, Any]]:
+    """The answers with these rules."""
+    file = tmp_path / "manifest"
+    file.write_text(text)
+    assert cli.main(["route", "-o", "json", "-f", str(file), *(options or RULES)]) == 0
+    answers: List[Dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return answers
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+@pytest.mark.parametrize(
+    ("namespace", "labels", "runtime", "why"),
+    [("shop", WEB, KATA, 'rule "namespace=shop"'), ("other", WEB, VIRTLET, 'rule "app=web"')],
+)
+def test_a_pod_goes_by_the_first_rule_that_fits_and_its_images_with_it(
+    kind: str,
+    namespace: str,
+    labels: Dict[str, str],
+    runtime: str,
+    why: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    of_pod, image = ruled(capsys, tmp_path, by_rule(namespace, labels, kind=kind))
+    assert (ids(of_pod), of_pod["rule"], of_pod["why"]) == ([runtime], "rule of the configuration", why)
+    assert (ids(image), image["rule"], image["note"]) == ([runtime], "the runtime of its pod", "")
+
+
+def test_of_a_pod_without_a_uid_a_share_says_where_it_may_go(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    of_pod, image = ruled(capsys, tmp_path, by_rule("other", {}))
+    why = 'rule "10%=virtlet.cloud": its uid, which it has not got yet, says which'
+    assert (ids(of_pod), of_pod["why"]) == ([VIRTLET, PRIMARY], why)
+    assert ids(image) == [VIRTLET, PRIMARY]
+    of_pod, _ = ruled(capsys, tmp_path, by_rule("test", {}, "u", "Deployment"))
+    why = 'rules "10%=virtlet.cloud", "namespace=test=kata.local": its uid, which it has not got yet, says which'
+    assert (ids(of_pod), of_pod["why"]) == ([VIRTLET, KATA], why)
+
+
+def test_of_a_pod_that_has_a_uid_a_share_says_where_it_goes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = {tuple(ids(ruled(capsys, tmp_path, by_rule("other", {}, f"u{number}"))[0])) for number in range(50)}
+    assert found == {(PRIMARY,), (VIRTLET,)}
+
+
+def test_a_pod_that_no_rule_fits_or_that_has_a_class_goes_where_it_went(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = (*OPTIONS, "--route", "namespace=shop=kata.local;0%=virtlet.cloud")
+    of_pod, image = ruled(capsys, tmp_path, by_rule("other", WEB), *options)
+    assert (ids(of_pod), ids(image)) == ([PRIMARY], [PRIMARY])
+    assert of_pod["why"] == "no annotation, no runtime handler and no rule names another runtime"
+    of_pod, _ = ruled(capsys, tmp_path, by_rule("shop", WEB, runtimeClassName="vm"), *options)
+    assert (ids(of_pod), of_pod["rule"]) == ([VIRTLET], "runtime handler")
+    of_pod, _ = ruled(capsys, tmp_path, by_rule("shop", WEB, runtimeClassName="gvisor"), *options)
+    assert ids(of_pod) == [PRIMARY]
+
+
+def test_an_image_of_a_name_is_looked_for_on_all_runtimes_with_pods_of_rules(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["route", "-o", "json", "--image", "nginx", *OPTIONS, "--route=app=kata.local"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert (ids(answer), answer["rule"]) == ([PRIMARY, KATA], "name that an image of several runtimes may have")
+
+
+@pytest.mark.parametrize("labels", ["[1]", '{"a": 1}', '"a"'])
+def test_labels_that_are_none_are_refused(labels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "manifest"
+    file.write_text(f'{{"kind": "Pod", "metadata": {{"name": "x", "labels": {labels}}}}}')
+    assert cli.main(["route", "-f", str(file), *RULES]) == 2
+    assert "label" in capsys.readouterr().err

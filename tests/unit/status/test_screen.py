@@ -238,6 +238,17 @@ def test_a_retiring_runtime_is_away(turned: Lab) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
+def test_new_pods_go_to_an_alternative_by_rules(turned: Lab, width: int) -> None:
+    routes = [{"rule": "namespace in (a, b)", "runtime": "virtlet.cloud"}, {"rule": "10%", "runtime": "virtlet.cloud"}]
+    found = seen(turned, answer({"routes": routes}))
+    rules = '  new pods by the rules "namespace in (a, b)", "10%" (criproxy route list)'
+    assert " ".join(screen(found, width)).split() == " ".join([*HEAD, *UP[:-1], rules, "", "all is well"]).split()
+    found = seen(turned, answer({"routes": routes[1:]}))
+    assert '  new pods by the rule "10%" (criproxy route list)' in screen(found, width)
+    assert level(found) is Level.WELL
+
+
+@pytest.mark.parametrize("width", [80, 120])
 def test_the_verbosity_is_not_the_configured_one(turned: Lab, width: int) -> None:
     found = seen(turned, answer({"verbosity": {"level": 5, "configured": 2, "remaining": 540}}))
     assert screen(found, width)[3] == "           verbosity 5 for another 9 min; configured: 2 (criproxy log-level)"
