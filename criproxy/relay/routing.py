@@ -32,6 +32,7 @@ _STATUS: Final = To.STATUS
 _ALL: Final = To.ALL
 _SELECTED: Final = To.SELECTED
 _OWNER: Final = To.OWNER
+_IN_COMMON: Final = To.IN_COMMON
 _IMAGE: Final = To.IMAGE
 
 
@@ -169,6 +170,8 @@ class Router:
         self.owners = Owners()
         """Whose the ids without a prefix are, while there is a retiring runtime."""
         self.answers = Answers(runtimes, self.owners, stream_url)
+        self._annotates = False
+        """Whether kubelet has ever asked for an image with its pod's annotations."""
         self._readings = {row.name: _Reading(row) for row in METHODS.values()}
 
     def route(self, row: Method, body: bytes, owner: Optional[Names] = None) -> Route:
@@ -238,11 +241,27 @@ class Router:
         if row.digest is not _PRIMARY and not names.runtime and self._is_anybodys(reading.owner_field(request)):
             return Route(self._all, body, row.digest if len(self._all) > 1 else None)
         to: Optional[To] = None
-        if self.placement.sharers and row.to is _IMAGE:
-            to, others = self.placement.of_image(row.shared, names, reading.owner_field(request))
+        if row.to is _IMAGE and self.runtimes.others:
+            to, others = self._others_of_image(row, names, request.image)
             if others:
                 return Route((names, *others), body, to)
         return Route((names,), self._renamed(row, reading, names, request, body, selected), to)
+
+    def _others_of_image(self, row: Method, names: Names, image: Any) -> Tuple[Optional[To], Tuple[Names, ...]]:
+        """What becomes of a call for an image that goes to this runtime otherwise, and whom it goes to, too.
+
+        Before a container is made, kubelet asks a second time for its image, for the user that it names, and runs it as
+        root if it is not there (presence.py). That question does not say which pod it is for: it has none of the
+        annotations that the first one has with kubelets that hand them on.
+        """
+        asks_for_user = False
+        if row.shared is _IN_COMMON and self.rules.selectors:
+            self._annotates = self._annotates or bool(image.annotations)
+            asks_for_user = self._annotates and not image.annotations and not names.runtime
+        if self.placement.sharers:
+            to, others = self.placement.of_image(row.shared, names, image.image)
+            return to, self.runtimes.others if others and asks_for_user else others
+        return (To.FIRST_HOLDER, self.runtimes.others) if asks_for_user and image.image else (None, ())
 
     def _route_list(self, row: Method, reading: _Reading, request: Any, body: bytes) -> Route:
         owners: Set[Names] = set()

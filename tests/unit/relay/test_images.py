@@ -32,6 +32,36 @@ def test_who_comes_after_the_first_that_has_an_image_is_not_waited_for() -> None
     assert node.resets(ALT) == node.asked(ALT, "ImageStatus")
 
 
+class TestTheUserOfAnImageWithoutAPrefix:
+    """Kubelet asks a second time for the image of a container, without a word of its pod, and runs it as root if the
+    image is not there."""
+
+    @pytest.mark.parametrize("asked", [{}, {"kubernetes.io/target-runtime": ALT}], ids=["a-pod", "a-pod-of-another"])
+    def test_is_found_on_whichever_runtime_has_it(self, asked: Dict[str, str]) -> None:
+        node = Node()
+        annotations = {"kubernetes.io/config.source": "api", **asked}
+        node.call("ImageStatus", image={"image": "nginx", "annotations": annotations})
+        stream = node.call("ImageStatus", image={"image": "nginx"})
+        node.give(PRIMARY, "ImageStatus", b"")
+        has_it = message("ImageStatusResponse", image={"id": DIGEST, "username": "web"})
+        node.give(ALT, "ImageStatus", has_it)
+        assert node.answer(stream).bodies == [has_it]
+
+    def test_is_the_primarys_if_that_has_it(self) -> None:
+        node = Node()
+        node.call("ImageStatus", image={"image": "nginx", "annotations": {"kubernetes.io/config.source": "api"}})
+        stream = node.call("ImageStatus", image={"image": "nginx"})
+        has_it = message("ImageStatusResponse", image={"id": DIGEST, "username": "web"})
+        node.give(PRIMARY, "ImageStatus", has_it)
+        assert node.answer(stream).bodies == [has_it]
+
+    def test_is_the_primarys_as_long_as_that_may_be_the_first_question(self) -> None:
+        """Of an older kubelet: the pod's image might never be pulled."""
+        node = Node()
+        node.call("ImageStatus", image={"image": "nginx"})
+        assert not node.asked(ALT, "ImageStatus")
+
+
 def test_an_image_that_nobody_has_is_not_there_as_the_primary_says() -> None:
     node = Node()
     stream = node.call("ImageStatus", **IMAGE)
