@@ -1,7 +1,7 @@
 """A call to one runtime, and calls of unknown methods.
 
-The response passes frame by frame, unless a field of it has to be renamed, somebody sees it or it tells the id of what
-has been started: then message by message.
+The response passes frame by frame, unless a field of it has to be renamed, somebody sees it, it tells the id of what
+has been started or it is a list in which names can be found: then message by message.
 The request of an unknown method passes frame by frame, too.
 
 The two directions of a flow are coupled by the windows of HTTP/2: a sender gets back as much of its window as the
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
+from criproxy.cri.filter import list_kind_of
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
@@ -24,7 +25,7 @@ from criproxy.relay.runtime import Runtime
 class Single:
     """A call to one runtime. ``on_change`` is told when it has ended, if it changes what lists have."""
 
-    __slots__ = ("_changes_lists", "_exchange", "_in_frames", "_on_change", "_response", "_starts")
+    __slots__ = ("_changes_lists", "_exchange", "_in_frames", "_known", "_listed", "_on_change", "_response", "_starts")
 
     def __init__(
         self, context: Context, response: Response, runtime: Runtime, on_change: Callable[[Runtime], None]
@@ -36,7 +37,10 @@ class Single:
         self._changes_lists = row is not None and row.changes_lists
         # What starts something tells its id, which is to be known by its name.
         self._starts = self._changes_lists and response.request.plan.name in STARTS
-        in_messages = response.shown or self._starts
+        # Where there is one runtime alone, its lists tell what people call its pods.
+        self._listed = None if row is None or row.rpc.server_streaming else list_kind_of(row)
+        self._known = context.known
+        in_messages = response.shown or self._starts or self._listed is not None
         self._exchange = Exchange(context, runtime, response.request, self, in_messages)
 
     def start(self, body: Optional[bytes]) -> None:
@@ -90,6 +94,8 @@ class Single:
         self._response.send_message(body)
         if self._starts:
             self._response.note_start(body)
+        elif self._listed is not None:
+            self._known.listed(self._listed, self._response.request.body, (body,))
 
     def takes_more(self, exchange: Exchange) -> bool:
         """Whether the runtime may send more."""

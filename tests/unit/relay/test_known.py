@@ -56,6 +56,28 @@ def test_names_are_found_in_the_lists_that_kubelet_has_got(pods: str, field: str
     assert (known.pod(b"c"), known.container(b"p"), known.pod(b""), known.container(b"")) == (None,) * 4
 
 
+def test_names_are_found_in_the_lists_of_the_primary_runtime_alone() -> None:
+    node = Node((PRIMARY,))
+    lists = {
+        "ListPodSandbox": message("ListPodSandboxResponse", items=[{"id": "p", "metadata": _OF_WEB}]),
+        "ListContainers": message(
+            "ListContainersResponse", containers=[{"id": "c", "pod_sandbox_id": "p", "metadata": {"name": "nginx"}}]
+        ),
+    }
+    for method, listed in lists.items():
+        stream = node.call(method)
+        node.give(PRIMARY, method, listed)
+        assert (node.answer(stream).bodies, node.answer(stream).code) == ([listed], 0)
+    assert node.context.known.container(b"c") == ContainerName(WEB, "nginx")
+
+
+def test_names_are_not_looked_for_in_a_list_that_is_narrowed() -> None:
+    node = Node((PRIMARY,))
+    node.call("ListPodSandbox", filter={"id": "p"})
+    node.give(PRIMARY, "ListPodSandbox", message("ListPodSandboxResponse", items=[{"id": "p", "metadata": _OF_WEB}]))
+    assert node.context.known.pod(b"p") is None
+
+
 def test_a_container_is_known_without_its_pod() -> None:
     node = Node()
     list_containers(node)
