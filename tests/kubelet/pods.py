@@ -39,6 +39,13 @@ def sleeping(runtime: Runtime, image: str = IMAGE) -> Dict[str, Any]:
     return {"containers": [{**_container(runtime, "main", "exec sleep 86400", image)}], "volumes": [_VOLUME]}
 
 
+def crashing(runtime: Runtime) -> Dict[str, Any]:
+    """The spec of a pod whose container ends again and again."""
+    spec = sleeping(runtime)
+    spec["containers"][0]["command"] = ["sh", "-c", "exit 1"]
+    return spec
+
+
 def listening(runtime: Runtime) -> Dict[str, Any]:
     """The spec of a pod that ends when it has heard a line."""
     listens = {**_container(runtime, "main", "read -r line; echo $NAME has heard $line")}

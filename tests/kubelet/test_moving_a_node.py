@@ -5,8 +5,10 @@ The tests are the moments of one node's life, in their order.
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from contextlib import suppress
+from typing import Dict
 
+import grpc
 import pytest
 
 from tests.containerd.service import eventually
@@ -15,11 +17,17 @@ from tests.node.layouts import FULL
 from .conftest import Boot
 from .kubelet import Kubelet
 from .moving import LAYOUT_OF_A_MOVE, NEW, OLD, UNITS, MovingCluster, Seen, unchanged
-from .node import IMAGE, PATIENCE
-from .pods import PORT, listening, sleeping, web
+from .node import IMAGE, PATIENCE, Runtime
+from .pods import PORT, crashing, listening, sleeping, web
 
-WEB, STATEFUL, CRASHING = "web", "db-0", "crashing"
+WEB, STATEFUL, CRASHING, LISTENING = "web", "db-0", "crashing", "listening"
 STAYING = (WEB, STATEFUL)
+_ENDS = (
+    ("StopContainer", "container_id"),
+    ("RemoveContainer", "container_id"),
+    ("StopPodSandbox", "pod_sandbox_id"),
+    ("RemovePodSandbox", "pod_sandbox_id"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +37,9 @@ def cluster(boot: Boot) -> MovingCluster:
     cluster.install()
     cluster.add(WEB, {}, web(OLD))
     cluster.add(STATEFUL, {}, sleeping(OLD))
-    cluster.add(CRASHING, {}, crashing())
-    cluster.await_ready(*STAYING)
+    cluster.add(CRASHING, {}, crashing(OLD))
+    cluster.add(LISTENING, {}, listening(OLD))
+    cluster.await_ready(*STAYING, LISTENING)
     crashes(cluster, 1)
     return cluster
 
@@ -39,13 +48,6 @@ def cluster(boot: Boot) -> MovingCluster:
 def before(cluster: MovingCluster) -> Dict[str, Seen]:
     """The pods as they were before all this."""
     return cluster.seen(*STAYING)
-
-
-def crashing() -> Dict[str, Any]:
-    """The spec of a pod whose container ends again and again."""
-    spec = sleeping(OLD)
-    spec["containers"][0]["command"] = ["sh", "-c", "exit 1"]
-    return spec
 
 
 def crashes(cluster: MovingCluster, more: int) -> None:
@@ -99,11 +101,15 @@ class TestOnBothSides:
                     assert answer.read().endswith(b"\r\n\r\nthis is init on primary\n")
 
 
-def test_attach_and_the_end_of_a_pod_on_the_new_runtime(cluster: MovingCluster) -> None:
-    cluster.add("listening", {}, listening(NEW))
-    cluster.await_ready("listening")
-    assert "has heard a word\n" in cluster.kubectl("attach", "-i", "listening", stdin="a word\n")
-    cluster.kubectl("delete", "pod", "listening")
+@pytest.mark.parametrize(("pod", "runtime"), [(LISTENING, OLD), ("listening-on-new", NEW)], ids=["old", "new"])
+def test_attach_and_the_end_of_a_pod_on_both_sides(cluster: MovingCluster, pod: str, runtime: Runtime) -> None:
+    if pod != LISTENING:
+        cluster.add(pod, {}, listening(NEW))
+        cluster.await_ready(pod)
+    assert pod in cluster.sandboxes(runtime)
+    assert "has heard a word\n" in cluster.kubectl("attach", "-i", pod, stdin="a word\n")
+    cluster.kubectl("delete", "pod", pod)
+    assert pod not in eventually(lambda: cluster.sandboxes(runtime), lambda found: pod not in found, PATIENCE)
 
 
 def test_a_container_that_crashes_goes_on_in_its_old_sandbox(cluster: MovingCluster) -> None:
@@ -111,6 +117,18 @@ def test_a_container_that_crashes_goes_on_in_its_old_sandbox(cluster: MovingClus
     crashes(cluster, 1)
     assert cluster.sandboxes(OLD)[CRASHING] == [sandbox]
     assert CRASHING not in cluster.sandboxes(NEW)
+
+
+def test_ids_of_which_a_new_criproxy_knows_nothing(cluster: MovingCluster, before: Dict[str, Seen]) -> None:
+    """A pod's own are found where it is; to stop and to remove what nobody has touches nothing."""
+    cluster.run("systemctl", "restart", "criproxy")
+    with cluster.client() as client:
+        for method, field in _ENDS:
+            with suppress(grpc.RpcError):
+                getattr(client, method)(**{field: "0" * 64})
+        (id, _, _) = before[WEB].containers["main"]
+        assert client.ExecSync(container_id=id, cmd=["echo", "there"], timeout=10).stdout == b"there\n"
+    unchanged(cluster, before)
 
 
 @pytest.mark.parametrize("unit", UNITS)

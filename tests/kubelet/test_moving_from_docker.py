@@ -18,11 +18,12 @@ from .conftest import Boot
 from .docker import DOCKER, LAYOUT_OF_DOCKER, DockerNode
 from .kubelet import Kubelet, Pod
 from .node import ALTERNATIVE, PATIENCE
-from .pods import PORT, sleeping, web
+from .pods import PORT, crashing, sleeping, web
 from .streams import all_of, until
 
 NEW = replace(ALTERNATIVE, id="")
-STAYING = ("web", "sleeping")
+STAYING = ("web", "db-0")
+CRASHING = "crashing"
 _AWAY = "/run/systemd/system/dockershim.service.d/away.conf"
 UNITS = ("kubelet", "criproxy", "dockershim", "docker", "containerd-b")
 
@@ -41,8 +42,10 @@ def kubelet(node: DockerNode) -> Kubelet:
     """Its kubelet, with pods."""
     kubelet = Kubelet(node)
     kubelet.add("web", {}, web(DOCKER))
-    kubelet.add("sleeping", {}, sleeping(DOCKER))
+    kubelet.add("db-0", {}, sleeping(DOCKER))
+    kubelet.add(CRASHING, {}, crashing(DOCKER))
     kubelet.ready(*STAYING)
+    crashes(kubelet)
     return kubelet
 
 
@@ -50,6 +53,17 @@ def kubelet(node: DockerNode) -> Kubelet:
 def before(kubelet: Kubelet) -> Dict[str, Pod]:
     """The pods as they were before all this."""
     return kubelet.ready(*STAYING)
+
+
+def crashes(kubelet: Kubelet) -> None:
+    """Comes back when the container that crashes has been started once more."""
+
+    def count() -> int:
+        pod = kubelet.pods().get(CRASHING)
+        return -1 if pod is None else pod.restarts.get("main", -1)
+
+    first = eventually(count, lambda now: now >= 0, PATIENCE)
+    assert eventually(count, lambda now: now > first, 2 * PATIENCE) > first
 
 
 def in_docker(node: DockerNode) -> Set[str]:
@@ -72,7 +86,7 @@ def test_the_move_restarts_no_container_and_not_kubelet(
     assert kubelet.ready(*STAYING) == before
     assert node.kubelet == running, said
     assert node.state("dockershim.service") == "active"
-    assert in_docker(node) == set(STAYING)
+    assert in_docker(node) == {*STAYING, CRASHING}
     assert in_containerd(node) == set()
 
 
@@ -80,7 +94,7 @@ def test_new_pods_start_in_containerd(node: DockerNode, kubelet: Kubelet) -> Non
     kubelet.add("new", {}, web(NEW))
     kubelet.ready("new")
     assert in_containerd(node) == {"new"}
-    assert in_docker(node) == set(STAYING)
+    assert in_docker(node) == {*STAYING, CRASHING}
 
 
 @pytest.mark.parametrize("pod", ["web", "new"])
@@ -104,6 +118,12 @@ class TestOnBothSides:
         with kubelet.forward(pod, PORT) as stream:
             stream.send(0, b"GET /page HTTP/1.0\r\n\r\n")
             assert b"this is init on primary\n" in until(stream, 0, b"this is init on primary\n")
+
+
+def test_a_container_that_crashes_goes_on_in_docker(node: DockerNode, kubelet: Kubelet) -> None:
+    crashes(kubelet)
+    assert CRASHING in in_docker(node)
+    assert CRASHING not in in_containerd(node)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -137,15 +157,16 @@ def test_the_dockershim_is_away_while_criproxy_and_kubelet_start(
 
 
 def test_a_pod_that_is_removed_leaves_nothing_in_docker(node: DockerNode, kubelet: Kubelet) -> None:
-    kubelet.remove("sleeping")
-    assert eventually(lambda: in_docker(node), lambda found: found == {"web"}, PATIENCE) == {"web"}
+    kubelet.remove("db-0")
+    left = {"web", CRASHING}
+    assert eventually(lambda: in_docker(node), lambda found: found == left, PATIENCE) == left
 
 
 def test_what_is_left_comes_to_containerd_at_the_end(node: DockerNode, kubelet: Kubelet) -> None:
     node.run("criproxy", "node", "migrate", "--finish", "--evict", "--yes")
     assert eventually(lambda: in_docker(node), lambda found: not found, PATIENCE) == set()
     kubelet.ready("web", "new")
-    assert in_containerd(node) == {"web", "new"}
+    assert in_containerd(node) == {"web", "new", CRASHING}
     assert node.state("dockershim.service") == "inactive"
 
 
