@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 PRIMARY, IMAGES = "(primary)", "(images)"
 """The primary runtime, and its image service, which have no id, where ids stand."""
 _SCALES = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"), (0.0, 1.0, "s"))
@@ -25,6 +27,12 @@ def _escaped(character: str) -> str:
 def decoded(said: bytes) -> str:
     """What a program or a message has as bytes, which need not be UTF-8."""
     return said.decode("utf-8", "replace")
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first of them, so many at most, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def period(seconds: float) -> str:

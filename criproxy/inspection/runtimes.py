@@ -15,7 +15,7 @@ from criproxy.cri.identity import Runtimes, UnknownRuntime
 from criproxy.inspection.findings import Finding, right, skipped, wrong
 from criproxy.inspection.interview import Told
 from criproxy.node import plan
-from criproxy.text import PRIMARY
+from criproxy.text import PRIMARY, few
 
 _READY = "RuntimeReady"
 """Without it nothing can run; without a network pods of the node's own still can."""
@@ -212,5 +212,4 @@ def _drivers(runtimes: Sequence[RuntimeAddress], told: Mapping[str, Told], drive
 
 def some(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return few(names, _SHOWN)

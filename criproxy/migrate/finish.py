@@ -6,13 +6,11 @@ and what criproxy has put on the node goes after that.
 
 from __future__ import annotations
 
-import difflib
 import os
 from contextlib import suppress
 from functools import partial
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
-from criproxy import address
 from criproxy.migrate import endpoint, evict
 from criproxy.migrate.left import LeftPod, Rest, pods_on, rests
 from criproxy.migrate.scene import Scene
@@ -23,6 +21,8 @@ from criproxy.node.kubelet import UNIT, Kubelet, NodeError, Version
 from criproxy.node.ledger import locked
 from criproxy.node.plan import DEFAULTS, MOVE_NOTE, SERVICE, SOCKET, SWITCH_NOTE, Wishes, spellings
 from criproxy.node.tree import Tree
+from criproxy.node.turn import differences, reason
+from criproxy.text import few
 
 _NAMED = 20
 """So many pods are named, the others are counted."""
@@ -62,9 +62,8 @@ def finish(scene: Scene, evicts: bool, version: Optional[Version] = None) -> boo
 
 
 def _under_way(tree: Tree) -> _Move:
-    variables = plan.configured(tree.text(DEFAULTS) or "")
-    old, new = (address.path_of(variables.get(name, "")) for name in ("CRI_RETIRING", "CRI_PRIMARY"))
-    move = _Move(old, new, tree.exists(MOVE_NOTE))
+    sockets = plan.sockets(tree)
+    move = _Move(sockets.retiring, sockets.primary, tree.exists(MOVE_NOTE))
     if not move.new or not (move.old or move.only):
         raise NodeError("no move is under way: criproxy node migrate --to RUNTIME begins one")
     return move
@@ -89,12 +88,6 @@ def _texts(scene: Scene, move: _Move, kubelet: Optional[Kubelet]) -> Sequence[Tu
         return ()
 
 
-def _differences(tree: Tree, texts: Sequence[Tuple[str, str]]) -> Iterator[str]:
-    for path, text in texts:
-        old = (tree.text(path) or "").splitlines()
-        yield from difflib.unified_diff(old, text.splitlines(), path, path, "as it is", "as planned", lineterm="")
-
-
 class _Written:
     """kubelet's files, written and put back."""
 
@@ -112,7 +105,7 @@ class _Written:
                     self._replace(self._scene.tree.real(path), text)
             self._reload()
         except (NodeError, OSError) as error:
-            raise NodeError(f"{_text(error)}; {self.put_back()}") from error
+            raise NodeError(f"{reason(error)}; {self.put_back()}") from error
 
     def _replace(self, path: str, text: str) -> None:
         now = self._files.seen(path)
@@ -182,8 +175,8 @@ def _left(scene: Scene, move: _Move, evicts: bool) -> Sequence[LeftPod]:
     staying = [_described(pod, rest) for pod, rest in found.items() if rest is not Rest.MOVED]
     if staying and not evicts:
         raise NodeError(
-            f"pods are left on {move.old}: {_listed(staying)}; nothing has been changed: wait until they are deleted,"
-            " or let criproxy stop them one after the other (criproxy node migrate --finish --evict)"
+            f"pods are left on {move.old}: {few(staying, _NAMED)}; nothing has been changed: wait until they are"
+            " deleted, or let criproxy stop them one after the other (criproxy node migrate --finish --evict)"
         )
     if Rest.RUNS in found.values() and not scene.manager.state(UNIT).runs:
         raise NodeError(f"{UNIT} does not run, so nothing would make the pods on {move.old} anew: start it")
@@ -207,23 +200,18 @@ def _described(pod: LeftPod, rest: Rest) -> str:
     return str(pod) if rest is Rest.RUNS else f"{pod} (it has ended, and its status and logs are there)"
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _see_nothing_left(move: _Move) -> None:
     names = [str(pod) for pod in pods_on(move.old)] if move.old else []
     if names:
         raise NodeError(
-            f"pods are left on {move.old}: {_listed(names)}; the move goes on: try again when they have ended, or"
+            f"pods are left on {move.old}: {few(names, _NAMED)}; the move goes on: try again when they have ended, or"
             " criproxy node migrate --back"
         )
 
 
 def _show(scene: Scene, move: _Move, left: Sequence[LeftPod], texts: Sequence[Tuple[str, str]]) -> None:
     """Everything that is about to be done."""
-    for line in _differences(scene.tree, texts):
+    for line in differences(scene.tree, texts):
         scene.say(line.expandtabs())
     for pod in left:
         if not pod.runs:
@@ -289,9 +277,3 @@ def _tell_of_kubeadm(scene: Scene, move: _Move) -> None:
             "kubeadm has its own note of the runtime, at the node's object. To change it:"
             f" kubectl annotate node NODE --overwrite {_ANNOTATION}=unix://{move.new}"
         )
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)

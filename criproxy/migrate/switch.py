@@ -6,7 +6,7 @@ direction, makes the node whole.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple, Optional, Sequence
 
 from criproxy import address
 from criproxy.inspection.findings import Finding, State
@@ -16,6 +16,7 @@ from criproxy.node import kubelet as kubelets
 from criproxy.node.kubelet import DROP_IN, Kubelet, NodeError, Version
 from criproxy.node.ledger import Ledger
 from criproxy.node.plan import DEFAULTS, SOCKET, SWITCH_NOTE, NodePlan, Wishes, spellings
+from criproxy.text import few
 
 if TYPE_CHECKING:  # it brings gRPC's library, which other actions do without
     from criproxy.migrate.images import Image
@@ -82,8 +83,7 @@ def back(scene: Scene, version: Optional[Version]) -> bool:
     """Moves the node back: the retiring runtime becomes the primary one, and the primary one is retiring. Says whether
     it was agreed to. Raises NodeError."""
     place = _place(scene, version)
-    variables = _variables(scene)
-    primary, retiring = (address.path_of(variables.get(name, "")) for name in ("CRI_PRIMARY", "CRI_RETIRING"))
+    primary, retiring, _ = plan.sockets(scene.tree)
     if not retiring:
         raise NodeError("no move is under way: criproxy node migrate --to RUNTIME begins one")
     return _turn(scene, place, Wishes(retiring, retiring=primary, kubelet_version=version))
@@ -96,19 +96,13 @@ def _place(scene: Scene, version: Optional[Version]) -> _Place:
     kubelet = kubelets.find(tree, scene.ask, scene.manager, version or plan.noted_version(tree))
     if kubelet is None:
         raise NodeError(f"{kubelets.missing(tree)}: there is nothing to move")
-    variables = _variables(scene)
-    primary, retiring = (address.path_of(variables.get(name, "")) for name in ("CRI_PRIMARY", "CRI_RETIRING"))
-    images = address.path_of(variables.get("CRI_IMAGE_SERVICE", ""))
+    primary, retiring, images = plan.sockets(tree)
     if DROP_IN in Ledger.read(tree).entries and tree.exists(DROP_IN) and primary:
         return _Place(kubelet, True, primary, retiring, "" if images in spellings(primary) else images, False)
     used = plan.used_by(tree, kubelet, primary)
     images = plan.images_used_by(tree, kubelet, images, used)
     told = address.path_of(endpoints.endpoint(tree, kubelet).value)
     return _Place(kubelet, False, used, "", images, told not in spellings(SOCKET))
-
-
-def _variables(scene: Scene) -> Mapping[str, str]:
-    return plan.configured(scene.tree.text(DEFAULTS) or "")
 
 
 def _refuse(place: _Place, new: str) -> None:
@@ -188,8 +182,7 @@ def _words(scene: Scene, place: _Place, planned: NodePlan, lacking: Sequence[Ima
     """What is about to happen, a sentence a line."""
     if lacking:
         names = [image.names[0] for image in lacking]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        yield f"images are copied to {planned.primary} first: {', '.join(names[:_NAMED])}{more}"
+        yield f"images are copied to {planned.primary} first: {few(names, _NAMED)}"
     yield from scene.node().prospects(planned)
     if not place.turned:
         yield f"criproxy is put between kubelet and both{' for the time of the move' if place.only else ''}"

@@ -16,6 +16,7 @@ from criproxy.node.manager import Manager
 from criproxy.node.plan import DEFAULTS, ENDPOINT, SOCKET, NodePlan
 from criproxy.node.runtimes import RuntimeClient
 from criproxy.node.tree import Tree
+from criproxy.text import few
 
 _NAMED = 10
 """So many pods are named, the others are counted."""
@@ -92,7 +93,7 @@ class Checks:
             names += [name for path in going for name in self._all_of(path)]
         if not names:
             return
-        text = f"kubelet is about to lose pods that go on running: {_listed(names)}"
+        text = f"kubelet is about to lose pods that go on running: {few(names, _NAMED)}"
         if not self._force:
             move = ", or end the move (criproxy node migrate --finish)" if RETIRING in behind else ""
             raise NodeError(f"{text}; nothing has been changed: delete these pods first{move}, or go on with --force")
@@ -148,8 +149,3 @@ class Checks:
         raise NodeError(
             f"{later} is read after {DROP_IN} and sets ExecStart= again: rename it so that it is read before"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterator, Mapping, Optional, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 from criproxy import address, environment
 from criproxy.config import RuntimeAddress, group_name, others_of, runtimes_of
@@ -245,6 +245,21 @@ def configured(text: str) -> Dict[str, str]:
         return syntax.variables(DEFAULTS, text)
     except syntax.SyntaxProblem as problem:
         raise NodeError(str(problem)) from problem
+
+
+class RuntimeSockets(NamedTuple):
+    """The sockets that the defaults name; empty where they name none."""
+
+    primary: str
+    retiring: str
+    image_service: str
+
+
+def sockets(tree: Tree) -> RuntimeSockets:
+    """Those of a node's defaults, as paths. Raises NodeError if these cannot be read."""
+    found = configured(tree.text(DEFAULTS) or "")
+    names = ("CRI_PRIMARY", "CRI_RETIRING", "CRI_IMAGE_SERVICE")
+    return RuntimeSockets(*(address.path_of(found.get(name, "")) for name in names))
 
 
 def _primary(situation: Situation, wish: Optional[str], configured: str) -> Tuple[str, bool]:

@@ -6,7 +6,6 @@ import enum
 from dataclasses import dataclass, field
 from typing import List, Optional, Tuple
 
-from criproxy import address
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
 from criproxy.node import watch
@@ -211,8 +210,7 @@ class Look:
                 )
 
     def _see_move(self, asks: bool) -> None:
-        found = plans.configured(self._tree.text(DEFAULTS) or "")
-        primary, retiring = (address.path_of(found.get(name, "")) for name in ("CRI_PRIMARY", "CRI_RETIRING"))
+        primary, retiring, _ = plans.sockets(self._tree)
         if not retiring:
             return
         if self._report.turned_over:

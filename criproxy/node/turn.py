@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import AbstractSet, Callable, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from criproxy import address
 from criproxy.cri.identity import RETIRING
 from criproxy.node import kubelet as kubelets
 from criproxy.node import plan as plans
@@ -125,10 +124,7 @@ class Node:
 
     def differences(self, plan: NodePlan) -> Iterator[str]:
         """The lines of a unified diff from what there is to what is planned."""
-        for path, text in plan.files:
-            before = self._tree.text(path)
-            old = [] if before is None else before.splitlines()
-            yield from difflib.unified_diff(old, text.splitlines(), path, path, "as it is", "as planned", lineterm="")
+        return differences(self._tree, plan.files)
 
     def prospects(self, plan: NodePlan) -> Iterator[str]:
         """What there is to say of a plan beside its differences, the primary runtime's answer among it."""
@@ -163,7 +159,7 @@ class Node:
                 self._make(plan, ledger, changed)
             except (NodeError, OSError) as error:
                 left = self._roll_back(ledger, first)
-                raise NodeError(f"{_text(error)}; {_as_before(left)}") from error
+                raise NodeError(f"{reason(error)}; {_as_before(left)}") from error
 
     def _is_in_force(self, plan: NodePlan, behind: Mapping[str, str]) -> bool:
         """Whether the primary and the retiring runtime are those of the criproxy that runs, as far as that can be told,
@@ -173,9 +169,8 @@ class Node:
 
     def _configured(self) -> Mapping[str, str]:
         """The primary and the retiring runtime of the defaults: sockets by ids."""
-        variables = plans.configured(self._tree.text(DEFAULTS) or "")
-        named = {"": variables.get("CRI_PRIMARY", ""), RETIRING: variables.get("CRI_RETIRING", "")}
-        return {id: address.path_of(path) for id, path in named.items() if path}
+        primary, retiring, _ = plans.sockets(self._tree)
+        return {id: path for id, path in (("", primary), (RETIRING, retiring)) if path}
 
     def _behind(self) -> Mapping[str, str]:
         """The runtimes of the criproxy that runs: sockets by ids. Empty if it does not run or does not tell."""
@@ -483,7 +478,15 @@ def _as_before(left: Iterable[str]) -> str:
     return f"not everything could be undone: {text}" if text else "all changes have been undone"
 
 
-def _text(error: Exception) -> str:
+def differences(tree: Tree, files: Iterable[Tuple[str, str]]) -> Iterator[str]:
+    """The lines of a unified diff from the files that there are to these texts of them."""
+    for path, text in files:
+        old = (tree.text(path) or "").splitlines()
+        yield from difflib.unified_diff(old, text.splitlines(), path, path, "as it is", "as planned", lineterm="")
+
+
+def reason(error: Exception) -> str:
+    """Why something failed: an error's text, or its file and what is said of that."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

@@ -19,7 +19,7 @@ from criproxy.operate.outcome import Exit, say, say_refused, tell
 from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
 from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import plain_table
-from criproxy.text import IMAGES, PRIMARY
+from criproxy.text import IMAGES, PRIMARY, few
 
 _OTHER, _HANDLER, _DRAINED, _ROUTE = "CRI_OTHER", "CRIPROXY_HANDLER", "CRIPROXY_DRAINED", "CRIPROXY_ROUTE"
 _API = control().enums
@@ -216,8 +216,7 @@ def _left(socket: str) -> Tuple[Optional[List[LeftPod]], str]:
         return None, f"what pods it has is not known: {error}"
     if not pods:
         return pods, ""
-    more = f" and {len(pods) - SHOWN} more" if len(pods) > SHOWN else ""
-    return pods, f"it has {several(len(pods))}: {', '.join(map(str, pods[:SHOWN]))}{more}"
+    return pods, f"it has {several(len(pods))}: {few(list(map(str, pods)), SHOWN)}"
 
 
 # list

@@ -14,7 +14,7 @@ from criproxy.node.status import Condition, Report
 from criproxy.status.judgement import Finding, Level, level_of
 from criproxy.status.look import Seen
 from criproxy.terminal import Cell, Column, Mark, Terminal
-from criproxy.text import IMAGES, PRIMARY, period
+from criproxy.text import IMAGES, PRIMARY, few, period
 
 if TYPE_CHECKING:
     from criproxy.operate.pods import LeftPod
@@ -206,8 +206,7 @@ def _left(pods: Sequence[LeftPod]) -> str:
     if not pods:
         return "nothing is left on it. Next: criproxy node migrate --finish"
     running = [pod.name for pod in pods if pod.ready]
-    more = f" and {len(running) - _NAMED} more" if len(running) > _NAMED else ""
-    names = f" ({', '.join(running[:_NAMED])}{more})" if running else ""
+    names = f" ({few(running, _NAMED)})" if running else ""
     ended = len(pods) - len(running)
     parts = [f"{_several(len(running), 'pod')} left on it{names}", *([f"ended: {ended}"] if ended else [])]
     return f"{', '.join(parts)}. When all are gone: criproxy node migrate --finish"
