@@ -14,10 +14,7 @@ from criproxy.node.files import STAGED, Before, Files, new_file
 from criproxy.node.kubelet import NodeError
 from criproxy.node.ledger import LOCKED, locked
 from criproxy.node.tree import Tree
-
-
-class Refused(Exception):
-    """It cannot be done, or must not be; nothing has changed. The text is one line that says why."""
+from criproxy.operate.outcome import Refused
 
 
 class Defaults:

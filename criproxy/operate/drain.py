@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterable, List, Sequence
 
 from criproxy.arguments import add_environment_file, add_socket
 from criproxy.client import ClientError
 from criproxy.control.api import control
-from criproxy.operate.defaults import Defaults, Refused
-from criproxy.operate.outcome import Exit, say, tell
+from criproxy.operate.defaults import Defaults
+from criproxy.operate.outcome import Exit, Refused, carried_out, say, tell
 from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
 from criproxy.output import WIDE, add_output
 from criproxy.terminal import plain_table
@@ -31,13 +31,13 @@ def undrain(argv: Sequence[str]) -> int:
 
 def _main(name: str, argv: Sequence[str]) -> int:
     options = _parser(name).parse_args(argv)
+    return carried_out(name, lambda: _change(name, options))
+
+
+def _change(name: str, options: argparse.Namespace) -> int:
     wanted = name == "drain"
-    try:
-        defaults = Defaults(options.socket, options.environment_file)
-        socket = _set(defaults, options.id, wanted)
-    except Refused as error:
-        say(name, str(error))
-        return Exit.REFUSED
+    defaults = Defaults(options.socket, options.environment_file)
+    socket = _set(defaults, options.id, wanted)
     if defaults.unheard:
         say(name, defaults.unheard)
     told: Dict[str, Any] = {"id": options.id, "drained": wanted, "inForce": defaults.status is not None}
@@ -60,7 +60,7 @@ def _set(defaults: Defaults, id: str, drained: bool) -> str:
     refuse_retiring(defaults, id)
     before = [each for each in defaults.variables().get(_VARIABLE, "").split(",") if each]
     if id not in sockets and (drained or id not in before):
-        raise Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, sockets)) or "none"})')
+        raise no_such_runtime(id, sockets)
     after = [each for each in before if each != id] + ([id] if drained else [])
     if drained and id in before:
         after = before
@@ -74,6 +74,11 @@ def runtimes_behind(defaults: Defaults) -> Dict[str, str]:
         return {runtime.id: runtime.path for runtime in defaults.config().runtimes}
     # The primary's image service has no id either; the runtime itself comes first.
     return {runtime.id: runtime.socket for runtime in reversed(defaults.status.runtimes)}
+
+
+def no_such_runtime(id: str, sockets: Iterable[str]) -> Refused:
+    """What is said of an id that none of these runtimes has."""
+    return Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, sockets)) or "none"})')
 
 
 def refuse_retiring(defaults: Defaults, id: str) -> None:

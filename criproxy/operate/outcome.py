@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from enum import IntEnum
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from criproxy.client import ClientError
 from criproxy.output import JSON
@@ -22,9 +22,29 @@ class Exit(IntEnum):
     """The daemon does not answer. (Words that are not understood have this status, too.)"""
 
 
+class Refused(Exception):
+    """It cannot be done, or must not be; nothing has changed. The text is one line that says why."""
+
+
+def carried_out(command: str, act: Callable[[], int]) -> int:
+    """Does what a command is asked for; gives the exit status."""
+    try:
+        return act()
+    except Refused as error:
+        say(command, str(error))
+        return Exit.REFUSED
+
+
 def say(command: str, text: str) -> None:
     """Writes a line to standard error."""
     print(f"criproxy {command}: {escape(text)}", file=sys.stderr)
+
+
+def say_new_warnings(command: str, before: Sequence[str], now: Sequence[str]) -> None:
+    """Says the warnings of a configuration that another one before it did not have."""
+    for warning in now:
+        if warning not in before:
+            say(command, f"warning: {warning}")
 
 
 def say_refused(command: str, error: ClientError) -> Exit:

@@ -11,9 +11,9 @@ from criproxy.arguments import add_environment_file, add_socket
 from criproxy.client import ClientError
 from criproxy.control.client import ControlClient
 from criproxy.cri.selector import RouteRule, parse, parse_all, parse_rule
-from criproxy.operate.defaults import Defaults, Refused
-from criproxy.operate.drain import runtimes_behind
-from criproxy.operate.outcome import Exit, say, say_refused, tell
+from criproxy.operate.defaults import Defaults
+from criproxy.operate.drain import no_such_runtime, runtimes_behind
+from criproxy.operate.outcome import Exit, Refused, carried_out, say, say_new_warnings, say_refused, tell
 from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import plain_table
 
@@ -27,21 +27,16 @@ def main(argv: Sequence[str]) -> int:
     """``criproxy route`` with one of these actions; gives the exit status."""
     options = _parser().parse_args(argv)
     command = f"route {options.action}"
-    try:
-        status: int = options.run(command, options)
-        return status
-    except Refused as error:
-        say(command, str(error))
-        return Exit.REFUSED
+    return carried_out(command, lambda: options.run(command, options))
 
 
 def _add(command: str, options: argparse.Namespace) -> int:
     rule = _parsed(options.rule)
     defaults = Defaults(options.socket, options.environment_file)
     defaults.refuse_if_fixed(_VARIABLE)
-    ids = [id for id in runtimes_behind(defaults) if id]
-    if rule.runtime not in ids:
-        raise Refused(f'there is no runtime "{rule.runtime}" (there are: {", ".join(ids) or "none"})')
+    sockets = runtimes_behind(defaults)
+    if rule.runtime not in sockets:
+        raise no_such_runtime(rule.runtime, sockets)
     there = _rules(defaults)
     twin = next((each for each in there if each.concerns(rule)), None)
     if twin is not None and twin.runtime != rule.runtime:
@@ -51,9 +46,7 @@ def _add(command: str, options: argparse.Namespace) -> int:
     if twin is None:
         there = [rule, *there] if options.first else [*there, rule]
     _change(command, defaults, there)
-    for warning in defaults.config().warnings:
-        if warning not in before:
-            say(command, f"warning: {warning}")
+    say_new_warnings(command, before, defaults.config().warnings)
     text = f'rule "{rule.text}": new pods that ask for no runtime go to "{rule.runtime}"{defaults.later}'
     tell(options.output, _told(rule, defaults), [text])
     return Exit.DONE

@@ -13,9 +13,9 @@ from criproxy.client import Client, ClientError
 from criproxy.config import RuntimeAddress, others_of
 from criproxy.control.api import control
 from criproxy.control.client import ControlClient
-from criproxy.operate.defaults import Defaults, Refused
-from criproxy.operate.drain import refuse_retiring, runtimes_behind
-from criproxy.operate.outcome import Exit, say, say_refused, tell
+from criproxy.operate.defaults import Defaults
+from criproxy.operate.drain import no_such_runtime, refuse_retiring, runtimes_behind
+from criproxy.operate.outcome import Exit, Refused, carried_out, say, say_new_warnings, say_refused, tell
 from criproxy.operate.pods import SHOWN, LeftPod, plain, pods_of, several
 from criproxy.output import JSON, WIDE, add_output
 from criproxy.terminal import plain_table
@@ -34,12 +34,7 @@ def main(argv: Sequence[str]) -> int:
     """``criproxy runtime``; gives the exit status."""
     options = _parser().parse_args(argv)
     command = f"runtime {options.action}"
-    try:
-        status: int = options.run(command, options)
-        return status
-    except Refused as error:
-        say(command, str(error))
-        return Exit.REFUSED
+    return carried_out(command, lambda: options.run(command, options))
 
 
 # add
@@ -54,9 +49,7 @@ def _add(command: str, options: argparse.Namespace) -> int:
     _probe(command, runtime.path, options.force)
     before = defaults.config().warnings
     defaults.change(_with(defaults.variables(), runtime, handlers))
-    for warning in defaults.config().warnings:
-        if warning not in before:
-            say(command, f"warning: {warning}")
+    say_new_warnings(command, before, defaults.config().warnings)
     _report(command, defaults, runtime, options)
     return Exit.DONE
 
@@ -170,7 +163,7 @@ def _remove(command: str, options: argparse.Namespace) -> int:
         raise Refused("the primary runtime cannot be removed: criproxy node apply --primary chooses another")
     refuse_retiring(defaults, id)
     if id not in behind:
-        raise Refused(f'there is no runtime "{id}" (there are: {", ".join(filter(None, behind)) or "none"})')
+        raise no_such_runtime(id, behind)
     values = _without(defaults.variables(), id)
     if _OTHER not in values:
         raise Refused(f'{defaults.path} has no "{id}" by now: a reload removes it (systemctl reload criproxy)')
