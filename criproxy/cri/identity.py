@@ -152,8 +152,11 @@ class Runtimes:
         self.retiring: Optional[Names] = Names(RETIRING, retiring=True) if retiring else None
         self.others: Tuple[Names, ...] = self.alternatives
         """All but the primary: the alternative ones, and the retiring one last."""
+        self.unprefixed: Tuple[Names, ...] = (self.primary,)
+        """Those whose ids and images have no prefix: the primary, and the retiring one."""
         if self.retiring is not None:
             self.others = (*self.alternatives, self.retiring)
+            self.unprefixed = (self.primary, self.retiring)
 
     def of_id(self, name: bytes) -> Names:
         """The runtime of an outer id, as far as its prefix says it: one without may be the retiring runtime's.

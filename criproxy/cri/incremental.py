@@ -41,7 +41,7 @@ _ENTRY: Final = 0x0A
 """The tag of an entry: field 1, length-delimited. Every list of the CRI has its entries in this field."""
 _CHUNK: Final = 32 * 1024
 """The bytes that are compared at once."""
-_LARGEST: Final = 8 * 2**20
+LARGEST_KEPT: Final = 8 * 2**20
 """The largest list that is kept, bytes: some 9,000 containers. It is kept twice, for each method and each runtime, as
 long as there is memory for it (relay/account.py)."""
 _OFFSET: Final = 40
@@ -50,7 +50,7 @@ _FIELDS_AT_ONCE: Final = 2048
 """So many fields are looked for between two steps: half a millisecond."""
 _PIECE: Final = 16 * 1024
 """What protobuf reads at once, bytes: of two-byte fields that takes a few milliseconds."""
-_ENTRIES_AT_ONCE: Final = 96
+ENTRIES_AT_ONCE: Final = 96
 _BYTES_AT_ONCE: Final = 2 * _PIECE
 """So much is verified and renamed, in about half a millisecond, between two steps."""
 
@@ -123,7 +123,7 @@ class Incremental(InSteps):
             if made is None:
                 raise DecodeError(f"the answer is no {self._message}: it does not consist of whole entries")
             last = made
-            if max(len(body), len(made.made)) <= _LARGEST and made.is_whole:
+            if max(len(body), len(made.made)) <= LARGEST_KEPT and made.is_whole:
                 self._last = made
         if last.fault:
             more = f", and {last.left_out - 1} more" if last.left_out > 1 else ""
@@ -203,7 +203,7 @@ class Incremental(InSteps):
             else:
                 fresh.add(body[begin:end], (end - begin,))
             index, begin = stop, end
-            if index - paused >= _ENTRIES_AT_ONCE or begin - paused_at >= _BYTES_AT_ONCE:
+            if index - paused >= ENTRIES_AT_ONCE or begin - paused_at >= _BYTES_AT_ONCE:
                 paused, paused_at = index, begin
                 yield
         if len(ends) > most:
@@ -214,7 +214,7 @@ class Incremental(InSteps):
         tag = body[begin]
         if tag not in self._tags:
             return index + 1
-        stop = bisect_right(ends, begin + _PIECE, index + 1, min(most, index + _ENTRIES_AT_ONCE))
+        stop = bisect_right(ends, begin + _PIECE, index + 1, min(most, index + ENTRIES_AT_ONCE))
         return next((at + 1 for at in range(index, stop - 1) if body[ends[at]] != tag), stop)
 
     def _make_piece(self, piece: bytes, ends: List[int], fresh: _Fresh) -> Work[None]:

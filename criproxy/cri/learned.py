@@ -11,16 +11,13 @@ from typing import Any, Callable, ClassVar, Final
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.incremental import ENTRIES_AT_ONCE, LARGEST_KEPT
 from criproxy.cri.messages import entries
 from criproxy.cri.methods import FieldKind, NamedFields
 from criproxy.cri.rewrite import VIEWS, walk
 from criproxy.cri.steps import InSteps, Steps, finish
 
 _LIST: Final[Any] = entries()
-_AT_ONCE: Final = 96
-"""Entries that are read between two steps: a few tenths of a millisecond."""
-_LARGEST: Final = 8 * 2**20
-"""The largest answer that is kept to be compared with the next one, bytes."""
 
 
 class Learned(InSteps):
@@ -62,10 +59,10 @@ class Learned(InSteps):
         if len(body) <= self.long:
             self._read(body)
         else:
-            for first in range(0, len(found), _AT_ONCE):
-                self._read(_LIST(entry=found[first : first + _AT_ONCE]).SerializeToString())
+            for first in range(0, len(found), ENTRIES_AT_ONCE):
+                self._read(_LIST(entry=found[first : first + ENTRIES_AT_ONCE]).SerializeToString())
                 yield
-        self._last = body if len(body) <= _LARGEST else b""
+        self._last = body if len(body) <= LARGEST_KEPT else b""
         return body
 
     def _read(self, body: bytes) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from criproxy.config import Config
 from criproxy.cri.identity import TARGET_RUNTIME, Names
@@ -82,7 +82,7 @@ class Questions:
         except RpcError as error:
             return Answer("id", name, "", (), Rule.REFUSED, str(error))
         except UnknownOwner:
-            both = tuple(names.runtime for names in self._unprefixed)
+            both = tuple(names.runtime for names in self._router.runtimes.unprefixed)
             why = "no id prefix, so that criproxy learns from both runtimes, or asks them, which of them has it"
             return Answer("id", name, "", both, Rule.NONE, why, name)
         inner = decoded(_sent("ContainerStatus", route).container_id)
@@ -225,12 +225,6 @@ class Questions:
             return _first(self._ask(method, **fields))
         except RpcError:
             return None
-
-    @property
-    def _unprefixed(self) -> Iterator[Names]:
-        """The runtimes whose ids have no prefix."""
-        runtimes = self._router.runtimes
-        return (names for names in (runtimes.primary, runtimes.retiring) if names is not None)
 
     def _ask(self, method: str, owner: Optional[Names] = None, **fields: Any) -> Route:
         """Where a call goes; ``owner``: whose its id is, if that is known.

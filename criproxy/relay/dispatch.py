@@ -138,7 +138,6 @@ class Dispatcher:
 
     def _inquire(self, downstream: Downstream, stream_id: int, request: Request, unknown: UnknownOwner) -> None:
         """Begins the call as soon as it is known whose its id is."""
-        runtimes = self._context.router.runtimes
         serving = self._serving(request.plan.service)
 
         def found(runtime: Runtime, has_it: bool) -> None:
@@ -153,7 +152,7 @@ class Dispatcher:
         def failed(error: RpcError) -> None:
             Response(self._context, downstream, stream_id, request).fail(error)
 
-        asked = [serving[names] for names in (runtimes.primary, runtimes.retiring) if names is not None]
+        asked = [serving[names] for names in self._context.router.runtimes.unprefixed]
         inquiry = Inquiry(self._context, request, unknown, asked, found, failed)
         downstream.calls[stream_id] = inquiry
         inquiry.start()
@@ -165,8 +164,6 @@ class Dispatcher:
         try:
             route = self._context.router.route(row, request.body, owner)
             targets = route.targets
-        except UnknownOwner:
-            raise
         except RpcError:
             self._log_request(row, request, targets)
             raise

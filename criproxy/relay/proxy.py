@@ -9,7 +9,7 @@ from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, S
 
 from criproxy import __version__
 from criproxy.config import Config
-from criproxy.cri.identity import RETIRING, Names
+from criproxy.cri.identity import Names
 from criproxy.cri.selector import RouteRule
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.memory_limit import LARGEST_DEFAULT
@@ -99,15 +99,12 @@ class Proxy:
 
     def _arrange(self) -> None:
         """Makes a runtime of each of the configuration's that there is none of yet."""
-        there = {(each.service, each.names.runtime, each.path): each for each in self._everyone}
+        # One that retires, or is taken back, keeps its connection: neither the primary's names nor its have a prefix.
+        there = {(each.service, _prefix(each.names), each.path): each for each in self._everyone}
         config, names = self._config, self._context.router.runtimes
 
-        def before(path: str, names: Names, service: Service) -> Optional[Runtime]:
-            """The runtime that there is already: one that retires, or is taken back, keeps its connection."""
-            return there.get((service, names.runtime, path)) or self._exchanged(there, path, names, service)
-
         def runtime_at(path: str, names: Names, service: Service = RUNTIME_SERVICE) -> Runtime:
-            runtime = before(path, names, service)
+            runtime = there.get((service, _prefix(names), path))
             if runtime is not None:
                 runtime.rename(names)
             else:
@@ -123,15 +120,6 @@ class Proxy:
             image_service = runtime_at(config.image_service, names.primary, IMAGE_SERVICE)
             self._of_images = {**self._runtimes, names.primary: image_service}
         self._everyone = list(dict.fromkeys((self._primary, self._image_service, *self._runtimes.values())))
-
-    @staticmethod
-    def _exchanged(
-        there: Mapping[Tuple[Service, str, str], Runtime], path: str, names: Names, service: Service
-    ) -> Optional[Runtime]:
-        """The runtime at this path that was the primary one and is the retiring one now, or the other way round."""
-        if names.retiring:
-            return there.get((service, "", path))
-        return None if names.runtime else there.get((service, RETIRING, path))
 
     @property
     def _primary(self) -> Runtime:
@@ -368,6 +356,11 @@ class Proxy:
             runtime.tell(
                 f"{runtime} ({runtime.path}): {count} more {'call' if count == 1 else 'calls'} failed without it"
             )
+
+
+def _prefix(names: Names) -> str:
+    """What the names of a runtime's ids begin with, for kubelet."""
+    return names.runtime if names.prefixed else ""
 
 
 def _pods_of(config: Config) -> Tuple[object, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Final, FrozenSet, NamedTuple, Optional, 
 
 from google.protobuf.message import DecodeError
 
+from criproxy.cri.filter import ListKind, list_kind_of
 from criproxy.cri.identity import LONGEST_NAME, TARGET_RUNTIME, Names, Runtimes, UnknownRuntime, is_digest
 from criproxy.cri.merge import MergeOf, merge_of
 from criproxy.cri.messages import pairs
@@ -39,7 +40,7 @@ _IMAGE: Final = To.IMAGE
 class Plan:
     """What the head of a request says."""
 
-    __slots__ = ("_wires", "head", "method", "name", "path", "refusal", "service", "version")
+    __slots__ = ("_wires", "head", "listed", "method", "name", "path", "refusal", "service", "version")
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -52,6 +53,8 @@ class Plan:
         """The CRI's version that the caller speaks; None for a service that is not of the CRI."""
         self.service = ""
         self.refusal = _refusal(head)
+        self.listed: Optional[ListKind] = None
+        """The kind of list that it gives in one message, if it gives one."""
         self._wires: Dict[ApiVersion, bytes] = {}
         found = split_path(self.path)
         if found is not None:
@@ -59,6 +62,7 @@ class Plan:
             row = METHODS.get(name)
             if row is not None and row.rpc.service == self.service:
                 self.method = row
+                self.listed = None if row.rpc.server_streaming else list_kind_of(row)
 
     def wire(self, version: Optional[ApiVersion]) -> bytes:
         """The head's bytes for a runtime that is called in this version."""
@@ -293,7 +297,7 @@ class Router:
     def _route_untold_list(self, others: Set[Names], body: bytes) -> Route:
         """A list that is narrowed to an id without a prefix of which nobody has told yet: who does not have it lists
         nothing. ``others``: whose the other id in the filter is, if it has one."""
-        unprefixed = tuple(names for names in self._all if not names.prefixed)
+        unprefixed = self.runtimes.unprefixed
         if not others:
             return Route(unprefixed, body)
         return Route(tuple(others.intersection(unprefixed)), body)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
-from criproxy.cri.filter import list_kind_of
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
@@ -38,7 +37,7 @@ class Single:
         # What starts something tells its id, which is to be known by its name.
         self._starts = self._changes_lists and response.request.plan.name in STARTS
         # Where there is one runtime alone, its lists tell what people call its pods.
-        self._listed = None if row is None or row.rpc.server_streaming else list_kind_of(row)
+        self._listed = response.request.plan.listed
         self._known = context.known
         in_messages = response.shown or self._starts or self._listed is not None
         self._exchange = Exchange(context, runtime, response.request, self, in_messages)

@@ -131,7 +131,7 @@ def test_a_field_that_nobody_knows_is_kept() -> None:
 
 
 def test_a_list_that_is_too_large_to_be_kept_is_changed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incremental, "_LARGEST", 50)
+    monkeypatch.setattr(incremental, "LARGEST_KEPT", 50)
     quick = made_by()
     for body in (listed("a"), listed("a", size=100), listed("b")):
         assert quick(body) == Whole()(body)
