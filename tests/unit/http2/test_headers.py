@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import List, Optional, Tuple
 
 import pytest
+from constants import set_constant
 from hpack import Decoder, Encoder
 from http2_reference import REQUEST, RESPONSE, TRAILERS, huffman_string, plain_block, plain_string
 from hypothesis import given
@@ -228,7 +229,7 @@ def test_a_block_is_cut_before_its_deadline(
     name: bytes, after: Fields, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A decoder that cuts nothing may have read the same bytes before.
-    monkeypatch.setattr(headers, "_remembered", Cache(2**20))
+    set_constant(monkeypatch, headers, "_remembered", Cache(2**20))
     decoder = settled()
     before = encode(REQUEST)
     blocks = [
@@ -313,7 +314,7 @@ def test_the_same_bytes_give_the_same_head() -> None:
 
 def test_heads_are_remembered_until_they_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered: Cache[bytes, Head] = Cache(100_000)
-    monkeypatch.setattr(headers, "_remembered", remembered)
+    set_constant(monkeypatch, headers, "_remembered", remembered)
     decoder = settled()
     for number in range(500):
         block = read(encode([*REQUEST, (b"x-call", b"%d" % number)]), decoder)
@@ -324,7 +325,7 @@ def test_heads_are_remembered_until_they_take_too_much(monkeypatch: pytest.Monke
 
 def test_a_head_counts_for_the_fields_that_it_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered: Cache[bytes, Head] = Cache(2**20)
-    monkeypatch.setattr(headers, "_remembered", remembered)
+    set_constant(monkeypatch, headers, "_remembered", remembered)
     accept_encoding = b"\x90"
     assert len(read(encode(REQUEST) + 500 * accept_encoding).fields) == len(REQUEST) + 500
     assert remembered.size > 500 * 128
@@ -332,7 +333,7 @@ def test_a_head_counts_for_the_fields_that_it_becomes(monkeypatch: pytest.Monkey
 
 def test_a_large_head_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered: Cache[bytes, Head] = Cache(2**20)
-    monkeypatch.setattr(headers, "_remembered", remembered)
+    set_constant(monkeypatch, headers, "_remembered", remembered)
     fields = [*REQUEST, (b"x-large", b"v" * 5_000)]
     assert list(read(encode(fields)).fields) == fields
     assert not len(remembered)
@@ -340,7 +341,7 @@ def test_a_large_head_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_is_refused_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered: Cache[bytes, Head] = Cache(2**20)
-    monkeypatch.setattr(headers, "_remembered", remembered)
+    set_constant(monkeypatch, headers, "_remembered", remembered)
     for _ in range(2):
         with pytest.raises(ConnectionFault):
             read(b"\x00\x05abcd")

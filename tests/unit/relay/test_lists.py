@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, List
 
 import pytest
+from constants import set_constant
 from scene import ALT, PRIMARY, UNAVAILABLE, UNIMPLEMENTED, Node, message
 
 from criproxy.cri.messages import api
@@ -235,7 +236,7 @@ class TestAListInOneMessage:
         assert (node.answer(stream).bodies, node.answer(stream).code) == ([b"\x0a\x05a"], 0)
 
     def test_is_the_primarys_if_that_is_all_that_fits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lists, "LARGEST_MESSAGE", 100)
+        set_constant(monkeypatch, lists, "LARGEST_MESSAGE", 100)
         node = Node()
         stream = node.call(LIST)
         node.give(ALT, LIST, containers("b"))
@@ -338,7 +339,7 @@ class TestAStreamedList:
 
     @pytest.mark.parametrize("body", [containers("b"), b""])
     def test_is_without_what_a_runtime_sends_without_end(self, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lists, "MOST_STREAMED", 10)
+        set_constant(monkeypatch, lists, "MOST_STREAMED", 10)
         node = Node()
         stream = node.call(STREAM)
         node.send(ALT, STREAM, *[body] * 20)
