@@ -8,7 +8,7 @@ from criproxy.control.api import control
 from criproxy.control.call import Answer
 from criproxy.control.subject import Relay
 from criproxy.http2.grpc import Code, RpcError
-from criproxy.relay.context import Clock
+from criproxy.relay.loop import Clock
 
 PATIENCE = 5.0
 """How long somebody waits for what the new runtimes say, seconds."""

@@ -18,9 +18,8 @@ from criproxy.control.subject import Relay
 from criproxy.cri.steps import Work
 from criproxy.cri.verify import whole_fields
 from criproxy.http2.grpc import Code, RpcError
-from criproxy.relay.context import Clock
 from criproxy.relay.known import Subject
-from criproxy.relay.loop import Timer
+from criproxy.relay.loop import Clock, Timer
 from criproxy.relay.tracing import SHOWN, EndedCall
 from criproxy.report.log import Log, code_name
 from criproxy.report.yaml import dump_in_steps

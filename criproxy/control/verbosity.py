@@ -7,8 +7,7 @@ from typing import Any, Optional
 from criproxy.control.api import control
 from criproxy.control.call import Answer
 from criproxy.http2.grpc import Code, RpcError
-from criproxy.relay.context import Clock
-from criproxy.relay.loop import Timer
+from criproxy.relay.loop import Clock, Timer
 from criproxy.report.log import Log
 from criproxy.text import period
 

@@ -5,10 +5,10 @@ All outlive it. Nothing is found through it but these: whoever needs more is han
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, Optional, Protocol
+from typing import Protocol
 
 from criproxy.relay.known import Known
-from criproxy.relay.loop import Timer
+from criproxy.relay.loop import Clock
 from criproxy.relay.routing import Router
 from criproxy.relay.statistics import CallStatistics
 from criproxy.relay.tracing import Tracing
@@ -34,22 +34,6 @@ class Settings(Protocol):
     @property
     def max_message_size(self) -> int:
         """The largest message that is passed on, bytes."""
-
-
-class Clock(Protocol):
-    """What time it is, timers, and what takes long."""
-
-    def time(self) -> float:
-        """Seconds since some fixed moment."""
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Calls back after ``delay`` seconds."""
-
-    def work(self, steps: Iterator[None]) -> Timer:
-        """Takes steps, each of a millisecond at most, until there are no more; others go first between two of them."""
-
-    def begin(self, steps: Iterator[None]) -> Optional[Timer]:
-        """Takes the first step at once, and gives the work that is left; None if that step was all."""
 
 
 class Context:

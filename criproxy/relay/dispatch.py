@@ -29,7 +29,7 @@ from criproxy.relay.memory import Memories
 from criproxy.relay.owners import UnknownOwner
 from criproxy.relay.presence import Presence
 from criproxy.relay.request import Request
-from criproxy.relay.response import Downstream, Held, Response
+from criproxy.relay.response import Call, Downstream, Held, Response
 from criproxy.relay.routing import Route, plan_of
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.single import Single
@@ -208,7 +208,7 @@ class Dispatcher:
         return StreamedList(self._context, response, runtimes, self._memories)
 
 
-class _Incoming:
+class _Incoming(Call):
     """A call whose request is still on its way in. As soon as that is whole, the call it is for takes its place."""
 
     __slots__ = ("_dispatcher", "_downstream", "_message", "_reader", "_request", "_stream_id", "_work")

@@ -13,7 +13,7 @@ from criproxy.http2.grpc import TIMEOUT
 from criproxy.http2.headers import Block, Spelling
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.peer import Peer
-from criproxy.relay.response import Call
+from criproxy.relay.response import Call, Downstream
 from criproxy.relay.statistics import Traffic
 from criproxy.relay.transport import Transport
 from criproxy.report.log import STATES, Log
@@ -56,7 +56,7 @@ TRANSITIONS: Final[Dict[Drain, FrozenSet[Drain]]] = {
 """Which state may follow which."""
 
 
-class DownstreamConnection:
+class DownstreamConnection(Downstream):
     """One connection of kubelet's (or of any client's), and the calls on it."""
 
     def __init__(

@@ -11,10 +11,10 @@ from criproxy.relay.exchange import Exchange
 from criproxy.relay.outcome import Outcome
 from criproxy.relay.response import Downstream, Response
 from criproxy.relay.runtime import Runtime
-from criproxy.relay.scatter import Scatter, lacks_method, present
+from criproxy.relay.scatter import Scatter, ScatterSink, lacks_method, present
 
 
-class Events:
+class Events(ScatterSink):
     """GetContainerEvents: the streams of all runtimes that are there, in one.
 
     What happens in a runtime while it is away is never told, and kubelet lists anew only when the stream ends. So it

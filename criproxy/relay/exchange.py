@@ -52,9 +52,9 @@ from criproxy.relay.context import Context
 from criproxy.relay.loop import Timer
 from criproxy.relay.outcome import PROXY, RUNTIME, Outcome, failure
 from criproxy.relay.request import Request
-from criproxy.relay.runtime import Runtime
+from criproxy.relay.runtime import Runtime, Waiter
 from criproxy.relay.translation import Translation, translation_of
-from criproxy.relay.upstream import Upstream
+from criproxy.relay.upstream import StreamSink, Upstream
 from criproxy.report.log import STATES
 
 
@@ -92,6 +92,8 @@ NEXT: Final[Tuple[Tuple[ExchangeState, ...], ...]] = (
 class Sink(Protocol):
     """What an exchange's response goes to. It may cancel the exchange at any time, and hears nothing more then."""
 
+    __slots__ = ()
+
     def on_head(self, exchange: Exchange, block: Block) -> None:
         """The response's headers."""
 
@@ -111,7 +113,7 @@ class Sink(Protocol):
         """The exchange has ended."""
 
 
-class Exchange:
+class Exchange(StreamSink, Waiter):
     """One stream to one runtime.
 
     ``in_messages``: whether the sink wants messages even where frames would do. ``waits``: whether it waits for a
@@ -145,13 +147,7 @@ class Exchange:
     _retried = False
 
     def __init__(
-        self,
-        context: Context,
-        runtime: Runtime,
-        request: Request,
-        sink: Sink,
-        in_messages: bool,
-        waits: bool = True,
+        self, context: Context, runtime: Runtime, request: Request, sink: Sink, in_messages: bool, waits: bool = True
     ) -> None:
         self.state = _WAITING
         self._worked_on: Optional[Message] = None

@@ -18,7 +18,7 @@ from criproxy.relay.outcome import RUNTIME, Outcome
 from criproxy.relay.owners import UnknownOwner
 from criproxy.relay.question import Question
 from criproxy.relay.request import Request
-from criproxy.relay.response import Held
+from criproxy.relay.response import Call, Held
 from criproxy.relay.runtime import Runtime
 
 _QUESTIONS: Final[Dict[str, str]] = {"pod_sandbox_id": "PodSandboxStatus", "container_id": "ContainerStatus"}
@@ -27,7 +27,7 @@ _UNKNOWN_THERE: Final = re.compile(r"no such|not found|does not exist|could not 
 """What is said of an id that a runtime does not have. dockershim says "No such container" with the code UNKNOWN."""
 
 
-class Inquiry:
+class Inquiry(Call):
     """A call that waits until it is known whose id it has.
 
     The runtimes that may have it are asked at once. ``found`` gets the one that has it; if none has, the first of them:

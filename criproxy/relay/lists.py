@@ -24,7 +24,7 @@ from criproxy.relay.memory import Memories, Memory
 from criproxy.relay.outcome import Outcome
 from criproxy.relay.response import Response
 from criproxy.relay.runtime import Runtime
-from criproxy.relay.scatter import Scatter, lacks_method, leave_out
+from criproxy.relay.scatter import Scatter, ScatterSink, lacks_method, leave_out
 from criproxy.relay.upstream import STREAM_WINDOW
 
 _ADVICE: Final = "remove there what nobody needs, or raise --max-message-size if that is below 16Mi"
@@ -70,7 +70,7 @@ class StandIn:
         return memory.instead(self.kind, self._body, outcome, sent)
 
 
-class UnaryList:
+class UnaryList(ScatterSink):
     """A list of all runtimes in one message."""
 
     def __init__(
@@ -173,7 +173,7 @@ class UnaryList:
         self._response.end(self.scatter.outcomes[primary], primary.head)
 
 
-class StreamedList:
+class StreamedList(ScatterSink):
     """The Stream… lists: the responses of the runtimes one after the other, in their order."""
 
     def __init__(self, context: Context, response: Response, runtimes: Sequence[Runtime], memories: Memories) -> None:

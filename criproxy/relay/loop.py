@@ -35,6 +35,8 @@ nobody else waits for it much, and it gets on even while others never stop."""
 class Flushable(Protocol):
     """Something that has bytes to write at the end of a round."""
 
+    __slots__ = ()
+
     def flush(self) -> None:
         """Writes them."""
 
@@ -75,7 +77,23 @@ class Timer:
         self.callback = None
 
 
-class Loop:
+class Clock(Protocol):
+    """What time it is, timers, and what takes long."""
+
+    def time(self) -> float:
+        """Seconds since some fixed moment."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Calls back after ``delay`` seconds."""
+
+    def work(self, steps: Iterator[None]) -> Timer:
+        """Takes steps, each of a millisecond at most, until there are no more; others go first between two of them."""
+
+    def begin(self, steps: Iterator[None]) -> Optional[Timer]:
+        """Takes the first step at once, and gives the work that is left; None if that step was all."""
+
+
+class Loop(Clock):
     """Runs callbacks as descriptors become ready, timers due and signals arrive.
 
     ``on_error`` is told of an exception that a callback let through; the loop goes on. ``epoll`` and ``clock`` are the
@@ -97,8 +115,7 @@ class Loop:
         self._signals: Dict[int, Callable[[], None]] = {}
         self._on_error = on_error
         self._running = False
-        self.time = clock
-        """The loop's clock, seconds."""
+        self._clock = clock
         self.received = 0
         """What all transports have read, bytes."""
         self.alarm = math.inf
@@ -120,6 +137,10 @@ class Loop:
         """Watches a descriptor no longer; to be called before it is closed."""
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def time(self) -> float:
+        """The loop's clock, seconds."""
+        return self._clock()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Calls back after ``delay`` seconds."""

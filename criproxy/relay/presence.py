@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final, Optional, Tuple
 
 from criproxy.http2.cache import Cache
-from criproxy.relay.context import Clock
+from criproxy.relay.loop import Clock
 from criproxy.relay.placement import Placement
 
 REMEMBERED: Final = 600.0

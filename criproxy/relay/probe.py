@@ -14,7 +14,7 @@ from criproxy.cri.messages import cut
 from criproxy.cri.versions import ApiVersion, path_of
 from criproxy.http2.grpc import Code, Reader, RpcError, error_of, plain, prefix, request_head, status_of
 from criproxy.http2.headers import Block
-from criproxy.relay.upstream import Upstream
+from criproxy.relay.upstream import StreamSink, Upstream
 
 _LIMIT: Final = 64 * 1024
 """The largest answer to a probe that is read, bytes. An answer to Version has about a hundred."""
@@ -109,7 +109,7 @@ class Probe:
         self._done(Found(versions, name, all(question.supported is False for question in questions), failure))
 
 
-class _Question:
+class _Question(StreamSink):
     """The question for one version: ``supported`` is None as long as it is not known whether the service is there."""
 
     __deletable__ = ("_done",)

@@ -9,10 +9,10 @@ from criproxy.relay.exchange import Exchange
 from criproxy.relay.outcome import Outcome
 from criproxy.relay.request import own_request
 from criproxy.relay.runtime import Runtime
-from criproxy.relay.scatter import Scatter
+from criproxy.relay.scatter import Scatter, ScatterSink
 
 
-class Question:
+class Question(ScatterSink):
     """A call of a unary method that the proxy itself makes. ``done`` is told what has come, once.
 
     ``request`` is the message, in v1.

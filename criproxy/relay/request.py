@@ -10,7 +10,8 @@ from criproxy.cri.methods import METHODS
 from criproxy.cri.versions import ApiVersion, path_of
 from criproxy.http2.grpc import request_head, timeout_of, with_timeout
 from criproxy.http2.headers import Block
-from criproxy.relay.context import Clock, Context
+from criproxy.relay.context import Context
+from criproxy.relay.loop import Clock
 from criproxy.relay.routing import Plan, plan_of
 from criproxy.relay.runtime import Runtime
 from criproxy.relay.tracing import MOST_QUESTIONS, Asked, EndedCall, Messages

@@ -31,6 +31,8 @@ class Held(NamedTuple):
 class Call(Protocol):
     """A call as kubelet's connection knows it."""
 
+    __slots__ = ()
+
     def held(self) -> Held:
         """The memory that is taken by what waits in the call: for the rest of it, or for its runtimes."""
 

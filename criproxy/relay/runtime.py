@@ -16,7 +16,7 @@ from criproxy.relay import facts
 from criproxy.relay.loop import Loop, Timer
 from criproxy.relay.probe import RUNTIME_SERVICE, Found, Probe, Service
 from criproxy.relay.statistics import RuntimeStatistics
-from criproxy.relay.upstream import Parting, Upstream
+from criproxy.relay.upstream import Owner, Parting, Upstream
 from criproxy.report.log import STATES, Log
 from criproxy.report.ratelimit import RateLimit
 from criproxy.report.record import JournalFields
@@ -94,7 +94,7 @@ def dial(path: str) -> socket.socket:
     return sock
 
 
-class Runtime:
+class Runtime(Owner):
     """One runtime. ``upstream`` is the connection to it that calls go over, None while it is not there.
 
     The primary runtime may have two, of which the second is another socket, for its ImageService: ``service`` is then

@@ -13,11 +13,11 @@ from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Context
-from criproxy.relay.exchange import Exchange
+from criproxy.relay.exchange import Exchange, Sink
 from criproxy.relay.loop import Timer
 from criproxy.relay.outcome import RUNTIME, Outcome, failure
 from criproxy.relay.request import Request
-from criproxy.relay.response import Held, Response
+from criproxy.relay.response import Call, Held, Response
 from criproxy.relay.runtime import Runtime
 
 
@@ -34,7 +34,7 @@ class ScatterSink(Protocol):
         """The memory that is taken by messages of a runtime's that are kept, bytes."""
 
 
-class Scatter:
+class Scatter(Call, Sink):
     """The exchanges of one call with several runtimes, the primary one's first. After `stop` the sink hears nothing.
 
     ``response``: kubelet's response, which sets the pace at which the runtimes send; ``on_timeout`` is called at the

@@ -14,14 +14,14 @@ from typing import Callable, Optional
 
 from criproxy.http2.headers import Block
 from criproxy.relay.context import Context
-from criproxy.relay.exchange import Exchange
+from criproxy.relay.exchange import Exchange, Sink
 from criproxy.relay.known import STARTS
 from criproxy.relay.outcome import PROXY, Outcome
-from criproxy.relay.response import Held, Response
+from criproxy.relay.response import Call, Held, Response
 from criproxy.relay.runtime import Runtime
 
 
-class Single:
+class Single(Call, Sink):
     """A call to one runtime. ``on_change`` is told when it has ended, if it changes what lists have."""
 
     __slots__ = ("_changes_lists", "_exchange", "_in_frames", "_known", "_listed", "_on_change", "_response", "_starts")

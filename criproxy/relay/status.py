@@ -15,13 +15,13 @@ from criproxy.relay.exchange import Exchange
 from criproxy.relay.outcome import RUNTIME, Outcome, failure
 from criproxy.relay.response import Response
 from criproxy.relay.runtime import Runtime
-from criproxy.relay.scatter import Scatter
+from criproxy.relay.scatter import Scatter, ScatterSink
 
 _REASONS: Final[Dict[int, str]] = {Code.UNAVAILABLE: NOT_AVAILABLE, Code.DEADLINE_EXCEEDED: NO_ANSWER}
 """By how a runtime's part ends where it is not the runtime that says so."""
 
 
-class Status:
+class Status(ScatterSink):
     """The Status of all runtimes. If the primary is not there or fails, the call fails.
 
     Kubelet tolerates that for 30 seconds, but an answer with RuntimeReady=false makes the node not ready at once. Only

@@ -19,7 +19,7 @@ from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.events import Event
 from criproxy.http2.frames import Buffer
 from criproxy.http2.grpc import not_grpc
-from criproxy.relay.loop import READ, WRITE, Loop
+from criproxy.relay.loop import READ, WRITE, Flushable, Loop
 from criproxy.relay.statistics import Traffic
 
 _CHUNK: Final = 256 * 1024
@@ -46,7 +46,7 @@ _WASTE_PERIOD: Final = 10.0
 """seconds"""
 
 
-class Transport:
+class Transport(Flushable):
     """Reads a non-blocking socket into a connection and writes what the connection has to send.
 
     ``on_events`` gets the events of each piece that arrived, ``on_closed`` the reason when the connection is over
@@ -121,7 +121,7 @@ class Transport:
         buffers = self.connection.buffers_to_send()
         if self._backlog:
             self._backlog.extend(buffers)
-            self._backlog_size += sum(map(len, buffers))
+            self._backlog_size += _size(buffers)
             self._watch()
         elif buffers:
             self._write(buffers)
@@ -171,7 +171,7 @@ class Transport:
 
     def _write(self, buffers: List[Buffer]) -> None:
         """Writes buffers that nothing is waiting before; what the socket does not take becomes the backlog."""
-        size = sum(map(len, buffers))
+        size = _size(buffers)
         try:
             # To join a few small pieces is cheaper than to describe each of them to the kernel.
             sent = self._sock.send(b"".join(buffers)) if size <= _JOINED else self._sock.sendmsg(buffers[:_GATHERED])
@@ -314,6 +314,13 @@ class Transport:
         if not self._backlog:
             with suppress(OSError):
                 self._sock.send(self.connection.data_to_send())
+
+
+def _size(buffers: List[Buffer]) -> int:
+    size = 0
+    for buffer in buffers:
+        size += len(buffer)
+    return size
 
 
 def _nobody(_: object) -> None:
