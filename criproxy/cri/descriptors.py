@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Dict, Final, Iterable
 
+from criproxy.cri.wire import length_field, varint_field
+
 OPTIONAL: Final = 1
 REPEATED: Final = 3
 """FieldDescriptorProto.Label"""
@@ -31,11 +33,11 @@ _MAP_ENTRY: Final = b"\x38\x01"
 
 def field(name: str, number: int, kind: int, label: int = OPTIONAL, type_name: str = "", oneof: int = -1) -> bytes:
     """FieldDescriptorProto. ``type_name``: that of a `MESSAGE` or `ENUM`; ``oneof``: the index of the one it is in."""
-    parts = [_text(1, name), _number(3, number), _number(4, label), _number(5, kind)]
+    parts = [_text(1, name), varint_field(3, number), varint_field(4, label), varint_field(5, kind)]
     if type_name:
         parts.append(_text(6, type_name))
     if oneof >= 0:
-        parts.append(_number(9, oneof))
+        parts.append(varint_field(9, oneof))
     return b"".join(parts)
 
 
@@ -50,10 +52,10 @@ def message(
     return b"".join(
         (
             _text(1, name),
-            *(_bytes(2, each) for each in fields),
-            *(_bytes(3, each) for each in nested),
-            *(_bytes(4, each) for each in enums),
-            *(_bytes(8, _text(1, each)) for each in oneofs),
+            *(length_field(2, each) for each in fields),
+            *(length_field(3, each) for each in nested),
+            *(length_field(4, each) for each in enums),
+            *(length_field(8, _text(1, each)) for each in oneofs),
         )
     )
 
@@ -61,40 +63,22 @@ def message(
 def map_entry(name: str, value: int) -> bytes:
     """DescriptorProto of the entries of a map from texts to values of this scalar type."""
     fields = (field("key", 1, SCALARS["string"]), field("value", 2, value))
-    return message(name, fields) + _bytes(7, _MAP_ENTRY)
+    return message(name, fields) + length_field(7, _MAP_ENTRY)
 
 
 def enum(name: str, values: Dict[str, int]) -> bytes:
     """EnumDescriptorProto."""
-    each = (_text(1, value) + _number(2, number) for value, number in values.items())
-    return _text(1, name) + b"".join(_bytes(2, value) for value in each)
+    each = (_text(1, value) + varint_field(2, number) for value, number in values.items())
+    return _text(1, name) + b"".join(length_field(2, value) for value in each)
 
 
 def file(package: str, messages: Iterable[bytes]) -> bytes:
     """FileDescriptorProto: a file of that package's name, in proto3."""
     parts = [_text(1, f"{package}.proto"), _text(2, package)]
-    parts += (_bytes(4, each) for each in messages)
+    parts += (length_field(4, each) for each in messages)
     parts.append(_text(12, "proto3"))
     return b"".join(parts)
 
 
 def _text(number: int, value: str) -> bytes:
-    return _bytes(number, value.encode("ascii"))
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _number(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    """A number that is not negative, as protobuf writes it."""
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
+    return length_field(number, value.encode("ascii"))

@@ -7,17 +7,13 @@ unchanged, a field that nobody can read included. A list that was the same the l
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Callable, ClassVar, Final
-
-from google.protobuf.message import DecodeError
+from typing import Callable, ClassVar
 
 from criproxy.cri.incremental import ENTRIES_AT_ONCE, LARGEST_KEPT
-from criproxy.cri.messages import entries
 from criproxy.cri.methods import FieldKind, NamedFields
-from criproxy.cri.rewrite import VIEWS, walk
+from criproxy.cri.rewrite import renaming
 from criproxy.cri.steps import InSteps, Steps, finish
-
-_LIST: Final[Any] = entries()
+from criproxy.cri.wire import DecodeError, field_at
 
 
 class Learned(InSteps):
@@ -26,7 +22,7 @@ class Learned(InSteps):
     ``message`` is the response's; ``fields`` are those of its fields that hold ids.
     """
 
-    __slots__ = ("_last", "_view", "_walk")
+    __slots__ = ("_last", "_read_ids")
     long: ClassVar[int] = 16 * 1024
 
     def __init__(self, message: str, fields: NamedFields, note: Callable[[bytes], None]) -> None:
@@ -34,8 +30,7 @@ class Learned(InSteps):
             note(value)
             return value
 
-        self._view: Any = VIEWS[message]
-        self._walk = walk(message, fields, {FieldKind.ID: noted})
+        self._read_ids = renaming(message, fields, {FieldKind.ID: noted})
         self._last = b""
 
     def __call__(self, body: bytes) -> bytes:
@@ -55,12 +50,13 @@ class Learned(InSteps):
         """The answer, in steps."""
         if body == self._last:
             return body
-        found = _LIST.FromString(body).entry
-        if len(body) <= self.long:
-            self._read(body)
-        else:
-            for first in range(0, len(found), ENTRIES_AT_ONCE):
-                self._read(_LIST(entry=found[first : first + ENTRIES_AT_ONCE]).SerializeToString())
+        begin = at = found = 0
+        while at < len(body):
+            at = field_at(body, at, len(body))[3]
+            found += 1
+            if found == ENTRIES_AT_ONCE or at == len(body):
+                self._read(body[begin:at])
+                begin, found = at, 0
                 yield
         self._last = body if len(body) <= LARGEST_KEPT else b""
         return body
@@ -68,4 +64,4 @@ class Learned(InSteps):
     def _read(self, body: bytes) -> None:
         # Kubelet may know what to do with what cannot be read here; an id that is not noted is asked for.
         with suppress(DecodeError):
-            self._walk(self._view.FromString(body))
+            self._read_ids(body)

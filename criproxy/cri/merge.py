@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Final, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Final, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from google.protobuf.message import DecodeError
-
-from criproxy.cri.messages import Classes, cut
+from criproxy.cri.filter import count
 from criproxy.cri.methods import Merge, Method
-from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.steps import Work
+from criproxy.cri.views import View, Views, encode
+from criproxy.cri.wire import LENGTH, DecodeError, field_at, length_field
 
 _LARGEST_SIZE: Final = 2**64 - 1
 """The largest ``Image.size``, a uint64 in bytes."""
+MOST_MERGED: Final = 65_536
+"""The most entries of a list that is read, which take some 300 bytes each. A node has some hundred images."""
 _AT_ONCE: Final = 256
 """So many entries are merged, in one to two milliseconds, between two steps; lists of fewer are merged in one."""
 
 
 class Listed(NamedTuple):
-    """The response of one runtime, serialized and parsed. The message has only the fields that a merge needs."""
+    """The response of one runtime, serialized, and what of it a merge needs (views.py)."""
 
     body: bytes
     answer: Any
@@ -27,18 +28,22 @@ class Listed(NamedTuple):
 class MergeOf(NamedTuple):
     """How the responses to a method are merged."""
 
-    view: Any
-    """The class that parses a response."""
+    view: View
+    """Reads a response."""
 
     merge: Callable[[Sequence[Listed]], Work[List[bytes]]]
     """Merges responses, the primary's first, in steps. The concatenation of what it returns is the merged response."""
 
     def read(self, body: bytes) -> Listed:
-        """Parses a response for ``merge``. Nothing is merged with one that cannot be parsed: it stays as it is."""
+        """Reads a response for ``merge``.
+
+        Nothing is merged with one that cannot be read, or has more than `MOST_MERGED` entries: it stays as it is.
+        """
         try:
-            return Listed(body, self.view.FromString(body))
+            readable = count(body, MOST_MERGED) <= MOST_MERGED
+            return Listed(body, self.view.read(body) if readable else self.view.unset)
         except DecodeError:
-            return Listed(body, self.view())
+            return Listed(body, self.view.unset)
 
 
 def merge_of(row: Method) -> Optional[MergeOf]:
@@ -53,16 +58,31 @@ def _one_of_a_metric(lists: Sequence[Listed]) -> Work[List[bytes]]:
     known: Set[bytes] = set()
     out: List[bytes] = []
     for body, answer in lists:
-        fresh = [descriptor for descriptor in answer.descriptors if descriptor.name not in known]
-        known.update(descriptor.name for descriptor in fresh)
-        if len(fresh) < len(answer.descriptors):
-            kept = type(answer)()
-            kept.descriptors.extend(fresh)
-            body = kept.SerializeToString()
-        out.append(body)
+        names = [descriptor.name for descriptor in answer.descriptors]
+        out.append(_with_entries(body, {position: b"" for position, name in enumerate(names) if name in known}))
+        known.update(names)
         if len(known) > _AT_ONCE:
             yield
     return out
+
+
+def _with_entries(body: bytes, new: Mapping[int, bytes]) -> bytes:
+    """A list in which entries at some positions are others; of one that is empty nothing is left."""
+    if not new:
+        return body
+    parts: List[bytes] = []
+    at = position = 0
+    while at < len(body):
+        start = at
+        number, wire, _, at = field_at(body, start, len(body))
+        part = body[start:at]
+        if number == 1 and wire == LENGTH:
+            entry = new.get(position)
+            position += 1
+            if entry is not None:
+                part = length_field(1, entry) if entry else b""
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _one_of_an_image(lists: Sequence[Listed]) -> Work[List[bytes]]:
@@ -84,55 +104,77 @@ def _one_of_an_image(lists: Sequence[Listed]) -> Work[List[bytes]]:
             yield
     if not shared:
         return [body for body, _ in lists]
-    known: Dict[Tuple[bytes, bytes], Tuple[int, _Image]] = {}
-    changed: Set[int] = set()
-    again: List[Set[int]] = []
+    known: Dict[Tuple[bytes, bytes], Tuple[int, int, _Image]] = {}
+    changed: List[Dict[int, bytes]] = [{} for _ in lists]
     for index, (_, answer) in enumerate(lists):
-        again.append(set())
         for position, (id, entry) in enumerate(zip(ids[index], answer.images)):
             if position % _AT_ONCE == _AT_ONCE - 1:
                 yield
             if id not in shared:
                 continue
             key = (id, entry.spec.runtime_handler)
-            first, image = known.get(key) or known.setdefault(key, (index, _Image(entry)))
+            first, at, image = known.get(key) or known.setdefault(key, (index, position, _Image(entry)))
             # A runtime that lists an image twice keeps both entries.
             if first != index:
                 image.add(entry)
-                again[index].add(position)
-                changed.update((first, index))
-    for (_, answer), gone in zip(lists, again):
-        if gone:
-            rest = type(answer)()
-            rest.images.extend(entry for position, entry in enumerate(answer.images) if position not in gone)
-            answer.ClearField("images")
-            answer.MergeFrom(rest)
-            if len(seen) > _AT_ONCE:
-                yield
-    return [answer.SerializeToString() if index in changed else body for index, (body, answer) in enumerate(lists)]
+                changed[first][at] = b""
+                changed[index][position] = b""
+    for first, at, image in known.values():
+        if at in changed[first]:
+            changed[first][at] = image.entry
+    out: List[bytes] = []
+    for (body, _), new in zip(lists, changed):
+        out.append(_with_entries(body, new))
+        if len(seen) > _AT_ONCE:
+            yield
+    return out
 
 
 class _Image:
     """An image's entry, to which those of other runtimes are added."""
 
-    __slots__ = ("_entry", "_names")
+    __slots__ = ("_digests", "_image", "_pinned", "_size", "_tags")
 
-    def __init__(self, entry: Any) -> None:
-        self._entry = entry
-        self._names: Optional[Tuple[Set[bytes], Set[bytes]]] = None
+    def __init__(self, image: Any) -> None:
+        self._image = image
+        self._tags = _Names(image.repo_tags)
+        self._digests = _Names(image.repo_digests)
+        self._size: int = image.size
+        self._pinned: bool = image.pinned
 
     def add(self, image: Any) -> None:
         """Adds the names, the size and the pin of another runtime's entry."""
-        entry = self._entry
-        if self._names is None:
-            self._names = set(entry.repo_tags), set(entry.repo_digests)
-        pairs = ((entry.repo_tags, image.repo_tags), (entry.repo_digests, image.repo_digests))
-        for there, (names, more) in zip(self._names, pairs):
-            fresh = [name for name in more if name not in there]
-            names.extend(fresh)
-            there.update(fresh)
-        entry.size = min(entry.size + image.size, _LARGEST_SIZE)
-        entry.pinned = entry.pinned or image.pinned
+        self._tags.add(image.repo_tags)
+        self._digests.add(image.repo_digests)
+        self._size = min(self._size + image.size, _LARGEST_SIZE)
+        self._pinned = self._pinned or image.pinned
+
+    @property
+    def entry(self) -> bytes:
+        """The entry as it was, and behind it what is added. Of what stands there twice the last counts."""
+        added: Dict[str, Any] = {"repo_tags": self._tags.added, "repo_digests": self._digests.added}
+        if self._size != self._image.size:
+            added["size"] = self._size
+        if self._pinned and not self._image.pinned:
+            added["pinned"] = True
+        raw: bytes = self._image.raw
+        return raw + encode("Image", added)
+
+
+class _Names:
+    """Names of an image, and in ``added`` those that came to them."""
+
+    __slots__ = ("_there", "added")
+
+    def __init__(self, names: Sequence[bytes]) -> None:
+        self._there = set(names)
+        self.added: List[bytes] = []
+
+    def add(self, names: Sequence[bytes]) -> None:
+        """Adds those that are not there."""
+        fresh = [name for name in names if name not in self._there]
+        self.added += fresh
+        self._there.update(fresh)
 
 
 _MERGES: Final[Dict[Merge, Callable[[Sequence[Listed]], Work[List[bytes]]]]] = {
@@ -141,7 +183,9 @@ _MERGES: Final[Dict[Merge, Callable[[Sequence[Listed]], Work[List[bytes]]]]] = {
 }
 _IMAGE: Final = ("id", "repo_tags", "repo_digests", "size", "spec.runtime_handler", "pinned")
 _LISTS_OF_IMAGES: Final = ("ListImagesResponse", "StreamImagesResponse")
-_VIEWS: Final[Classes] = {
-    **VIEWS,
-    **cut("criproxy.merging", {answer: [f"images.{path}" for path in _IMAGE] for answer in _LISTS_OF_IMAGES}),
-}
+_VIEWS: Final = Views(
+    {
+        "ListMetricDescriptorsResponse": ["descriptors.name"],
+        **{answer: [f"images.{path}" for path in _IMAGE] for answer in _LISTS_OF_IMAGES},
+    }
+)

@@ -1,32 +1,36 @@
 """The CRI's messages as protobuf classes, made when the program starts from ``api.proto`` (schema.py).
 
-There are three sets of them. `api` has whole messages, for code that shows or answers calls. `cut` has messages with a
-few named fields, for the relay: all other fields are unknown to them, and protobuf's C code copies these unchanged. So
-fields that are newer than ``api.proto`` survive, and to parse a list of a thousand containers costs no more than to
-parse its ids. `strict` has whole messages that are written as they are read, to see whether bytes are what they should
-be (verify.py).
+`api` has them for code that shows or answers calls; the relay does without. `strict` has messages that are written as
+they are read, to see whether bytes are what they should be (verify.py).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Callable, Dict, Final, Iterable, List, Mapping, Optional, Set, Type
+from typing import Any, Dict, Final, Iterable, List, Optional, Set, Type
 
 from google.protobuf.internal import api_implementation
+from google.protobuf.message import DecodeError as NotDecoded
 from google.protobuf.message import Message
 
 from criproxy.cri import descriptors
 from criproxy.cri.descriptors import ENUM, MESSAGE, OPTIONAL, REPEATED, SCALARS
 from criproxy.cri.schema import Schema, SchemaField, load
+from criproxy.cri.wire import DecodeError
 
 Classes = Dict[str, Type[Message]]
 """Message classes by the messages' names."""
 
-Transform = Callable[[bytes], bytes]
-"""Makes one message of another, both serialized. Raises DecodeError if what it gets is no message."""
-
 ENTRY: Final = "Entry"
-"""In a cut schema: an entry of a ``map<string, string>``, with ``key`` and ``value`` (bytes)."""
+"""In `strict`: an entry of a ``map<string, string>``, with ``key`` and ``value``."""
+
+
+def parse(kind: Any, body: bytes) -> Any:
+    """Parses a message of a class. Raises `criproxy.cri.wire.DecodeError`."""
+    try:
+        return kind.FromString(body)
+    except (NotDecoded, ValueError) as error:  # releases of protobuf differ in how they refuse text
+        raise DecodeError(str(error)) from error
 
 
 def api(package: str = "runtime.v1") -> Classes:
@@ -67,57 +71,9 @@ def _whole(schema: Schema, package: str, message: str, fields: Iterable[SchemaFi
     return descriptors.message(message, made, entries)
 
 
-def cut(name: str, paths: Mapping[str, Iterable[str]]) -> Classes:
-    """Classes with only the fields on these dotted paths (``config.image.image``), by message.
-
-    A string is ``bytes`` here, so that one which is not UTF-8 passes through unchanged; an
-    enumeration is a number (`enum_value` reads it); a map is a list of `ENTRY` messages, which is the same on the wire
-    and keeps its order (`pairs` reads it).
-    ``name`` is their protobuf package. Raises KeyError for a path that the schema does not have.
-    """
-    schema = load()
-    wanted: Dict[str, Set[str]] = {}
-    for message, dotted in paths.items():
-        wanted.setdefault(message, set())
-        for path in dotted:
-            at = message
-            for part in path.split("."):
-                field = schema.messages[at][part]
-                wanted.setdefault(at, set()).add(part)
-                at = field.type
-                if at in schema.messages:
-                    wanted.setdefault(at, set())
-    kind = SCALARS["bytes"]
-    made = [descriptors.message(ENTRY, (descriptors.field("key", 1, kind), descriptors.field("value", 2, kind)))]
-    for message, parts in wanted.items():
-        fields = (schema.messages[message][part] for part in sorted(parts))
-        made.append(descriptors.message(message, [_narrow(name, field, "bytes") for field in fields]))
-    return _classes(name, made, wanted)
-
-
-def pairs(entries: Iterable[Any]) -> Dict[bytes, bytes]:
-    """A map of a cut message, read as protobuf reads it: of a key that stands twice the last value counts.
-
-    Source: "Maps", "Backwards compatibility" and "Last One Wins" in protobuf's language and encoding guides.
-    """
-    return {entry.key: entry.value for entry in entries}
-
-
-def enum_value(number: int) -> int:
-    """A number of an enumeration in a cut message, read as protobuf reads it: the low 32 bits, with a sign."""
-    return (number & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
-
-
-@cache
-def entries() -> Type[Message]:
-    """The class for any list of the CRI: ``entry`` has the bytes of each entry, and all other fields are unknown."""
-    entry = descriptors.field("entry", 1, SCALARS["bytes"], REPEATED)
-    return _classes("criproxy.entries", (descriptors.message("List", (entry,)),), ("List",))["List"]
-
-
-def _narrow(package: str, field: SchemaField, text: str) -> bytes:
-    """A field without the type of an enumeration or a map. ``text``: the scalar type of a string."""
-    kind, type_name = SCALARS.get(text if field.type == "string" else field.type, SCALARS["uint64"]), ""
+def _narrow(package: str, field: SchemaField) -> bytes:
+    """A field without the type of an enumeration or a map."""
+    kind, type_name = SCALARS.get(field.type, SCALARS["uint64"]), ""
     if field.map_value is not None:
         kind, type_name = MESSAGE, f".{package}.{ENTRY}"
     elif field.type in load().messages:
@@ -161,7 +117,7 @@ def _present(message: str, fields: Iterable[SchemaField], package: str) -> bytes
     oneofs: List[str] = []
     for field in fields:
         if _label(field) == REPEATED or field.type in load().messages:
-            made.append(_narrow(package, field, "string"))
+            made.append(_narrow(package, field))
             continue
         kind = SCALARS.get(field.type, SCALARS["uint64"])
         made.append(descriptors.field(field.name, field.number, kind, oneof=len(oneofs)))

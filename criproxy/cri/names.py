@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, Final, Iterable, NamedTuple, Optional, Sequence, Tuple
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.identity import LONGEST_NAME
-from criproxy.cri.messages import cut
-from criproxy.cri.verify import LONGEST_ID, Malformed, field_at
+from criproxy.cri.verify import LONGEST_ID
+from criproxy.cri.views import View, Views
+from criproxy.cri.wire import DecodeError, field_at
 
 LARGEST_REQUEST: Final = 2**20
 """The largest request that is read for a name, bytes: it takes a fraction of a millisecond."""
@@ -37,9 +36,9 @@ def _paths() -> Dict[str, Iterable[str]]:
     return paths
 
 
-_VIEWS: Final = cut("criproxy.names", _paths())
-_POD: Final[Any] = _VIEWS["PodSandbox"]
-_CONTAINER: Final[Any] = _VIEWS["Container"]
+_VIEWS: Final = Views(_paths())
+_POD: Final = _VIEWS["PodSandbox"]
+_CONTAINER: Final = _VIEWS["Container"]
 _FIRST: Final = 0x0A
 """The tag of a list's entries, and of an entry's id: field 1, length-delimited."""
 MOST_ENTRIES: Final = 4096
@@ -82,7 +81,7 @@ def named_in(message: str, body: bytes) -> Tuple[Optional[PodName], Optional[Con
     if field is None or len(body) > LARGEST_REQUEST:
         return None, None
     try:
-        request: Any = _VIEWS[message].FromString(body)
+        request = _VIEWS[message].read(body)
     except DecodeError:
         return None, None
     pod = _pod_of(getattr(request, field).metadata)
@@ -102,7 +101,7 @@ def find_container(parts: Sequence[bytes], id: bytes) -> Optional[Listed]:
     return None if found is None else Listed(_text(found.metadata.name), found.pod_sandbox_id)
 
 
-def _find(parts: Sequence[bytes], id: bytes, view: Any) -> Any:
+def _find(parts: Sequence[bytes], id: bytes, view: View) -> Any:
     # The id is an entry's first field, and what writes messages writes them in the order of their fields: to look for
     # the entry so takes a tenth of the time that it takes to parse the list.
     size = len(id)
@@ -113,7 +112,7 @@ def _find(parts: Sequence[bytes], id: bytes, view: Any) -> Any:
         entry = _entry_with(part, head)
         if entry:
             try:
-                found = view.FromString(entry)
+                found = view.read(entry)
             except DecodeError:
                 continue
             if found.id == id:
@@ -144,7 +143,7 @@ def _entry_with(body: bytes, head: bytes) -> bytes:
                     return body[begin:stop]
                 wanted = body.find(head, stop)
             at = stop
-    except (IndexError, Malformed):
+    except (IndexError, DecodeError):
         return b""
     return b""
 

@@ -20,18 +20,16 @@ NAMESPACE: Final = b"namespace"
 WHOLE: Final = 10_000
 """The share that is all pods: shares are in hundredths of a percent."""
 _KEYWORDS: Final = ("in", "notin")
-_REQUIREMENT: Final = re.compile(
-    r"""\s*(?:
+_REQUIREMENT: Final = r"""\s*(?:
         (?P<share>\d{1,3})(?:\.(?P<fraction>\d{1,2}))?%
       | !\s*(?P<absent>[^\s,()=!<>%]+)
       | (?P<key>[^\s,()=!<>%]+)
         (?: \s+(?P<word>in|notin)\s*\((?P<values>[^()=!<>%]*)\)
           | \s*(?P<sign>==?|!=)\s*(?P<value>[^\s,()=!<>%]*) )?
-    )\s*(?P<end>,|\Z)""",
-    re.VERBOSE | re.ASCII,
-)
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_PREFIX: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+    )\s*(?P<end>,|\Z)"""
+"""This and the next two are compiled where there are rules: kubelet need not wait for that at the start."""
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_PREFIX: Final = r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 
 
 class Requirement(NamedTuple):
@@ -126,9 +124,10 @@ def parse_rule(text: str) -> Tuple[str, Tuple[Requirement, ...], int]:
     shown: List[str] = []
     requirements: List[Requirement] = []
     shares: List[int] = []
+    pattern = re.compile(_REQUIREMENT, re.VERBOSE | re.ASCII)
     at = 0
     while not shown or text[at - 1] == ",":
-        match = _REQUIREMENT.match(text, at)
+        match = pattern.match(text, at)
         if match is None:
             raise ValueError(
                 f"{text.strip()!r}: {text[at:].strip() or 'the end'!r} is not understood; a rule has KEY=VALUE,"
@@ -160,7 +159,7 @@ def _requirement(match: re.Match[str]) -> Tuple[Requirement, str]:
     """A requirement, and how it is shown."""
     key, word, sign = match["key"] or match["absent"], match["word"], match["sign"]
     prefix, slash, name = key.rpartition("/")
-    if key in _KEYWORDS or not _NAME.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
+    if key in _KEYWORDS or not re.fullmatch(_NAME, name) or (slash and not re.fullmatch(_PREFIX, prefix)):
         raise ValueError(f"{key!r} cannot be the name of a label")
     if word is None and sign is None:
         negated = match["absent"] is not None
@@ -170,7 +169,7 @@ def _requirement(match: re.Match[str]) -> Tuple[Requirement, str]:
         raise ValueError(f"{match[0].strip()!r} has no values")
     values = list(dict.fromkeys(value.strip() for value in listed.split(",")))
     for value in values:
-        if value and not _NAME.fullmatch(value):
+        if value and not re.fullmatch(_NAME, value):
             raise ValueError(f"{value!r} cannot be the value of a label")
     negated = word == "notin" or sign == "!="
     requirement = Requirement(key.encode(), frozenset(value.encode() for value in values), negated)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final, List, Sequence
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.filter import count
-from criproxy.cri.verify import field_at
+from criproxy.cri.wire import DecodeError, field_at
 
 MOST_STREAMED: Final = 65_536
 """The most entries of an alternative runtime's streamed list."""
@@ -47,6 +45,6 @@ class Allowance:
     def take(self, body: bytes) -> None:
         """Another message. Raises DecodeError if that is more than the runtime may list."""
         self._size -= len(body)
-        self._entries -= max(1, count(body))
+        self._entries -= max(1, count(body, max(self._entries, 0)))
         if self._size < 0 or self._entries < 0:
             raise DecodeError(self._text)

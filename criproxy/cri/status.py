@@ -7,11 +7,13 @@ runtime; the runtime handlers of all runtimes, by the names that a RuntimeClass 
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final, List, NamedTuple, Sequence, Set
+from typing import Any, Dict, Final, List, NamedTuple, Sequence, Set, Tuple
 
 from criproxy.cri.identity import Names, Runtimes, is_label
-from criproxy.cri.messages import cut, pairs
+from criproxy.cri.rewrite import Drop, Rewriter
+from criproxy.cri.schema import load
+from criproxy.cri.views import Views, encode
+from criproxy.cri.wire import length_field
 
 NOT_AVAILABLE: Final = "RuntimeNotAvailable"
 """The reason of the condition of a runtime that is not connected."""
@@ -30,18 +32,20 @@ LARGEST_INFO: Final = 2**20
 
 _READY: Final = "RuntimeReady"
 _NETWORK_READY: Final = "NetworkReady"
-_VIEWS: Final = cut(
-    "criproxy.status",
+_VIEWS: Final = Views(
     {
         "StatusRequest": ("verbose",),
         "StatusResponse": (
             *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message")),
             "info",
             "runtime_handlers.name",
-            "runtime_handlers.features.user_namespaces",
         ),
     },
 )
+
+_HANDLERS: Final = load().messages["StatusResponse"]["runtime_handlers"].number
+_WITHOUT_HANDLERS: Final = Rewriter("StatusResponse", {"runtime_handlers": Drop()})
+_WITHOUT_NAME: Final = Rewriter("RuntimeHandler", {"name": Drop()})
 
 
 class ReportedStatus(NamedTuple):
@@ -55,59 +59,60 @@ class ReportedStatus(NamedTuple):
 
 def wants_info(request: bytes) -> bool:
     """Whether a StatusRequest has ``verbose`` set. Raises DecodeError if it cannot be parsed."""
-    parsed: Any = _VIEWS["StatusRequest"].FromString(request)
-    verbose: bool = parsed.verbose
+    verbose: bool = _VIEWS["StatusRequest"].read(request).verbose
     return verbose
 
 
 def read(answer: bytes) -> Any:
-    """Parses a StatusResponse. Raises DecodeError if it cannot be parsed."""
-    return _VIEWS["StatusResponse"].FromString(answer)
+    """Reads a StatusResponse. Raises DecodeError if it cannot be parsed."""
+    return _VIEWS["StatusResponse"].read(answer)
 
 
 def merge(runtimes: Runtimes, primary: ReportedStatus, others: Sequence[ReportedStatus], own_info: str = "") -> bytes:
     """The serialized StatusResponse for kubelet. ``others`` are those of `Runtimes.others`, in their order.
 
-    ``own_info`` is the proxy's own info, as JSON. If it is empty the response is not verbose. The message in
-    ``primary`` is changed.
+    ``own_info`` is the proxy's own info, as JSON. If it is empty the response is not verbose.
     """
-    answer = primary.answer
-    if answer is None:
-        answer = _VIEWS["StatusResponse"]()
+    # Messages in a row are their merge: what is added stands behind the primary's own.
+    answer = _VIEWS["StatusResponse"].unset if primary.answer is None else primary.answer
+    parts: List[bytes] = [_WITHOUT_HANDLERS(answer.raw)]
+    conditions: Set[bytes] = {condition.type for condition in answer.status.conditions}
+    if primary.answer is None:
         for kind in (_READY, _NETWORK_READY):
-            _add_condition(answer, kind, False, primary.reason, primary.message)
+            parts.append(_condition(conditions, kind, False, primary.reason, primary.message))
     for names, said in zip(runtimes.others, others):
-        _add_condition_of(answer, names, said)
-    _merge_handlers(answer, runtimes, others)
+        parts.append(_condition_of(conditions, names, said))
+    parts += (length_field(_HANDLERS, handler) for handler in _handlers(answer, runtimes, others))
     if own_info:
-        _add_info(answer, OWN_INFO, own_info)
+        keys: Set[bytes] = set(answer.info)
+        parts.append(_info(keys, OWN_INFO, own_info))
         for names, said in zip(runtimes.others, others):
-            _add_info(answer, names.runtime, _info_of(names, said))
-    merged: bytes = answer.SerializeToString()
-    return merged
+            parts.append(_info(keys, names.runtime, _info_of(names, said)))
+    return b"".join(parts)
 
 
 # Conditions.
 
 
-def _add_condition_of(answer: Any, names: Names, said: ReportedStatus) -> None:
-    """Adds the condition of an alternative runtime: its own RuntimeReady, or why that is not known."""
+def _condition_of(there: Set[bytes], names: Names, said: ReportedStatus) -> bytes:
+    """The condition of an alternative runtime: its own RuntimeReady, or why that is not known."""
     kind = f"{names.runtime}/{_READY}"
     if said.answer is None:
-        _add_condition(answer, kind, False, said.reason, said.message)
-        return
+        return _condition(there, kind, False, said.reason, said.message)
     for condition in said.answer.status.conditions:
         if condition.type == _READY.encode():
-            _add_condition(answer, kind, condition.status, _text(condition.reason), _text(condition.message))
-            return
+            return _condition(there, kind, condition.status, _text(condition.reason), _text(condition.message))
     missing = f'criproxy: runtime "{names.runtime}" does not say whether it is ready'
-    _add_condition(answer, kind, False, NOT_REPORTED, missing)
+    return _condition(there, kind, False, NOT_REPORTED, missing)
 
 
-def _add_condition(answer: Any, kind: str, status: bool, reason: str, message: str) -> None:
-    conditions = answer.status.conditions
-    if all(condition.type != kind.encode() for condition in conditions):
-        conditions.add(type=kind.encode(), status=status, reason=reason.encode(), message=_bytes(message))
+def _condition(there: Set[bytes], kind: str, status: bool, reason: str, message: str) -> bytes:
+    """A piece of the response with a condition, unless there is one of that type."""
+    if kind.encode() in there:
+        return b""
+    there.add(kind.encode())
+    condition = {"type": kind.encode(), "status": status, "reason": reason.encode(), "message": _bytes(message)}
+    return encode("StatusResponse", {"status": {"conditions": [condition]}})
 
 
 def _bytes(text: str) -> bytes:
@@ -123,61 +128,63 @@ def _text(value: bytes) -> str:
 # Runtime handlers.
 
 
-def _merge_handlers(answer: Any, runtimes: Runtimes, others: Sequence[ReportedStatus]) -> None:
-    """Makes ``runtime_handlers`` the handlers of all runtimes, by their outer names."""
-    merged = type(answer)()
-    for handler in answer.runtime_handlers:
-        # A pod with such a handler goes to the alternative runtime, even if the primary has one of the same name.
-        if runtimes.of_handler(handler.name) is None:
-            merged.runtime_handlers.add().CopyFrom(handler)
-    listed = {handler.name for handler in merged.runtime_handlers}
+def _handlers(answer: Any, runtimes: Runtimes, others: Sequence[ReportedStatus]) -> List[bytes]:
+    """The runtime handlers of all runtimes, by their outer names."""
+    # A pod with such a handler goes to the alternative runtime, even if the primary has one of the same name.
+    kept = [handler for handler in answer.runtime_handlers if runtimes.of_handler(handler.name) is None]
+    merged: List[bytes] = [handler.raw for handler in kept]
+    listed: Set[bytes] = {handler.name for handler in kept}
     for names, said in zip(runtimes.others, others):
         own = [] if said.answer is None else list(said.answer.runtime_handlers)
-        taken = listed | _add_configured(merged, names, own)
+        configured = _configured(names, own)
+        merged += (raw for _, _, raw in configured)
+        taken = listed.union(inner for _, inner, _ in configured)
         for handler in own:
             if handler.name not in taken and runtimes.of_handler(handler.name) is None and _can_be_asked_for(handler):
                 taken.add(handler.name)
-                merged.runtime_handlers.add().CopyFrom(handler)
-        listed.update(handler.name for handler in merged.runtime_handlers)
-    answer.ClearField("runtime_handlers")
-    answer.MergeFrom(merged)
+                listed.add(handler.name)
+                merged.append(handler.raw)
+        listed.update(outer for outer, _, _ in configured)
+    return merged
 
 
 def _can_be_asked_for(handler: Any) -> bool:
     return is_label(handler.name.decode("utf-8", "replace"))
 
 
-def _add_configured(merged: Any, names: Names, own: List[Any]) -> Set[bytes]:
-    """Adds the handlers that the configuration names. Returns their inner names.
+def _configured(names: Names, own: List[Any]) -> List[Tuple[bytes, bytes, bytes]]:
+    """The handlers that the configuration names: the outer name of each, its inner one, and the serialized handler.
 
     A runtime older than CRI 1.30 lists no handlers but has some. A newer one lists all that it has.
     """
-    by_name = {handler.name: handler for handler in own}
-    renamed: Set[bytes] = set()
+    by_name = {handler.name: handler.raw for handler in own}
+    found: List[Tuple[bytes, bytes, bytes]] = []
     for outer, inner in names.handlers.items():
-        if not is_label(outer.decode()) or (own and inner not in by_name):
-            continue
-        renamed.add(inner)
-        handler = merged.runtime_handlers.add()
-        if inner in by_name:
-            handler.CopyFrom(by_name[inner])
-        handler.name = outer
-    return renamed
+        if is_label(outer.decode()) and (inner in by_name or not own):
+            features = _WITHOUT_NAME(by_name.get(inner, b""))
+            found.append((outer, inner, encode("RuntimeHandler", {"name": outer}) + features))
+    return found
 
 
 # Info.
 
 
-def _add_info(answer: Any, key: str, text: str) -> None:
-    if all(entry.key != key.encode() for entry in answer.info):
-        answer.info.add(key=key.encode(), value=text.encode())
+def _info(there: Set[bytes], key: str, text: str) -> bytes:
+    """A piece of the response with an entry, unless there is one with that key."""
+    if key.encode() in there:
+        return b""
+    there.add(key.encode())
+    entry = length_field(1, key.encode()) + length_field(2, text.encode())
+    return encode("StatusResponse", {"info": entry})
 
 
 def _info_of(names: Names, said: ReportedStatus) -> str:
     """The info of an alternative runtime as one JSON object, or the reason why there is none."""
+    import json  # nobody but a person asks for it
+
     if said.answer is None:
         return json.dumps({"error": said.message})
-    info = pairs(said.answer.info)
+    info: Dict[bytes, bytes] = said.answer.info
     size = sum(len(key) + len(value) for key, value in info.items())
     if size > LARGEST_INFO:
         error = f'criproxy: the info of runtime "{names.runtime}" has {size} bytes, more than {LARGEST_INFO}'
@@ -188,6 +195,8 @@ def _info_of(names: Names, said: ReportedStatus) -> str:
 
 def _json(value: bytes, may_be_json: bool) -> str:
     """The value as JSON. A value that is JSON stays unchanged: Python would write some numbers differently."""
+    import json
+
     text = value.decode("utf-8", "replace")
     if may_be_json:
         try:

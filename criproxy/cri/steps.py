@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Callable, ClassVar, Generator, TypeVar
 
+Transform = Callable[[bytes], bytes]
+"""Makes one message of another, both serialized. Raises `criproxy.cri.wire.DecodeError` for what is no message."""
 Made = TypeVar("Made")
 Work = Generator[None, None, Made]
 """Pauses are the places where somebody else may be let in; what it returns is the result."""
 Steps = Work[bytes]
-"""Does in steps what a `criproxy.cri.messages.Transform` does in one go."""
+"""Does in steps what a `Transform` does in one go."""
 
 
 class InSteps(ABC):
-    """A `criproxy.cri.messages.Transform` that can be done in steps."""
+    """A `Transform` that can be done in steps."""
 
     __slots__ = ()
     long: ClassVar[int]

@@ -6,14 +6,14 @@ list do not count.
 
 from __future__ import annotations
 
+from functools import cache
 from operator import attrgetter
 from typing import Any, Callable, Dict, Final, Iterator, List, Tuple
-
-from google.protobuf.message import DecodeError
 
 from criproxy.cri.methods import METHODS, FieldKind, NamedFields
 from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.schema import load
+from criproxy.cri.wire import DecodeError
 
 POD: Final = "pod"
 CONTAINER: Final = "container"
@@ -29,16 +29,20 @@ _SUBJECTS: Final = {
 _Get = Callable[[Any], Any]
 
 
-def _of_rows() -> Dict[str, List[Tuple[str, _Get]]]:
-    found: Dict[str, List[Tuple[str, _Get]]] = {}
-    for row in METHODS.values():
-        for message, fields in ((row.rpc.request, row.request_fields), (row.rpc.response, row.response_fields)):
-            found[message] = list(_of_fields(message, fields))
-    return found
+_FIELDS: Final[Dict[str, NamedFields]] = {
+    message: fields
+    for row in METHODS.values()
+    for message, fields in ((row.rpc.request, row.request_fields), (row.rpc.response, row.response_fields))
+}
 
 
-def _of_fields(message: str, fields: NamedFields) -> Iterator[Tuple[str, _Get]]:
-    for field in fields:
+@cache
+def _getters(message: str) -> List[Tuple[str, _Get]]:
+    return list(_of_fields(message))
+
+
+def _of_fields(message: str) -> Iterator[Tuple[str, _Get]]:
+    for field in _FIELDS.get(message, ()):
         subject = _SUBJECTS.get(field.path)
         if field.path == "filter.id" and field.kind is FieldKind.ID:
             filtered = load().messages[message]["filter"].type
@@ -47,16 +51,13 @@ def _of_fields(message: str, fields: NamedFields) -> Iterator[Tuple[str, _Get]]:
             yield subject, attrgetter(field.path)
 
 
-_GETTERS: Final = _of_rows()
-
-
 def subjects(message: str, body: bytes) -> Iterator[Tuple[str, str]]:
     """`POD` or `CONTAINER` and an id, for each that a serialized message is about; nothing if it cannot be parsed."""
-    getters = _GETTERS.get(message)
+    getters = _getters(message)
     if not getters:
         return
     try:
-        parsed = VIEWS[message].FromString(body)
+        parsed = VIEWS[message].read(body)
     except DecodeError:
         return
     for subject, get in getters:

@@ -12,12 +12,12 @@ Kubernetes 1.10):
 from __future__ import annotations
 
 from enum import Enum
-from functools import cache, lru_cache
-from typing import Any, Dict, Final, Iterator, List, Optional, Tuple
+from typing import Callable, Final, Optional, Tuple
 
-from criproxy.cri.messages import Classes, Transform, cut, enum_value
-from criproxy.cri.methods import METHODS
+from criproxy.cri.rewrite import Drop, Number, Rewriter, Tree
 from criproxy.cri.schema import load
+from criproxy.cri.steps import Transform
+from criproxy.cri.views import enum_value
 
 
 class ApiVersion(Enum):
@@ -56,25 +56,10 @@ def path_of(version: ApiVersion, service: str, method: str) -> str:
 
 def conversion(message: str, source: ApiVersion, target: ApiVersion) -> Optional[Transform]:
     """The function that converts a message from one version to another; None if they are the same on the wire."""
-    if (source is ApiVersion.V1ALPHA1) == (target is ApiVersion.V1ALPHA1) or message not in _views():
+    if (source is ApiVersion.V1ALPHA1) == (target is ApiVersion.V1ALPHA1):
         return None
-    view = _views()[message]
-    convert = _to_bool if target is ApiVersion.V1ALPHA1 else _to_mode
-    paths = _paths(message)
-
-    def apply(body: bytes) -> bytes:
-        parsed = view.FromString(body)
-        for path, kind in paths:
-            for found in _find(parsed, path):
-                if kind == "NamespaceOption":
-                    for name in _NAMESPACES:
-                        setattr(found, name, convert(getattr(found, name)))
-                else:
-                    found.ClearField("fs_id")
-        serialized: bytes = parsed.SerializeToString()
-        return serialized
-
-    return apply
+    tree = _tree(message, _to_bool if target is ApiVersion.V1ALPHA1 else _to_mode)
+    return Rewriter(message, tree) if tree else None
 
 
 def _to_mode(host: int) -> int:
@@ -85,44 +70,12 @@ def _to_bool(mode: int) -> int:
     return int(enum_value(mode) == _NODE)
 
 
-_CHANGED: Final = {"NamespaceOption": _NAMESPACES, "FilesystemUsage": ("fs_id",)}
-
-
-@cache
-def _paths(message: str) -> List[Tuple[Tuple[str, ...], str]]:
-    """The paths of the messages in this one that differ between versions, each with the name of the message."""
-    return list(_search(message, ()))
-
-
-def _search(message: str, path: Tuple[str, ...]) -> Iterator[Tuple[Tuple[str, ...], str]]:
-    if message in _CHANGED:
-        yield path, message
-        return
-    for field in load().messages[message].values():
-        if field.type in load().messages:
-            yield from _search(field.type, (*path, field.name))
-
-
-@lru_cache(maxsize=1)
-def _views() -> Classes:
-    """The messages that contain a difference, with only those fields. Few nodes have v1alpha1."""
-    wanted: Dict[str, List[str]] = {}
-    for row in METHODS.values():
-        for message in (row.rpc.request, row.rpc.response):
-            paths = [".".join((*path, name)) for path, kind in _paths(message) for name in _CHANGED[kind]]
-            if paths:
-                wanted[message] = paths
-    return cut("criproxy.versions", wanted)
-
-
-def _find(message: Any, path: Tuple[str, ...]) -> Iterator[Any]:
-    """The messages at a path; none if a message on the path is not set."""
-    if not path:
-        yield message
-        return
-    value = getattr(message, path[0])
-    if hasattr(value, "append"):
-        for element in value:
-            yield from _find(element, path[1:])
-    elif message.HasField(path[0]):
-        yield from _find(value, path[1:])
+def _tree(message: str, convert: Callable[[int], int]) -> Tree:
+    """What differs between the versions in a message, and in those in it. Few nodes have v1alpha1."""
+    if message == "NamespaceOption":
+        return {name: Number(convert) for name in _NAMESPACES}
+    if message == "FilesystemUsage":
+        return {"fs_id": Drop()}
+    fields = load().messages[message].values()
+    inner = ((field.name, _tree(field.type, convert)) for field in fields if field.type in load().messages)
+    return {name: tree for name, tree in inner if tree}

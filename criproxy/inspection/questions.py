@@ -250,7 +250,7 @@ def _first(route: Route) -> Names:
 
 def _sent(method: str, route: Route) -> Any:
     """The request as the runtime gets it."""
-    return VIEWS[METHODS[method].rpc.request].FromString(route.body)
+    return VIEWS[METHODS[method].rpc.request].read(route.body)
 
 
 def _prefix(what: str, name: str, inner: str) -> str:

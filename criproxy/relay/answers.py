@@ -12,9 +12,9 @@ from criproxy.cri.filter import list_kind_of
 from criproxy.cri.identity import Names, Runtimes
 from criproxy.cri.incremental import Incremental
 from criproxy.cri.learned import Learned
-from criproxy.cri.messages import Transform
 from criproxy.cri.methods import FieldKind, Method, To
-from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
+from criproxy.cri.rewrite import Change, renaming
+from criproxy.cri.steps import Transform
 from criproxy.cri.verify import Checked, Complain, Verified
 from criproxy.cri.versions import ApiVersion, conversion
 from criproxy.relay.known import STARTS
@@ -82,7 +82,7 @@ class Answers:
         changes[FieldKind.API_VERSION] = lambda _: asked.spoken.encode()
         if not any(field.kind in changes for field in row.response_fields):
             return None
-        return _walker(row.rpc.response, walk(row.rpc.response, row.response_fields, changes))
+        return renaming(row.rpc.response, row.response_fields, changes)
 
     def _learning(self, row: Method, names: Names) -> Optional[Learned]:
         """What notes whose the ids in an answer are, where that is not said by a prefix."""
@@ -110,17 +110,5 @@ def _in_turn(steps: Sequence[Transform]) -> Optional[Transform]:
         for step in steps:
             body = step(body)
         return body
-
-    return apply
-
-
-def _walker(message: str, change: Walk) -> Transform:
-    view = VIEWS[message]
-
-    def apply(body: bytes) -> bytes:
-        parsed = view.FromString(body)
-        change(parsed)
-        serialized: bytes = parsed.SerializeToString()
-        return serialized
 
     return apply

@@ -24,8 +24,7 @@ from enum import IntEnum
 from functools import partial
 from typing import Callable, Deque, Final, Iterator, List, Optional, Protocol, Sequence, Tuple
 
-from google.protobuf.message import DecodeError
-
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import (
     PREFIX_SIZE,

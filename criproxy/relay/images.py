@@ -13,8 +13,6 @@ import re
 from functools import partial
 from typing import Any, Callable, Dict, Final, List, Optional, Sequence
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.identity import LONGEST_NAME
 from criproxy.cri.incremental import MOST_ENTRIES
 from criproxy.cri.merge import Listed, MergeOf
@@ -22,6 +20,8 @@ from criproxy.cri.rewrite import VIEWS
 from criproxy.cri.shares import Allowance
 from criproxy.cri.steps import then
 from criproxy.cri.verify import LARGEST_MESSAGE
+from criproxy.cri.views import encode
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.grpc import OK_TRAILERS, Code, too_large
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange
@@ -30,23 +30,22 @@ from criproxy.relay.presence import Presence
 from criproxy.relay.question import Question
 from criproxy.relay.response import Response
 from criproxy.relay.runtime import Runtime
-from criproxy.relay.scatter import Scatter, lacks_method, leave_out, present
+from criproxy.relay.scatter import Scatter, ScatterSink, lacks_method, leave_out, present
 
-_STATUS: Final[Any] = VIEWS["ImageStatusResponse"]
-_ASKED: Final[Any] = VIEWS["ImageStatusRequest"]
-_PULL: Final[Any] = VIEWS["PullImageRequest"]
-_PULLED: Final[Any] = VIEWS["PullImageResponse"]
-_DENIED: Final = re.compile(
-    r"denied|authori[sz]ed|authorization failed|authentication|basic auth|credential|password|forbidden|signature"
-    r"|\b40[13]\b",
-    re.I,
+_STATUS: Final = VIEWS["ImageStatusResponse"]
+_ASKED: Final = VIEWS["ImageStatusRequest"]
+_PULL: Final = VIEWS["PullImageRequest"]
+_DENIED: Final = (
+    r"(?i)denied|authori[sz]ed|authorization failed|authentication|basic auth|credential|password|forbidden|signature"
+    r"|\b40[13]\b"
 )
-"""What runtimes say if a pod may not have an image, or nobody may. No gRPC status tells that of all of them."""
+"""What runtimes say if a pod may not have an image, or nobody may. No gRPC status tells that of all of them. It is
+compiled at need: that takes 5 ms, for which kubelet would wait at the start."""
 _READ: Final = 2**16
 """The longest error text that is searched for that, characters."""
 
 
-class FirstHolder:
+class FirstHolder(ScatterSink):
     """ImageStatus of a digest: the answer is that of the first runtime, in their order, that has the image.
 
     If nobody has it that is the primary's.
@@ -65,7 +64,7 @@ class FirstHolder:
 
     def on_message(self, exchange: Exchange, body: bytes) -> None:
         """Kept until it is known whether it is the answer. Raises DecodeError for one that nobody can parse."""
-        self._having[exchange] = _STATUS.FromString(body).HasField("image")
+        self._having[exchange] = _STATUS.read(body).image.is_set
         self._bodies[exchange] = body
 
     def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -95,7 +94,7 @@ class FirstHolder:
         return self.scatter.primary
 
 
-class InCommon:
+class InCommon(ScatterSink):
     """ImageStatus of a name without a prefix: the image is there if all runtimes that are there have it with one id.
 
     If it must be found (`Presence`), it is enough that one has it: the one that has pulled it last, or else the first.
@@ -107,7 +106,7 @@ class InCommon:
         self._bodies: Dict[Exchange, bytes] = {}
         self._ids: Dict[Exchange, bytes] = {}
         """The runtimes' own ids of the image; empty for who does not have it."""
-        image: Any = _ASKED.FromString(response.request.body).image
+        image: Any = _ASKED.read(response.request.body).image
         self._name: bytes = image.image
         self._must_be_found = presence.must_be_found(image.image, bool(image.annotations), context.router.placement)
         self.scatter = Scatter(context, response.request, present(runtimes), self, response)
@@ -119,7 +118,7 @@ class InCommon:
 
     def on_message(self, exchange: Exchange, body: bytes) -> None:
         """Raises DecodeError for one that nobody can parse."""
-        self._ids[exchange] = exchange.runtime.names.inner_image(_STATUS.FromString(body).image.id)
+        self._ids[exchange] = exchange.runtime.names.inner_image(_STATUS.read(body).image.id)
         self._bodies[exchange] = body
 
     def on_end(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -158,7 +157,7 @@ class InCommon:
         return next((each for each in having if each.runtime.names.runtime == last), having[0])
 
 
-class PulledOrThere:
+class PulledOrThere(ScatterSink):
     """PullImage of a name without a prefix.
 
     If it fails and ImageStatus has said before that the image is not there only because another runtime lacks it, the
@@ -170,7 +169,7 @@ class PulledOrThere:
         self._context = context
         self._response = response
         self._message = b""
-        self._image: Any = _PULL.FromString(response.request.body).image
+        self._image: Any = _PULL.read(response.request.body).image
         self._presence = presence
         self._has_been_lacking = presence.has_been_lacking(self._image.image)
         self.scatter = Scatter(context, response.request, [runtime], self, response)
@@ -191,9 +190,10 @@ class PulledOrThere:
             self._response.send_message(self._message, exchange.head)
             self._response.end(outcome, exchange.head)
         elif self._has_been_lacking and outcome.source is RUNTIME and not _is_denial(outcome):
-            asked = _ASKED(image={"image": self._image.image, "runtime_handler": self._image.runtime_handler})
+            image = {"image": self._image.image, "runtime_handler": self._image.runtime_handler}
+            asked = encode("ImageStatusRequest", {"image": image})
             done = partial(self._on_status, exchange, outcome)
-            question = Question(self._context, exchange.runtime, "ImageStatus", asked.SerializeToString(), done)
+            question = Question(self._context, exchange.runtime, "ImageStatus", asked, done)
             self.scatter.on_stop = question.cancel
             question.ask()
         else:
@@ -208,7 +208,7 @@ class PulledOrThere:
         self._presence.pulled(self._image.image, exchange.runtime.names.runtime)
         name = self._image.image[:LONGEST_NAME].decode("utf-8", "replace")
         exchange.runtime.tell(f'{exchange.runtime} could not pull "{name}", and the one that it has is used: {outcome}')
-        self._response.send_message(_PULLED(image_ref=image).SerializeToString())
+        self._response.send_message(encode("PullImageResponse", {"image_ref": image}))
         self._response.finish(OK_TRAILERS)
 
     def _fail(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -223,13 +223,13 @@ def _is_denial(outcome: Outcome) -> bool:
     """Whether a pull has failed because the image is not to be had. What is too long to be searched counts as that."""
     if outcome.code in (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED) or len(outcome.message) > _READ:
         return True
-    return _DENIED.search(outcome.message) is not None
+    return re.search(_DENIED, outcome.message) is not None
 
 
 def _id_of(body: bytes) -> bytes:
     """The id of the image in an answer to ImageStatus; empty if there is none in it."""
     try:
-        image: bytes = _STATUS.FromString(body).image.id
+        image: bytes = _STATUS.read(body).image.id
     except DecodeError:
         return b""
     return image
@@ -252,7 +252,7 @@ def failed_removal(outcomes: List[Outcome]) -> Optional[int]:
     return None if any(outcome.ok for outcome in outcomes) else 0
 
 
-class Broadcast:
+class Broadcast(ScatterSink):
     """A call that changes something in all connected runtimes. It waits for the primary, so that one at least gets it.
 
     ``is_work``: the call waits beyond the fan-out timeout for an alternative runtime that answers PINGs.
@@ -300,7 +300,7 @@ class Broadcast:
             self._response.end(outcomes[decisive], exchanges[decisive].head)
 
 
-class MergedStream:
+class MergedStream(ScatterSink):
     """A streamed list with one entry for what several runtimes have. It begins when all have answered."""
 
     def __init__(self, context: Context, response: Response, runtimes: Sequence[Runtime], merge: MergeOf) -> None:

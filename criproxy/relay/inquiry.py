@@ -11,7 +11,7 @@ from functools import partial
 from typing import Callable, Dict, Final, List, Sequence
 
 from criproxy.cri.identity import LONGEST_NAME
-from criproxy.cri.rewrite import VIEWS
+from criproxy.cri.views import encode
 from criproxy.http2.grpc import Code, RpcError
 from criproxy.relay.context import Context
 from criproxy.relay.outcome import RUNTIME, Outcome
@@ -23,7 +23,7 @@ from criproxy.relay.runtime import Runtime
 
 _QUESTIONS: Final[Dict[str, str]] = {"pod_sandbox_id": "PodSandboxStatus", "container_id": "ContainerStatus"}
 """The method that asks for a thing, by the field of a request that has its id."""
-_UNKNOWN_THERE: Final = re.compile(r"no such|not found|does not exist|could not find", re.IGNORECASE)
+_UNKNOWN_THERE: Final = "(?i)no such|not found|does not exist|could not find"
 """What is said of an id that a runtime does not have. dockershim says "No such container" with the code UNKNOWN."""
 
 
@@ -45,7 +45,7 @@ class Inquiry(Call):
         failed: Callable[[RpcError], None],
     ) -> None:
         method = _QUESTIONS[unknown.field]
-        body = VIEWS[f"{method}Request"](**{unknown.field: unknown.id}).SerializeToString()
+        body = encode(f"{method}Request", {unknown.field: unknown.id})
         self._context = context
         self._request = request
         self._id = unknown.id
@@ -107,7 +107,7 @@ def _has_it_not(outcome: Outcome) -> bool:
     """Whether a runtime says that it does not have a thing."""
     if outcome.source is not RUNTIME:
         return False
-    return outcome.code == Code.NOT_FOUND or _UNKNOWN_THERE.search(outcome.message) is not None
+    return outcome.code == Code.NOT_FOUND or re.search(_UNKNOWN_THERE, outcome.message) is not None
 
 
 def _untold(id: bytes, runtime: Runtime, outcome: Outcome) -> RpcError:

@@ -11,11 +11,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Callable, Dict, Final, FrozenSet, List, Optional, Sequence, Tuple
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.filter import count
-from criproxy.cri.messages import cut
 from criproxy.cri.schema import load
+from criproxy.cri.views import encode
+from criproxy.cri.wire import DecodeError
 from criproxy.relay.context import Context
 from criproxy.relay.loop import Timer
 from criproxy.relay.outcome import Outcome
@@ -32,16 +31,12 @@ UNKNOWN: Final = -1
 _PODS: Final = "ListPodSandbox"
 _CONTAINERS: Final = "ListContainers"
 _IMAGES: Final = "ListImages"
-_REQUESTS: Final = cut(
-    "criproxy.inventory",
-    {"ListPodSandboxRequest": ("filter.state.state",), "ListContainersRequest": ("filter.state.state",)},
-)
 
 
 def _in_state(method: str, enum: str, state: str) -> bytes:
     """A request for all that is in a state."""
     number = load().enums[enum][state]
-    return _REQUESTS[f"{method}Request"](filter={"state": {"state": number}}).SerializeToString()
+    return encode(f"{method}Request", {"filter": {"state": {"state": number}}})
 
 
 _QUESTIONS: Final[Dict[str, bytes]] = {

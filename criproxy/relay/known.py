@@ -11,14 +11,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Dict, Final, List, Optional, Sequence, Tuple
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.filter import CONTAINERS, PODS, UNFILTERED, ListKind, sandbox_of
 from criproxy.cri.identity import LONGEST_NAME
 from criproxy.cri.methods import Method
 from criproxy.cri.names import LARGEST_REQUEST, ContainerName, PodName, find_container, find_pod, named_in
 from criproxy.cri.subjects import CONTAINER, POD, subjects
 from criproxy.cri.verify import LONGEST_ID
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.cache import Cache
 
 LARGEST_LIST: Final = 4 * 2**20

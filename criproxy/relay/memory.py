@@ -16,9 +16,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Dict, Final, List, NamedTuple, Optional, Set, Union
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.filter import LIST_KINDS, PODS, UNFILTERED, ListKind, count, ready_pods, sandbox_of
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.grpc import Code
 from criproxy.relay.context import Context
 from criproxy.relay.loop import Timer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Optional, Sequence, Tuple
 
 from criproxy.cri.identity import Names, Runtimes, is_digest
-from criproxy.cri.messages import pairs
 from criproxy.cri.methods import To
 from criproxy.cri.selector import RouteRule, decide
 
@@ -25,7 +24,7 @@ class Placement:
 
     def of_pod(self, pod: Any) -> Optional[Names]:
         """The alternative runtime that a rule has for a new pod (its PodSandboxConfig), if one has."""
-        rule = decide(self.rules, pod.metadata.namespace, pairs(pod.labels), pod.metadata.uid)
+        rule = decide(self.rules, pod.metadata.namespace, pod.labels, pod.metadata.uid)
         return None if rule is None else self._runtimes.of_target(rule.runtime.encode())
 
     def of_image(self, shared: To, names: Names, image: bytes) -> Tuple[Optional[To], Tuple[Names, ...]]:

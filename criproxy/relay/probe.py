@@ -6,12 +6,11 @@ is UNIMPLEMENTED. After any other answer the runtime is not ready yet.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Final, FrozenSet, NamedTuple, Optional
+from typing import Callable, Dict, Final, FrozenSet, NamedTuple, Optional
 
-from google.protobuf.message import DecodeError
-
-from criproxy.cri.messages import cut
 from criproxy.cri.versions import ApiVersion, path_of
+from criproxy.cri.views import Views, encode
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.grpc import Code, Reader, RpcError, error_of, plain, prefix, request_head, status_of
 from criproxy.http2.headers import Block
 from criproxy.relay.upstream import StreamSink, Upstream
@@ -21,10 +20,7 @@ _LIMIT: Final = 64 * 1024
 _LONGEST_FAILURE: Final = 200
 """characters of a runtime's own text in the reason why it is not available: the reason is one line of the log."""
 _SUPPORTED: Final[Dict[int, bool]] = {Code.OK: True, Code.UNIMPLEMENTED: False}
-_VIEWS: Final = cut(
-    "criproxy.probe",
-    {"VersionResponse": ("runtime_name", "runtime_version"), "ImageStatusRequest": ("image.image",)},
-)
+_VERSION: Final = Views({"VersionResponse": ("runtime_name", "runtime_version")})["VersionResponse"]
 
 
 class Service(NamedTuple):
@@ -43,8 +39,9 @@ class Service(NamedTuple):
 
 
 def _runtime_in(body: bytes) -> str:
-    answer: Any = _VIEWS["VersionResponse"].FromString(body)
-    return b" ".join((answer.runtime_name, answer.runtime_version)).decode("utf-8", "replace").strip()
+    answer = _VERSION.read(body)
+    name: bytes = b" ".join((answer.runtime_name, answer.runtime_version))
+    return name.decode("utf-8", "replace").strip()
 
 
 RUNTIME_SERVICE: Final = Service(
@@ -63,7 +60,7 @@ IMAGE_SERVICE: Final = Service(
     # CRI-O, and containerd lists all images whatever the filter of ListImages says. A host in .invalid has none
     # (RFC 2606), and nobody asks a registry for a status.
     "ImageStatus",
-    _VIEWS["ImageStatusRequest"](image={"image": b"criproxy.invalid/is-this-version-spoken"}).SerializeToString(),
+    encode("ImageStatusRequest", {"image": {"image": b"criproxy.invalid/is-this-version-spoken"}}),
     lambda body: "",
     "it has no ImageService in a known version of the CRI",
 )

@@ -9,17 +9,16 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any, Callable, Dict, Final, FrozenSet, NamedTuple, Optional, Sequence, Set, Tuple
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.filter import ListKind, list_kind_of
 from criproxy.cri.identity import LONGEST_NAME, TARGET_RUNTIME, Names, Runtimes, UnknownRuntime, is_digest
 from criproxy.cri.merge import MergeOf, merge_of
-from criproxy.cri.messages import pairs
 from criproxy.cri.methods import METHODS, FieldKind, Merge, Method, RuntimeSelector, To, ids
-from criproxy.cri.rewrite import VIEWS, Change, Walk, walk
+from criproxy.cri.rewrite import VIEWS, Change, Rewriter, renaming
+from criproxy.cri.schema import load
 from criproxy.cri.steps import Work
 from criproxy.cri.verify import LONGEST_ID, check, too_long
 from criproxy.cri.versions import ApiVersion, path_of, split_path
+from criproxy.cri.wire import DecodeError, text_in
 from criproxy.http2.grpc import Code, RpcError, is_grpc, quoted
 from criproxy.http2.headers import Head, encode, with_value
 from criproxy.relay.answers import Answers
@@ -115,20 +114,21 @@ class _Reading:
         "filters",
         "ids",
         "narrow",
+        "number",
         "owner_field",
         "pulls_for",
+        "renamings",
         "requires",
         "selectors",
         "starts",
         "unread",
         "view",
-        "walkers",
     )
 
     def __init__(self, row: Method) -> None:
         self.unread = row.to in (_PRIMARY, To.CONNECTED, To.EVENTS, _STATUS)
         """Whether the request does not name a runtime."""
-        self.view: Any = VIEWS[row.rpc.request]
+        self.view = VIEWS[row.rpc.request]
         self.owner_field: Callable[[Any], Any] = attrgetter(row.owner_field) if row.owner_field else bool
         self.selectors = [(attrgetter(path), selector) for path, selector in row.selectors]
         self.requires: Optional[Callable[[Any], Any]] = attrgetter(row.requires) if row.requires else None
@@ -137,11 +137,13 @@ class _Reading:
         self.pulls_for: Optional[Callable[[Any], Any]] = next(of_pods, None)
         self.filters = [(attrgetter(field.path), field.kind) for field in row.narrowed_by]
         self.narrow = row.to is To.OWNER and [field.path for field in row.request_fields] == [row.owner_field]
-        """Whether the owner field is the only one that is renamed."""
-        self.walkers: Dict[Tuple[Names, bool], Walk] = {}
+        """Whether the owner field is the only one that is read and renamed."""
+        self.number = load().messages[row.rpc.request][row.owner_field].number if self.narrow else 0
+        """That of the owner field."""
+        self.renamings: Dict[Tuple[Names, bool], Rewriter] = {}
         named = (*row.request_fields, *ids(*(f"{pod}.metadata.uid" for pod in row.pods)))
         self.ids = frozenset(field.path for field in named if field.kind is FieldKind.ID)
-        self.check_ids: Walk = walk(row.rpc.request, named, {FieldKind.ID: _checked})
+        self.check_ids = renaming(row.rpc.request, named, {FieldKind.ID: _checked})
 
 
 class Rules(NamedTuple):
@@ -176,7 +178,7 @@ class Router:
         self.answers = Answers(runtimes, self.owners, stream_url)
         self._annotates = False
         """Whether kubelet has ever asked for an image with its pod's annotations."""
-        self._readings = {row.name: _Reading(row) for row in METHODS.values()}
+        self._readings: Dict[str, _Reading] = {}
 
     def route(self, row: Method, body: bytes, owner: Optional[Names] = None) -> Route:
         """Where a call goes. Raises RpcError if the request is not one that can go anywhere, and UnknownOwner if it has
@@ -185,24 +187,23 @@ class Router:
         NOT_FOUND if an id in it has the prefix of a runtime that is not configured: what the primary runtime says of
         it, or does, would be wrong. Of a list that is narrowed to such an id nothing is left.
         """
-        reading = self._readings[row.name]
+        reading = self._reading(row)
         if reading.unread:
             to_primary = row.to is _PRIMARY or (row.to is _STATUS and not self.rules.status)
             return Route(self._all[:1] if to_primary else self._all, body)
         try:
-            request = reading.view.FromString(body)
-        except DecodeError as error:
-            raise _unreadable(row, error) from error
-        if len(body) > LONGEST_ID:
-            reading.check_ids(request)
-        try:
+            if len(body) > LONGEST_ID:
+                reading.check_ids(body)
             if reading.narrow:
-                names = owner or self._owner(row, reading.owner_field(request))
+                names = owner or self._owner(row, text_in(body, reading.number))
                 # What has no prefix has no other name there.
-                return Route((names,), self._renamed(row, reading, names, request, body) if names.prefixed else body)
+                return Route((names,), self._renamed(row, reading, names, body) if names.prefixed else body)
+            request = reading.view.read(body)
             if row.to is _ALL:
                 return self._route_list(row, reading, request, body)
             return self._route_to_one(row, reading, request, body, owner)
+        except DecodeError as error:
+            raise _unreadable(row, error) from error
         except UnknownRuntime as unknown:
             raise self._not_found(unknown.runtime) from unknown
 
@@ -210,9 +211,15 @@ class Router:
         """Looks at a large request before anybody reads it, in steps. Raises RpcError for one that takes too long."""
         if row.to is not _PRIMARY:
             try:
-                yield from check(row.rpc.request, body, ids=self._readings[row.name].ids)
+                yield from check(row.rpc.request, body, ids=self._reading(row).ids)
             except DecodeError as error:
                 raise _unreadable(row, error) from error
+
+    def _reading(self, row: Method) -> _Reading:
+        reading = self._readings.get(row.name)
+        if reading is None:
+            reading = self._readings[row.name] = _Reading(row)
+        return reading
 
     def _owner(self, row: Method, id: bytes) -> Names:
         """The runtime that has an id. Raises UnknownRuntime, and UnknownOwner if that has to be asked."""
@@ -249,7 +256,7 @@ class Router:
             to, others = self._others_of_image(row, names, request.image)
             if others:
                 return Route((names, *others), body, to)
-        return Route((names,), self._renamed(row, reading, names, request, body, selected), to)
+        return Route((names,), self._renamed(row, reading, names, body, selected), to)
 
     def _others_of_image(self, row: Method, names: Names, image: Any) -> Tuple[Optional[To], Tuple[Names, ...]]:
         """What becomes of a call for an image that goes to this runtime otherwise, and whom it goes to, too.
@@ -292,7 +299,7 @@ class Router:
         names = owners.pop()
         if alike and not names.runtime:
             return Route((names, *alike), body)
-        return Route((names,), self._renamed(row, reading, names, request, body))
+        return Route((names,), self._renamed(row, reading, names, body))
 
     def _route_untold_list(self, others: Set[Names], body: bytes) -> Route:
         """A list that is narrowed to an id without a prefix of which nobody has told yet: who does not have it lists
@@ -398,22 +405,14 @@ class Router:
         id = self._pods.owner(pod.metadata.uid, pod.metadata.attempt)
         return next((names for names in self.runtimes.others if names.runtime == id), None)
 
-    def _renamed(
-        self, row: Method, reading: _Reading, names: Names, request: Any, body: bytes, selected: bool = False
-    ) -> bytes:
-        """The request as the runtime is to see it."""
-        change = reading.walkers.get((names, selected))
+    def _renamed(self, row: Method, reading: _Reading, names: Names, body: bytes, selected: bool = False) -> bytes:
+        """The request as the runtime is to see it. Raises DecodeError."""
+        change = reading.renamings.get((names, selected))
         if change is None:
             changes = self._inner(names, selected)
-            change = reading.walkers[names, selected] = walk(row.rpc.request, row.request_fields, changes)
-        try:
-            change(request)
-        except DecodeError as error:
-            raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: {row.rpc.request}: {error}") from error
-        if not names.prefixed:
-            return body
-        renamed: bytes = request.SerializeToString()
-        return renamed
+            change = reading.renamings[names, selected] = renaming(row.rpc.request, row.request_fields, changes)
+        renamed = change(body)
+        return renamed if names.prefixed else body
 
     def _inner(self, names: Names, selected: bool) -> Dict[FieldKind, Change]:
         """How a request's fields are renamed for this runtime. A name of another runtime's is refused.
@@ -460,9 +459,9 @@ class Router:
         }
 
 
-def _target_runtime(annotations: Any) -> bytes:
+def _target_runtime(annotations: Dict[bytes, bytes]) -> bytes:
     """What the target-runtime annotation says; nothing if there is none."""
-    return pairs(annotations).get(TARGET_RUNTIME, b"")
+    return annotations.get(TARGET_RUNTIME, b"")
 
 
 def _named(names: Names) -> str:

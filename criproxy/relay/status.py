@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Final, Sequence
 
-from google.protobuf.message import DecodeError
-
 from criproxy.cri.status import FAILED, NO_ANSWER, NOT_AVAILABLE, ReportedStatus, merge, read, wants_info
 from criproxy.cri.versions import ApiVersion
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.grpc import OK_TRAILERS, Code, RpcError, too_large
 from criproxy.relay.context import Context
 from criproxy.relay.exchange import Exchange

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from criproxy.cri.messages import Transform
-from criproxy.cri.steps import InSteps
+from criproxy.cri.steps import InSteps, Transform
 from criproxy.cri.versions import ApiVersion, conversion
 from criproxy.http2.headers import taken_by
 from criproxy.relay.complaint import Complaint

@@ -68,7 +68,7 @@ def _pod(namespaces: bytes) -> bytes:
     ("kubelet", "theirs", "sent", "arrives"),
     [
         (V1ALPHA1, V1, b"\x08\x01\x10\x01", b"\x08\x02\x10\x02"),
-        (V1, V1ALPHA1, b"\x08\x02\x10\x01\x18\x02", b"\x08\x01\x18\x01"),
+        (V1, V1ALPHA1, b"\x08\x02\x10\x01\x18\x02", b"\x08\x01\x10\x00\x18\x01"),
         (V1, V1ALPHA2, b"\x08\x02\x10\x01", b"\x08\x02\x10\x01"),
     ],
 )

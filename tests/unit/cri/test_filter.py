@@ -7,7 +7,6 @@ from typing import Any, Dict, List
 
 import pytest
 from cri_reference import fill, their_class, tree_of, wire_of, with_unknown_fields
-from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from criproxy.cri.filter import (
     sandbox_of,
 )
 from criproxy.cri.methods import METHODS
+from criproxy.cri.wire import DecodeError
 
 LISTS = {
     "ListPodSandbox": (PODS, "items"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from criproxy.cri.identity import Names
 from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS, FieldKind, Method
-from criproxy.cri.rewrite import VIEWS, walk
+from criproxy.cri.rewrite import renaming
 from criproxy.cri.schema import SchemaField
 
 IMAGE_FIELDS = {
@@ -95,9 +95,8 @@ def endless(names: List[str]) -> Iterator[str]:
 def answered(row: Method, answer: Any, runtime: Names) -> Any:
     """A runtime's answer as kubelet gets it."""
     changes = {FieldKind.ID: runtime.outer_id, FieldKind.IMAGE: runtime.outer_image}
-    view: Any = VIEWS[row.rpc.response].FromString(answer.SerializeToString())
-    walk(row.rpc.response, row.response_fields, changes)(view)
-    return type(answer).FromString(view.SerializeToString())
+    change = renaming(row.rpc.response, row.response_fields, changes)
+    return type(answer).FromString(change(answer.SerializeToString()))
 
 
 def test_images_are_named_in_the_answers_and_requests_that_the_api_says() -> None:
@@ -136,9 +135,8 @@ def test_a_name_from_any_answer_leads_back_in_any_request(row: Method, pool: Lis
     expected = api()[row.rpc.request]()
     fill(expected, endless(pool))
     kinds = (FieldKind.IMAGE, FieldKind.OWN_IMAGE, FieldKind.USER_SPECIFIED_IMAGE)
-    view: Any = VIEWS[row.rpc.request].FromString(request.SerializeToString())
-    walk(row.rpc.request, row.request_fields, dict.fromkeys(kinds, ALTERNATIVE.inner_image))(view)
-    assert type(expected).FromString(view.SerializeToString()) == expected
+    change = renaming(row.rpc.request, row.request_fields, dict.fromkeys(kinds, ALTERNATIVE.inner_image))
+    assert type(expected).FromString(change(request.SerializeToString())) == expected
 
 
 Used = List[Tuple[str, str]]

@@ -9,7 +9,7 @@ from cri_reference import BYTES, tree_of, wire_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criproxy.cri.merge import MergeOf, merge_of
+from criproxy.cri.merge import MOST_MERGED, MergeOf, merge_of
 from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS
 from criproxy.cri.steps import finish
@@ -235,3 +235,10 @@ def test_a_metric_is_described_by_the_first_that_has_it() -> None:
     described = response.FromString(b"".join(got)).descriptors
     assert [(each.name, each.help) for each in described] == [("a", "0"), ("b", "0"), ("c", "1"), ("d", "2")]
     assert (got[0], got[2]) == (bodies[0], bodies[2])
+
+
+def test_a_list_of_more_entries_than_are_read_stays_as_it_is() -> None:
+    image = {"id": "sha256:1", "repo_tags": ["a:1"]}
+    large = listed(image) + b"\x0a\x00" * MOST_MERGED
+    assert merged(large, listed(image)) == [large, listed(image)]
+    assert merged(large[:-2], listed(image)) == [large[:-2], b""]

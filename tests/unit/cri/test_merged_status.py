@@ -6,12 +6,12 @@ import json
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
-from google.protobuf.message import DecodeError
 
 from criproxy.cri import status
 from criproxy.cri.identity import RuntimeHandler, Runtimes
 from criproxy.cri.messages import api
 from criproxy.cri.status import LARGEST_INFO, LONGEST_TEXT, NOT_AVAILABLE, NOT_REPORTED, ReportedStatus
+from criproxy.cri.wire import DecodeError
 
 STRANGE = b"\xf2\x06\x04what"
 """A field that no version has had yet: number 110, four bytes."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import List
 
 import pytest
-from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from criproxy.cri.shares import Allowance, fitting, shares
+from criproxy.cri.wire import DecodeError
 
 ENTRY = b"\x0a\x01a"
 

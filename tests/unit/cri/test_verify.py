@@ -6,8 +6,9 @@ from random import Random
 from typing import Any, Iterator, List, Tuple
 
 import pytest
+from constants import set_constant
 from cri_reference import BYTES, FIXED64, VARINT, Tree, fill, tree_of, varint, wire_of, with_unknown_fields
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError as NotDecoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,8 @@ from criproxy.cri.messages import api
 from criproxy.cri.methods import METHODS, To
 from criproxy.cri.schema import load
 from criproxy.cri.steps import finish
-from criproxy.cri.verify import Verified, fault_of, is_plain, name_of
+from criproxy.cri.verify import Verified, fault_of, holds, is_plain, name_of
+from criproxy.cri.wire import DecodeError
 
 SHARED = sorted({row.rpc.response for row in METHODS.values() if row.to in (To.ALL, To.EVENTS)})
 LIST = "ListContainersResponse"
@@ -56,12 +58,14 @@ class TestWhatIsSharedWithOthers:
         body = message(name, seed)
         assert finish(fault_of(name, body)) == ""
         assert is_plain(name, body)
+        assert holds(name, body)
 
     @FEW
     @given(seed=st.integers(0, 99))
     def test_holds_with_fields_that_nobody_knows_yet(self, name: str, seed: int) -> None:
         body = wire_of(with_unknown_fields(tree_of(message(name, seed), name)))
         assert finish(fault_of(name, body)) == ""
+        assert holds(name, body)
 
     @FEW
     @given(seed=st.integers(0, 9), data=st.data())
@@ -72,6 +76,7 @@ class TestWhatIsSharedWithOthers:
         owner[index] = (number, VARINT, 1) if kind == "double" else (number, FIXED64, bytes(8))
         assert "wire type" in finish(fault_of(name, wire_of(tree)))
         assert not is_plain(name, wire_of(tree))
+        assert not holds(name, wire_of(tree))
 
     @FEW
     @given(seed=st.integers(0, 9), data=st.data())
@@ -85,6 +90,7 @@ class TestWhatIsSharedWithOthers:
         owner[index] = (number, wire, [(1, BYTES, bad)] if kind.startswith("map<") else bad)
         assert "is not UTF-8" in finish(fault_of(name, wire_of(tree)))
         assert not is_plain(name, wire_of(tree))
+        assert not holds(name, wire_of(tree))
 
     @FEW
     @given(seed=st.integers(0, 9), data=st.data())
@@ -92,9 +98,10 @@ class TestWhatIsSharedWithOthers:
         body = message(name, seed)
         cut = body[: data.draw(st.integers(1, len(body) - 1))]
         fault = finish(fault_of(name, cut))
+        assert holds(name, cut) == (not fault)
         try:
             api()[name].FromString(cut)
-        except DecodeError:
+        except NotDecoded:
             assert fault
         else:
             assert not fault  # the end of a field
@@ -118,6 +125,7 @@ class TestWhatIsSharedWithOthers:
 )
 def test_a_fault_is_named_with_its_place(body: bytes, fault: str) -> None:
     assert finish(fault_of(LIST, body)) == fault
+    assert not holds(LIST, body)
     assert not is_plain(LIST, body)
 
 
@@ -158,7 +166,7 @@ def test_groups_of_numbers_may_be_packed(groups: List[int], cut: int) -> None:
 
 
 def test_an_entry_has_no_more_fields_than_kubelet_should_have_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "MOST_FIELDS", 10)
+    set_constant(monkeypatch, verify, "MOST_FIELDS", 10)
     assert finish(fault_of(LIST, entry(*[(8, BYTES, [])] * 8))) == ""
     assert finish(fault_of(LIST, entry(*[(8, BYTES, [])] * 9))) == "it has more than 10 fields"
 
@@ -222,7 +230,7 @@ class TestAnEvent:
         assert said == ["a ContainerEventResponse is left out: no"]
 
     def test_that_kubelet_would_not_take_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(verify, "LARGEST_MESSAGE", 10)
+        set_constant(monkeypatch, verify, "LARGEST_MESSAGE", 10)
         said: List[str] = []
         assert Verified(EVENT, None, said.append)(field(1, BYTES, b"x" * 9)) == b""
         assert said == ["a ContainerEventResponse is left out: it has 11 bytes, and kubelet takes 10"]

@@ -120,7 +120,7 @@ def test_the_hosts_namespaces_are_said_as_the_version_does(
 @pytest.mark.parametrize("mode", [POD, CONTAINER, TARGET, 7])
 def test_only_the_hosts_namespace_is_true_for_v1alpha1(mode: int) -> None:
     new: Tree = [(1, VARINT, mode), (2, VARINT, NODE), (4, BYTES, b"target")]
-    old: Tree = [(2, VARINT, 1), (4, BYTES, b"target")]
+    old: Tree = [(1, VARINT, 0), (2, VARINT, 1), (4, BYTES, b"target")]
     assert converted("RunPodSandboxRequest", V1, V1ALPHA1, sandbox_request(new)) == sandbox_request(old)
 
 

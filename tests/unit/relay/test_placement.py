@@ -120,7 +120,7 @@ CREATE: Dict[str, Any] = {"pod_sandbox_id": f"{ALT}__1", "sandbox_config": {"met
 def test_a_container_of_a_pod_of_a_rule_may_have_an_image_without_a_prefix(image: str) -> None:
     spec = {"image": image, "user_specified_image": "nginx"}
     sent = route(router_with("app=alt.test"), "CreateContainer", config={"image": spec}, **CREATE)
-    seen = VIEWS["CreateContainerRequest"].FromString(sent.body).config.image  # type: ignore[attr-defined]
+    seen = VIEWS["CreateContainerRequest"].read(sent.body).config.image
     assert (whom(sent), seen.image) == ([ALT], image.replace(f"{ALT}/", "").encode())
 
 

@@ -339,7 +339,7 @@ class Owners(RuleBasedStateMachine):
         self.has: Dict[str, List[str]] = {PRIMARY: ["p0"], RETIRING: ["r0", "r1"]}
         self.known = ["p0", "r0", "r1"]
         """All that kubelet has ever heard of."""
-        self.answered: Set[Tuple[int, int]] = set()
+        self.answered: Set[Tuple[Any, int]] = set()
         self.calls: List[int] = []
 
     def there(self) -> List[str]:
@@ -371,9 +371,9 @@ class Owners(RuleBasedStateMachine):
         bodies = {event.stream_id: event.data[5:] for event in peer.heard(DataReceived)}
         for stream, path in asked.items():
             method = path.rpartition(b"/")[2].decode()
-            if method == "Version" or (id(peer), stream) in self.answered:
+            if method == "Version" or (peer, stream) in self.answered:
                 continue
-            self.answered.add((id(peer), stream))
+            self.answered.add((peer, stream))
             code, body = self.served(runtime, method, bodies[stream])
             if stream not in self.node.resets(runtime):
                 peer.answer(stream, body, wire_of(code))

@@ -69,7 +69,7 @@ def test_an_id_that_kubelet_was_given_leads_back_with_the_runtimes_own(router: R
 def test_a_request_that_would_take_long_to_rename_is_refused(router: Router) -> None:
     mounts = [{"image": {"image": "a"}}] * (MOST_ELEMENTS + 1)
     config = {"image": {"image": "busybox"}, "mounts": mounts}
-    with pytest.raises(RpcError, match="mounts has 4097 elements, more than 4096") as refusal:
+    with pytest.raises(RpcError, match="mounts has more than 4096 elements") as refusal:
         route(router, "CreateContainer", pod_sandbox_id="p", config=config)
     assert refusal.value.code is Code.INVALID_ARGUMENT
 
