@@ -9,19 +9,14 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Mapping, Optional
 
 from criproxy import __version__
 from criproxy.config import Config, ConfigError, gid_of, refuse_a_loop
 from criproxy.config.reload import changes, runtimes
-from criproxy.control.api import control, health
-from criproxy.control.call import methods_of
-from criproxy.control.health import HealthService
-from criproxy.control.reload import ReloadService
+from criproxy.control.call import Method
 from criproxy.control.server import ControlServer
-from criproxy.control.status import StatusService
 from criproxy.control.subject import DaemonState, Refusal
-from criproxy.control.trace import TraceService
 from criproxy.control.verbosity import Verbosity
 from criproxy.listening import Listening, SocketError, inherited, listen, listen_for_control
 from criproxy.memory_limit import default_limit
@@ -35,6 +30,9 @@ from criproxy.report.stream import StreamOutput
 from criproxy.service import SystemdService
 from criproxy.streaming import stream_url
 from criproxy.traces.endpoint import Traces
+
+if TYPE_CHECKING:
+    from criproxy.control.services import Services
 
 DRAIN_TIME = 10.0
 """How long calls under way may take to end after SIGTERM, seconds."""
@@ -136,11 +134,11 @@ class _Daemon:
         self._state.follow(config)
         self._loop = Loop(self._on_error)
         self._proxy = Proxy(config, self._loop, log, stream_url, self._on_change, default_limit("/"))
-        self._health = HealthService(self._state, self._proxy)
         self._metrics = Endpoint(self._loop, log, self._state, self._proxy)
         self._traces = Traces(self._state, self._proxy, self._loop, log)
-        self._reloading = ReloadService(self._reload, self._proxy, self._loop)
         self._verbosity = Verbosity(self._loop, log, config.verbosity)
+        self._services: Optional[Services] = None
+        """Those of the control socket, if somebody has asked for one."""
         self._ready = False
 
     def run(self) -> None:
@@ -169,26 +167,22 @@ class _Daemon:
     def _serve_control(self) -> Optional[ControlServer]:
         if self._controlling is None:
             return None
-        status = StatusService(self._state, self._proxy, self._verbosity, self._loop.time)
-        trace = TraceService(self._proxy, self._loop, self._log)
-        own = {
-            "GetVerbosity": self._verbosity.get,
-            "Reload": self._reloading.reload,
-            "SetVerbosity": self._verbosity.set,
-            "Status": status.status,
-            "Trace": trace.trace,
-        }
-        checks = {"Check": self._health.check, "Watch": self._health.watch}
-        methods = {**methods_of(control(), own), **methods_of(health(), checks)}
-        return ControlServer(self._loop, self._log, self._controlling.sock, methods)
+        return ControlServer(self._loop, self._log, self._controlling.sock, self._control_methods)
+
+    def _control_methods(self) -> Mapping[str, Method]:
+        from criproxy.control.services import Services  # see there
+
+        made = Services(self._state, self._proxy, self._loop, self._log, self._verbosity, self._reload)
+        self._services = made
+        return made.methods
 
     def _on_error(self, error: BaseException) -> None:
         for line in internal.lines(error):
             self._log.error(f"internal error: {line}")
 
     def _on_change(self) -> None:
-        self._health.tell()
-        self._reloading.tell()
+        if self._services is not None:
+            self._services.tell()
         if self._state.stopping:
             return
         self._service.status(self._proxy.state)
@@ -208,7 +202,8 @@ class _Daemon:
             self._loop.stop()
             return
         self._state.stopping = True
-        self._health.tell()
+        if self._services is not None:
+            self._services.tell()
         self._service.stopping()
         self._proxy.drain(DRAIN_TIME, self._loop.stop)
         self._log.info(f"stopping: no new calls, {self._proxy.under_way} under way")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Dict
 
-from criproxy.cri.messages import whole
 from criproxy.cri.schema import Rpc, Schema, read
 
 
@@ -18,8 +17,14 @@ class Api:
         self.rpcs: Dict[str, Rpc] = schema.methods
         """By the methods' names."""
         self.enums = schema.enums
-        self.messages: Dict[str, Any] = {**whole(schema, package)}
+        self._schema = schema
+
+    @cached_property
+    def messages(self) -> Dict[str, Any]:
         """The classes of its messages, by their names."""
+        from criproxy.cri.messages import whole  # it brings protobuf, which the daemon seldom needs
+
+        return {**whole(self._schema, self.package)}
 
     def path(self, method: str) -> str:
         """The path of a method (``:path``)."""

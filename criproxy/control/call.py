@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
-from google.protobuf.message import DecodeError
-
 from criproxy.control.api import Api
+from criproxy.cri.wire import DecodeError
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.grpc import OK_TRAILERS, RESPONSE_HEADERS, Code, Message, Reader, RpcError, plain, prefix
 from criproxy.http2.headers import Block
@@ -159,11 +158,13 @@ class Call:
             self._message = message
 
     def _parsed(self) -> Any:
+        from criproxy.cri.messages import parse  # protobuf is there, since there is a method
+
         if self._message is None or not self._reader.idle:
             raise RpcError(Code.INVALID_ARGUMENT, "criproxy: the request has no message")
         message, self._message = self._message, None
         try:
-            return self._method.request.FromString(plain(message))
+            return parse(self._method.request, plain(message))
         except DecodeError as error:
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: the request does not parse: {error}") from error
 

@@ -7,7 +7,7 @@ the calls of each, for a request, and for what waits for a client that does not 
 from __future__ import annotations
 
 import socket
-from typing import Mapping
+from typing import Callable, Dict, Mapping
 
 from criproxy.control.call import MOST_UNREAD, Answer, Call, Method
 from criproxy.http2.errors import ErrorCode
@@ -28,13 +28,17 @@ MOST_CALLS = 32
 
 
 class ControlServer:
-    """Answers calls on a listening socket by the handlers of ``methods``, which are found by their paths."""
+    """Answers calls on a listening socket.
 
-    def __init__(self, loop: Loop, log: Log, sock: socket.socket, methods: Mapping[str, Method]) -> None:
+    ``methods`` gives the methods by their paths. It is called once, when the first call comes.
+    """
+
+    def __init__(self, loop: Loop, log: Log, sock: socket.socket, methods: Callable[[], Mapping[str, Method]]) -> None:
         self._loop = loop
         self._log = log
         self._faults = RateLimit(loop)
-        self._methods = {path.encode("ascii"): method for path, method in methods.items()}
+        self._give = methods
+        self._methods: Dict[bytes, Method] = {}
         self._clients = Clients(loop, log, lambda: MOST_CLIENTS, self._let_in, "clients of the control socket")
         self._listener = Listener(loop, log, sock, self._on_connection)
         self._listener.open()
@@ -91,6 +95,8 @@ class ControlServer:
         if block.get(b":method") != b"POST" or not is_grpc(content_type):
             raise RpcError(Code.INVALID_ARGUMENT, f"criproxy: no gRPC: content-type {quoted(content_type)}")
         path = block.get(b":path") or b""
+        if not self._methods:
+            self._methods = {known.encode("ascii"): method for known, method in self._give().items()}
         method = self._methods.get(path)
         if method is None:
             raise RpcError(Code.UNIMPLEMENTED, f"criproxy: the control socket has no method {quoted(path)}")

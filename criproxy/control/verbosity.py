@@ -28,7 +28,6 @@ class Verbosity:
         self._timer: Optional[Timer] = None
         self._until = 0.0
         """When it is the configured one again, seconds of the clock; 0: it is, or stays another one."""
-        self._message = control().messages["Verbosity"]
 
     def follow(self, configured: int) -> None:
         """The configuration has been read again."""
@@ -59,7 +58,9 @@ class Verbosity:
     def told(self) -> Any:
         """The message."""
         remaining = max(0.001, self._until - self._clock.time()) if self._until else 0.0
-        return self._message(level=self._log.verbosity, configured=self._configured, remaining=remaining)
+        return control().messages["Verbosity"](
+            level=self._log.verbosity, configured=self._configured, remaining=remaining
+        )
 
     def _end(self) -> None:
         self._fall_back()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from typing import Callable, Collection, Dict, Final, List, Mapping, Optional, Sequence, Tuple
@@ -136,6 +135,8 @@ class Proxy:
 
     def _info(self) -> str:
         """What the proxy says of itself, without the call that asks, as JSON."""
+        import json  # nobody but a person asks for it
+
         runtimes = [{"id": each.names.runtime, **about(each)} for each in self._runtimes.values()]
         info = {"version": __version__, "callsInFlight": self.under_way - 1, "runtimes": runtimes}
         if self._image_service is not self._primary:

@@ -9,15 +9,13 @@ variables; the annotation in which kubectl keeps a pod's manifest, which holds t
 
 from __future__ import annotations
 
-import json
+from functools import cache
 from itertools import chain
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
-from google.protobuf.message import DecodeError
-
-from criproxy.cri.messages import api
 from criproxy.cri.schema import SchemaField, load
 from criproxy.cri.steps import Work, finish
+from criproxy.cri.wire import DecodeError
 from criproxy.text import escape
 
 LIMIT = 60 * 1024
@@ -25,7 +23,6 @@ LIMIT = 60 * 1024
 
 _LINES_AT_ONCE = 100
 """They take about a millisecond."""
-_json = json.JSONEncoder(ensure_ascii=False).encode
 _REDACTED = "<redacted>"
 _REDACTED_FIELDS = {("KeyValue", "value")}
 _REDACTED_MAPS = {"info"}
@@ -45,9 +42,11 @@ def dump_in_steps(message: str, body: bytes) -> Work[str]:
     """The same in steps, of which the first reads the message."""
     if message not in load().messages:
         return f"# {len(body)} bytes of an unknown message: {escape(message)}\n"
+    from criproxy.cri.messages import api, parse  # they bring protobuf, which the daemon seldom needs
+
     text, size = [], 0
     try:
-        parsed = api()[message].FromString(body)
+        parsed = parse(api()[message], body)
         for number, line in enumerate(_message(message, parsed), 1):
             if not number % _LINES_AT_ONCE:
                 yield
@@ -123,10 +122,17 @@ def _value(field: SchemaField, value: Any) -> Iterator[str]:
         yield _scalar(value)
 
 
+@cache
+def _encoder() -> Callable[[Any], str]:
+    import json  # the log of a node that nobody debugs has no message
+
+    return json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _scalar(value: Any) -> str:
     """A number, a truth value or a text as JSON, of which YAML takes all but what is not printable: that is escaped."""
     if isinstance(value, bytes):
         value = value[: LIMIT + 1].decode(errors="backslashreplace")
     elif isinstance(value, str):
         value = value[: LIMIT + 1]
-    return escape(_json(value))
+    return escape(_encoder()(value))

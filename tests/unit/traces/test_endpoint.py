@@ -15,7 +15,8 @@ from criproxy.cri.identity import Names
 from criproxy.http2.headers import block_of
 from criproxy.relay.routing import plan_of
 from criproxy.relay.tracing import Asked, EndedCall
-from criproxy.traces.endpoint import INTERVAL, MOST_HELD, MOST_WAITING, Sender, Traces
+from criproxy.traces.endpoint import Traces
+from criproxy.traces.sender import INTERVAL, MOST_HELD, MOST_WAITING, Sender
 
 URL = "http://127.0.0.1:4318"
 SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
