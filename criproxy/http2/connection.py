@@ -17,8 +17,8 @@ Flow control, the two halves:
 An error of the peer's ends the stream that it concerns (RST_STREAM, section 5.4.2). It ends the connection (GOAWAY,
 5.4.1) where the section says so, or where both ends would no longer agree on what follows.
 
-The bulk of `receive` is one loop with the two frequent frames, HEADERS and DATA, written out in it; all others are
-found in a table of methods.
+The bulk of `receive` is one loop with the frames of calls, HEADERS and DATA, written out in it; all others are for
+`criproxy.http2.control`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,9 @@ from typing import Callable, Final, List, Optional
 
 from criproxy.http2 import frames, settings
 from criproxy.http2.assembly import BlockAssembly, UnreadBlock
-from criproxy.http2.control import HANDLERS, ControlFrames
+from criproxy.http2.control import ControlFrames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
-from criproxy.http2.events import (
-    DataReceived,
-    Event,
-    HeadersReceived,
-    StreamReset,
-)
+from criproxy.http2.events import DataReceived, Event, HeadersReceived, StreamReset
 from criproxy.http2.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, Buffer
 from criproxy.http2.headers import Block, BlockDecoder, Role, Spelling
 from criproxy.http2.limits import LARGE_BLOCK, TINY_DATA, Limits
@@ -102,10 +97,6 @@ class Connection:
         self._out: List[Buffer] = []
         self._sender = Sender(self._table, self._out)
         self._control = ControlFrames(client, self._table, self._sender, self._decoder, self._limits, self._out)
-        # As they are, not wrapped: one Python call more for each frame shows in what a unary call costs.
-        self.send_headers = self._sender.headers
-        self.send_data = self._sender.data
-        self.hold = self._sender.hold
         self.has_more = False
         """Whether `receive` has left frames for its next call, which may then bring no bytes."""
         self._rest = b""
@@ -134,6 +125,18 @@ class Connection:
         out = self._out.copy()
         self._out.clear()
         return out
+
+    def send_headers(self, stream_id: int, wire: bytes, end_stream: bool = False) -> None:
+        """Sends a field block (headers.Block.wire): see `Sender.headers`."""
+        self._sender.headers(stream_id, wire, end_stream)
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> int:
+        """Sends data, and says how much of it has left at once, bytes: see `Sender.data`."""
+        return self._sender.data(stream_id, data, end_stream)
+
+    def hold(self, held: bool) -> List[Event]:
+        """Whether data must wait for the socket: see `Sender.hold`."""
+        return self._sender.hold(held)
 
     @property
     def open_streams(self) -> int:
@@ -251,7 +254,7 @@ class Connection:
             if not at:  # Without the whole preface there is nothing to read yet.
                 self._rest = data
                 return
-        elif len(data) <= _JOINED or self.has_more:
+        elif rest and (len(data) <= _JOINED or self.has_more):
             data = rest + data
         elif rest:  # To join them would copy all that has come for the sake of one frame.
             at = frames.missing(rest, data)
@@ -270,14 +273,12 @@ class Connection:
                 self.has_more = True
                 break
             most -= 1
-            high, low, kind, flags, stream_id = frames.UNPACK(data, at)
-            size = high << 8 | low
+            size, kind, flags, stream_id = frames.header_at(data, at)
             if size > frames.DEFAULT_FRAME_SIZE:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             stop = at + frames.HEADER_SIZE + size
             if stop > end:
                 break
-            stream_id &= frames.MAX_STREAM_ID
             begin, at = at + frames.HEADER_SIZE, stop
             try:
                 if self._phase is not _FRAMES:
@@ -293,14 +294,12 @@ class Connection:
                     self._on_headers(flags, stream_id, data[begin:stop], events)
                     if size > LARGE_BLOCK or self._unread is not None:
                         most = self._read_on(most, size, events)
-                elif kind in HANDLERS:
-                    HANDLERS[kind](self._control, flags, stream_id, data[begin:stop], events)
                 elif kind == frames.CONTINUATION:
                     self._on_continuation(flags, stream_id, data[begin:stop], events)
                     if size > LARGE_BLOCK or self._unread is not None:
                         most = self._read_on(most, size, events)
-                else:  # of an unknown type, to be ignored (section 4.1)
-                    self._limits.count_control_frame()
+                else:
+                    self._control.take(kind, flags, stream_id, data[begin:stop], events)
             except StreamFault as fault:
                 self._on_fault(fault, events)
         self._rest = data[at:]
@@ -419,9 +418,8 @@ class Connection:
         if block is None:
             raise StreamFault(stream_id, ErrorCode.ENHANCE_YOUR_CALM, "too many fields, or too large ones")
         head = block.head
-        malformed = block.malformed if block.tail else head.malformed
-        if malformed:
-            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, malformed)
+        if block.malformed:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, block.malformed)
         role = head.role
         if stream.receiving is not HEAD:
             if role is not _TRAILERS or not end_stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Dict, Final, Generator, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from criproxy.http2 import huffman
@@ -34,6 +33,9 @@ STEP: Final = 4_096
 NO_TABLE: Final = b"\x20"
 """A dynamic table size update to 0 (RFC 7541, section 6.3). It begins our first block on a connection, so that the
 peer's decoder needs no other, whatever it makes of its own SETTINGS_HEADER_TABLE_SIZE later."""
+
+_LITERALS: Final = b"\x00\x10\x40"
+"""The first byte of a literal field whose name follows: without, never to have, and with an index (RFC 7541, 6.2)."""
 
 _STATIC: Final[Tuple[Field, ...]] = STATIC
 _STATIC_INDEX: Final[Dict[Field, int]] = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
@@ -236,15 +238,20 @@ class Spelling:
     (Go's gRPC sends it without indexing, that in C with, though there is no table for it.)
     """
 
-    __slots__ = ("_name", "search")
+    __slots__ = ("_coded", "_name", "_plain")
 
     def __init__(self, name: bytes) -> None:
         coded = huffman.encode(name)
-        plain = bytes(_prefixed(len(name), 7, 0)) + name
-        shorter = bytes(_prefixed(len(coded), 7, 0x80)) + coded
         self._name = name
-        self.search = re.compile(b"[\x00\x10\x40](?:" + re.escape(plain) + b"|" + re.escape(shorter) + b")").search
-        """Gives a match that ends where the field's value begins; None where there is no such field."""
+        self._plain = bytes(_prefixed(len(name), 7, 0)) + name
+        self._coded = bytes(_prefixed(len(coded), 7, 0x80)) + coded
+
+    def find(self, wire: bytes) -> Tuple[int, int]:
+        """Where the first such field begins, and where its value does; -1 twice where there is none."""
+        plain, coded = _literal(wire, self._plain), _literal(wire, self._coded)
+        if coded >= 0 and not 0 <= plain < coded:
+            return coded, coded + 1 + len(self._coded)
+        return (plain, plain + 1 + len(self._plain)) if plain >= 0 else (-1, -1)
 
     def decode(self, wire: bytes, at: int) -> Tuple[Field, ...]:
         """Reads a block that begins with such a field, whose value begins at ``at``. Raises as `decode` does.
@@ -257,3 +264,11 @@ class Spelling:
         if wire[0] == 0x10:
             return (NeverIndexed(self._name, value),)
         return ((self._name, value),)
+
+
+def _literal(wire: bytes, name: bytes) -> int:
+    """Where the first literal field begins whose name is written so; a negative number if there is none."""
+    at = wire.find(name, 1) - 1
+    while at >= 0 and wire[at] not in _LITERALS:
+        at = wire.find(name, at + 2) - 1
+    return at

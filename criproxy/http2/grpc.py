@@ -10,15 +10,14 @@ from io import BytesIO
 from struct import Struct
 from typing import Callable, Final, Generator, List, Optional, Tuple, Union
 
+from criproxy.http2.frames import word_at
 from criproxy.http2.headers import Block, Head, block_of, encode, with_value
 
 CONTENT_TYPE: Final = b"application/grpc"
 TIMEOUT: Final = b"grpc-timeout"
 PREFIX_SIZE: Final = 5
 """bytes before each message: a flag (compressed), four bytes of length (gRPC over HTTP/2, Length-Prefixed-Message)."""
-_PREFIX: Final = Struct(">BL")
-_PACK: Final[Callable[[int, int], bytes]] = _PREFIX.pack
-_UNPACK: Final[Callable[[Union[bytes, bytearray], int], Tuple[int, int]]] = _PREFIX.unpack_from
+_UNPACK: Final[Callable[[Union[bytes, bytearray], int], Tuple[int, int]]] = Struct(">BL").unpack_from
 _LONGEST_TEXT: Final = 4096
 """bytes of the text of a status of our own: most clients accept at least 8 kB of fields."""
 _LONGEST_READ: Final = 64 * 1024
@@ -245,12 +244,12 @@ def is_grpc(content_type: bytes) -> bool:
 def is_one_message(data: bytes) -> bool:
     """Whether this is one whole message that is not compressed."""
     size = len(data) - PREFIX_SIZE
-    return size >= 0 and _UNPACK(data, 0) == (0, size)
+    return size >= 0 and not data[0] and word_at(data, 1) == size
 
 
 def prefix(size: int) -> bytes:
-    """What stands before an uncompressed message of this size."""
-    return _PACK(0, size)
+    """What stands before an uncompressed message of this size: the flag is the 0 before its four bytes."""
+    return size.to_bytes(PREFIX_SIZE, "big")
 
 
 class Meter:
@@ -426,7 +425,7 @@ class Reader:
             messages.append(self._compressed(data[at], body) if data[at] else body)
             at = end
         if at < size:
-            self._keep(data[at:])
+            self._keep(data[at:] if at else data)  # compiled, a slice of all is a copy, too
         return messages
 
     def _begin_large(self) -> None:

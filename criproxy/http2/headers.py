@@ -4,10 +4,11 @@ Both ends of every connection are asked to use no dynamic table (SETTINGS_HEADER
 acknowledged that, a block refers to the static table alone: it means the same on any connection. So it can be
 forwarded as it is, and remembered: a `Head` is kept by its bytes, and the same bytes need not be decoded twice.
 
-A client writes a new deadline into each call, so a whole block hardly ever comes twice. It is cut before the first
-field whose name is *volatile* (gRPC's ``grpc-timeout``): what stands before is the head, the few bytes from there
-are the tail, decoded each time. The cut looks for the bytes that spell the name, so it can be fooled by a value that
-has the same bytes; then the piece before is no sequence of whole fields and the block is decoded as one.
+A client writes a new deadline into each call, so a whole block need not come twice. It is cut before the first field
+whose name is *volatile* (gRPC's ``grpc-timeout``): what stands before is the head, the few bytes from there are the
+tail. The cut looks for the bytes that spell the name, so it can be fooled by a value that has the same bytes; then the
+piece before is no sequence of whole fields and the block is decoded as one. Kubelet's deadlines are two minutes in
+whole milliseconds, which are mostly the same: the last blocks that were cut are remembered as they are, too.
 
 Until the acknowledgement (a client may send its first calls before it has read anything of ours) a block may use the
 dynamic table: it is read with that, and written anew without one.
@@ -58,6 +59,8 @@ whatever it is, and the peer has not acknowledged yet that we take more."""
 _REMEMBERED: Final = 2 * 2**20
 """What remembered heads may take, bytes. A client has one head a method, and a runtime one a kind of answer: some
 hundreds in all, of 2 kB each. What comes beyond that is metadata that changes with each call."""
+_RECENT: Final = 128 * 1024
+"""What the last blocks that were cut may take, bytes: some hundred."""
 _LARGEST_REMEMBERED: Final = 4096
 """Bytes of a head on the wire."""
 _FIELD: Final = 128
@@ -66,12 +69,10 @@ _COPIES: Final = 4
 """How often the bytes of a head are there: its own, its path, and the heads for runtimes of other versions."""
 # RFC 9113, section 8.2.1: nothing at or below a space, no uppercase letter, no colon, nothing beyond ASCII.
 _NAME: Final = re.compile(rb"[!-9;-@\[-~]+")
-_CONTROLS: Final = (b"\0", b"\r", b"\n")
-_CONTROL: Final = re.compile(rb"[\0\r\n]")
-_LONG: Final = 4_096
-"""From so many bytes on it is quicker to look for each control character by itself."""
 _LONGEST_NAME: Final = 4_096
 """bytes: no field that is in use has a name of a hundredth of it, and to check it takes as long as it is."""
+_USUAL: Final = frozenset((b"grpc-timeout", b"traceparent", b"tracestate"))
+"""Names that come with another value in each call, so that nothing remembers them, and need not be looked at."""
 _LONGEST_QUOTE: Final = 40
 """bytes of a name that a text quotes."""
 _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
@@ -139,28 +140,25 @@ class Block:
     the way, and the old length would make what is passed on malformed (RFC 9113, section 8.1.1).
     """
 
-    __slots__ = ("head", "length", "tail", "tail_fields")
+    __slots__ = ("head", "length", "malformed", "tail", "tail_fields")
 
     def __init__(self, head: Head, tail: bytes = b"", tail_fields: Tuple[Field, ...] = ()) -> None:
         self.head = head
         self.length = head.length
         self.tail = tail
         self.tail_fields = tail_fields
+        self.malformed: Optional[str] = head.malformed or (_malformed(tail_fields) if tail_fields else None)
+        """What makes the fields malformed, or None."""
 
     @property
     def wire(self) -> bytes:
         """The block's bytes, without a dynamic table: good for any connection."""
-        return self.head.wire + self.tail
+        return self.head.wire + self.tail if self.tail else self.head.wire
 
     @property
     def fields(self) -> Tuple[Field, ...]:
         """All fields, in their order."""
         return self.head.fields + self.tail_fields
-
-    @property
-    def malformed(self) -> Optional[str]:
-        """What makes the fields malformed, or None."""
-        return self.head.malformed or (_malformed(self.tail_fields) if self.tail_fields else None)
 
     def get(self, name: bytes) -> Optional[bytes]:
         """The first value of this field, or None."""
@@ -236,10 +234,14 @@ class BlockDecoder:
 
     def _decode_new(self, wire: bytes) -> Block:
         volatile = self._cut_before
-        cut = None if volatile is None else volatile.search(wire)
-        if volatile is None or cut is None or cut.start() == 0:
+        if volatile is None:
             return Block(_head(wire))
-        at = cut.start()
+        block = _recent.get(wire)
+        if block is not None:
+            return block
+        at, value_at = volatile.find(wire)
+        if at <= 0:
+            return Block(_head(wire))
         head = _remembered.get(wire[:at])
         if head is None:
             try:
@@ -247,14 +249,17 @@ class BlockDecoder:
             except MALFORMED:
                 return Block(_head(wire))
         tail = wire[at:]
-        fields = volatile.decode(tail, cut.end() - at)
+        fields = volatile.decode(tail, value_at - at)
         for name, _ in fields:
             if name == _CONTENT_LENGTH:
                 return _with_length(head, fields)
-        return Block(head, tail, fields)
+        block = Block(head, tail, fields)
+        _recent.keep(wire, block, 2 * len(wire) + _FIELD * (len(head.fields) + len(fields)))
+        return block
 
 
 _remembered: Final[Cache[bytes, Head]] = Cache(_REMEMBERED)
+_recent: Final[Cache[bytes, Block]] = Cache(_RECENT)
 
 
 def _head(wire: bytes) -> Head:
@@ -324,13 +329,13 @@ def _malformed(fields: Sequence[Field]) -> Optional[str]:
                 return f"an empty {name.decode()}"
         else:
             regular = True
-            if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+            if len(name) > _LONGEST_NAME or not (name in _USUAL or _NAME.fullmatch(name)):
                 return f"field name {name[:_LONGEST_QUOTE]!r}"
             if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 return f"connection-specific field {name!r}"
         if value.isalnum():
             continue
-        if _CONTROL.search(value) if len(value) < _LONG else any(each in value for each in _CONTROLS):
+        if b"\0" in value or b"\r" in value or b"\n" in value:
             return f"a control character in the value of {name!r}"
         if (value[:1] in _BLANKS or value[-1:] in _BLANKS) and name != _MAY_HAVE_BLANKS:
             return f"a blank around the value of {name!r}"

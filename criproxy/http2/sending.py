@@ -85,11 +85,11 @@ class Sender:
             stream.queue.append((frames.DATA, memoryview(data), end_stream))
             self.queued += size + _ENTRY
             return 0
-        if size <= self.max_frame and size <= stream.send_window and size <= self._window and not self._held:
+        may_pass = size <= self.max_frame or not self._waiting
+        if may_pass and size <= stream.send_window and size <= self._window and not self._held:
             stream.send_window -= size
             self._window -= size
-            self._out.append(frames.PACK(size >> 8, size & 0xFF, frames.DATA, end_stream, stream_id))
-            self._out.append(data)
+            self._emit_data(stream_id, data, end_stream)
             if end_stream and stream.receiving is OVER:
                 del self._streams[stream_id]
             return size
@@ -178,14 +178,26 @@ class Sender:
         limit = self.max_frame
         flags = END_STREAM if end_stream else 0
         if len(wire) <= limit:
-            size = len(wire)
-            head = frames.PACK(size >> 8, size & 0xFF, frames.HEADERS, flags | END_HEADERS, stream_id)
-            self._out.append(head + wire)
+            self._out.append(frames.header(len(wire), frames.HEADERS, flags | END_HEADERS, stream_id))
+            self._out.append(wire)
             return
         self._out.append(frames.frame(frames.HEADERS, flags, stream_id, wire[:limit]))
         for at in range(limit, len(wire), limit):
             last = END_HEADERS if at + limit >= len(wire) else 0
             self._out.append(frames.frame(frames.CONTINUATION, last, stream_id, wire[at : at + limit]))
+
+    def _emit_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        limit = self.max_frame
+        if len(data) <= limit:
+            self._emit_data_frame(stream_id, data, end_stream)
+            return
+        view = memoryview(data)
+        for at in range(0, len(data), limit):
+            self._emit_data_frame(stream_id, view[at : at + limit], end_stream and at + limit >= len(data))
+
+    def _emit_data_frame(self, stream_id: int, data: Buffer, end_stream: bool) -> None:
+        self._out.append(frames.header(len(data), frames.DATA, END_STREAM if end_stream else 0, stream_id))
+        self._out.append(data)
 
     def _step(self, stream_id: int, stream: Stream) -> int:
         """Sends the next frame of a queue if it may pass; gives the bytes of data in it, plus one, or 0 for none."""
@@ -210,8 +222,7 @@ class Sender:
                 data, end_stream = data[:size], False
             stream.send_window -= size
             self._window -= size
-            self._out.append(frames.PACK(size >> 8, size & 0xFF, frames.DATA, end_stream, stream_id))
-            self._out.append(data)
+            self._emit_data_frame(stream_id, data, end_stream)
         if not stream.queue:
             self._waiting.pop(stream_id, None)
             if stream.sending is OVER and stream.receiving is OVER:

@@ -149,8 +149,7 @@ class LatencyClient:
             data = self._rest + data
         ended, at = False, 0
         while len(data) - at >= frames.HEADER_SIZE:
-            high, low, kind, flags, stream = frames.HEADER.unpack_from(data, at)
-            size = high << 8 | low
+            size, kind, flags, stream = frames.header_at(data, at)
             begin, stop = at + frames.HEADER_SIZE, at + frames.HEADER_SIZE + size
             if stop > len(data):
                 break

@@ -89,8 +89,8 @@ class Line:
             rest += data
             at, skip = min(skip, len(rest)), skip - min(skip, len(rest))
             while len(rest) - at >= frames.HEADER_SIZE:
-                high, low, kind, flags, stream = frames.HEADER.unpack_from(rest, at)
-                stop = at + frames.HEADER_SIZE + (high << 8 | low)
+                size, kind, flags, stream = frames.header_at(rest, at)
+                stop = at + frames.HEADER_SIZE + size
                 if stop > len(rest):
                     break
                 frame = Frame(kind, flags, stream, rest[at + frames.HEADER_SIZE : stop])

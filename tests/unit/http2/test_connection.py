@@ -827,14 +827,17 @@ def test_events_agree_with_a_plain_reading_of_the_wire() -> None:
 
 Step = Callable[[Connection, int], object]
 
+
+def _data_and_trailers(connection: Connection, stream_id: int) -> None:
+    connection.send_data(stream_id, b"abc")
+    connection.send_headers(stream_id, encode(TRAILERS), True)
+
+
 _OUR_ENDS: Dict[str, Step] = {
     "data": lambda connection, stream_id: connection.send_data(stream_id, b"abc", True),
     "empty data": lambda connection, stream_id: connection.send_data(stream_id, b"", True),
     "trailers": lambda connection, stream_id: connection.send_headers(stream_id, encode(TRAILERS), True),
-    "data, trailers": lambda connection, stream_id: (
-        connection.send_data(stream_id, b"abc"),
-        connection.send_headers(stream_id, encode(TRAILERS), True),
-    ),
+    "data, trailers": _data_and_trailers,
     "reset": lambda connection, stream_id: connection.reset(stream_id, ErrorCode.CANCEL),
 }
 _THEIR_ENDS: Dict[str, bytes] = {

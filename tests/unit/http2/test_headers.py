@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import List, Optional, Tuple
 
@@ -278,7 +279,7 @@ def test_a_value_that_looks_like_a_deadline_is_a_value(name: bytes, first: int) 
 )
 def test_other_things_that_are_spelled_like_a_deadline_are_themselves(fields: bytes) -> None:
     wire = encode(REQUEST) + fields
-    assert Spelling(TIMEOUT).search(wire)
+    assert Spelling(TIMEOUT).find(wire)[0] > 0
     block = read(wire)
     assert list(block.fields) == read_by_hpack(wire)
     assert block.get(TIMEOUT) is None
@@ -292,6 +293,17 @@ def test_the_cut_changes_nothing_of_what_a_block_means(before: Fields, first: in
     assert block.fields == whole.fields == (*before, (TIMEOUT, b"5S"), *after)
     assert block.wire == whole.wire == wire
     assert block.get(TIMEOUT) == whole.get(TIMEOUT)
+
+
+_LITERAL = re.compile(b"[\x00\x10\x40](?:" + b"|".join(map(re.escape, _SPELLINGS.values())) + b")")
+
+
+@given(st.lists(st.sampled_from([b"\x00", b"\x10", b"\x20", b"\x40", b"5S", TIMEOUT[1:], *_SPELLINGS.values()])))
+def test_the_cut_is_before_the_first_literal_of_the_name(pieces: List[bytes]) -> None:
+    wire = b"".join(pieces)
+    found = _LITERAL.search(wire)
+    begin, value = Spelling(TIMEOUT).find(wire)
+    assert (begin, value) == found.span() if found else begin < 0
 
 
 def test_a_tail_that_is_no_sequence_of_fields_is_refused() -> None:
@@ -310,6 +322,20 @@ def test_the_same_bytes_give_the_same_head() -> None:
     first.head.memo = "worked out"
     assert read(wire).head is first.head
     assert read(wire).head.memo == "worked out"
+
+
+def test_a_block_with_the_same_deadline_is_read_once() -> None:
+    wire = encode([*REQUEST, (b"x-once", b"yes"), (TIMEOUT, b"120000m")])
+    assert read(wire) is read(wire)
+
+
+def test_blocks_with_other_deadlines_are_remembered_until_they_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent: Cache[bytes, Block] = Cache(100_000)
+    set_constant(monkeypatch, headers, "_recent", recent)
+    for number in range(500):
+        assert read(encode([*REQUEST, (TIMEOUT, b"%dm" % number)])).get(TIMEOUT) == b"%dm" % number
+        assert recent.size <= 100_000
+    assert 20 < len(recent) < 200
 
 
 def test_heads_are_remembered_until_they_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
