@@ -427,6 +427,7 @@ class Connection:
             if stream.receiving is MEASURED:
                 stream.measure(stream_id, 0, True)
         elif role is self._head_role:
+            self._limits.count_call()
             stream.receiving = BODY
             if block.length is not None:
                 stream.expect(stream_id, block, end_stream)

@@ -13,8 +13,11 @@ MAX_CONTROL_FRAMES: Final = 50_000
 """Frames a second that cost us work and move no call: SETTINGS, PING, PRIORITY, DATA and WINDOW_UPDATE of next to
 nothing, frames of unknown types and on streams that are over. Against floods of them: CVE-2019-9512 (PING),
 CVE-2019-9513 (PRIORITY), CVE-2019-9515 (SETTINGS), CVE-2019-9518 (empty frames). One costs about 2 µs here, so a flood
-takes a tenth of the thread before it ends. gRPC sends a PING for each piece of data at most (its measure of bandwidth),
-thousands a second on a busy connection."""
+takes a tenth of the thread before it ends."""
+
+CONTROL_FRAMES_OF_A_CALL: Final = 4
+"""So many are free with each head of a call: libraries give windows back with each answer, on the stream and on the
+connection (HAProxy), and send a PING for each piece of data at most (gRPC's measure of bandwidth)."""
 
 TINY_DATA: Final = 5
 """DATA with fewer bytes than this, not counting its padding, is a control frame, unless it ends its stream. No message
@@ -67,6 +70,10 @@ class Limits:
         if self._control_frames > MAX_CONTROL_FRAMES:
             text = f"more than {MAX_CONTROL_FRAMES} control frames a second"
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)
+
+    def count_call(self) -> None:
+        """The head of a request, or of a response."""
+        self._control_frames = max(0, self._control_frames - CONTROL_FRAMES_OF_A_CALL)
 
     def count_control_bytes(self, size: int) -> None:
         """So many bytes that are read and move no call. Raises ConnectionFault if they are too many."""

@@ -118,6 +118,18 @@ def test_a_second_has_room_for_a_number_of_frames_that_move_nothing(one: bytes) 
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
 
 
+def test_each_call_has_room_for_what_libraries_send_beside_it() -> None:
+    """HAProxy gives two windows back with each answer, and has had 80,000 answers a second."""
+    connection, clock = flooded()
+    one = frame(WINDOW_UPDATE, 0, 0, number(1_000))
+    for stream_id in range(3, 3 + 2 * MAX_CONTROL_FRAMES, 2):
+        assert len(connection.receive(headers(stream_id, REQUEST, True) + one * limits.CONTROL_FRAMES_OF_A_CALL)) == 1
+        connection.send_headers(stream_id, encode(RESPONSE), True)
+        connection.data_to_send()
+    clock.now += 1
+    endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
+
+
 def waiting(count: int, **options: Any) -> Tuple[Connection, Clock]:
     """A server's end on which so many answers wait for a window, at the beginning of a second."""
     connection, clock = flooded(max_streams=count + 1, **options)
