@@ -2,8 +2,9 @@
 
 Each takes a descriptor, and a runtime that comes back needs one, too: there is a bound, with a reserve beyond it. For a
 client that is one too many, another is hung up on: one that has never had a call, or else the one that has had none
-for the longest time; it may connect again. Who has had one a moment ago is about to have another, and to hang up would
-lose it. Where nobody can go, nobody else is let in: who waits, waits in the socket's queue.
+for the longest time; it may connect again. Who has had one a moment ago is about to have another, and who has just come
+is about to have the first: to hang up would lose it. Where nobody can go, nobody else is let in: who waits, waits in
+the socket's queue.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _OF_RUNTIME: Final = 4
 """Descriptors for a runtime: one that is found anew may have calls on its old connections."""
 IDLE: Final = 5.0
 """A client is idle that has had no call for so long, seconds: kubelet has several a second."""
+ARRIVAL: Final = 1.0
+"""How long one that has connected has for its first call, seconds: gRPC's libraries read our SETTINGS before."""
 _SILENCE: Final = 60.0
 """Between two warnings, seconds."""
 
@@ -34,6 +37,10 @@ def most_clients(runtimes: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return MOST
     return max(1, min(MOST, soft - min(_OWN + runtimes * _OF_RUNTIME, soft // 2)))
+
+
+def _is_idle(client: DownstreamConnection) -> bool:
+    return client.is_idle(IDLE if client.has_called else ARRIVAL)
 
 
 class Clients:
@@ -72,15 +79,15 @@ class Clients:
         if len(self.connected) <= most:
             self._set_full(False)
             return
-        idle = [each for each in self.connected if each is not newcomer and each.is_idle(IDLE)]
+        idle = [each for each in self.connected if each is not newcomer and _is_idle(each)]
         if idle:
             self._tell(most, "those that have had no call for the longest time are hung up on")
             min(idle, key=lambda each: (each.has_called, each.last_call)).part()
         else:
-            self._tell(most, "all have calls, and others have to wait")
+            self._tell(most, "none of them is idle, and others have to wait")
             self._set_full(True)
             if self._look is None:
-                self._look = self._loop.call_later(IDLE, self._look_again)
+                self._look = self._loop.call_later(ARRIVAL, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None

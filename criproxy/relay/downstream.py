@@ -139,8 +139,8 @@ class DownstreamConnection(Downstream):
         self._wait(self._go_away)
 
     def is_idle(self, seconds: float) -> bool:
-        """Whether it has no call, and has never had one or none for so long."""
-        return not self.calls and (not self.has_called or self._loop.time() - self.last_call >= seconds)
+        """Whether it has no call, and has begun none for so long."""
+        return not self.calls and self._loop.time() - self.last_call >= seconds
 
     def part(self) -> None:
         """Hangs up on a client without calls. One that is on its way the client may send again (RFC 9113, 6.8)."""

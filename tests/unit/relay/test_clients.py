@@ -11,7 +11,7 @@ from scene import PRIMARY, Node
 
 from criproxy.http2.errors import ErrorCode
 from criproxy.http2.events import GoAwayReceived
-from criproxy.relay.clients import IDLE, MOST, Clients, most_clients
+from criproxy.relay.clients import ARRIVAL, IDLE, MOST, Clients, most_clients
 from criproxy.relay.downstream import DownstreamConnection
 
 BOUND = 3
@@ -28,9 +28,9 @@ class Crowd(Node):
         self.count.come(self.downstream)
         self.all.append(self.kubelet)
 
-    def come(self) -> None:
-        """One more connects, a second after the last."""
-        self.loop.advance(1)
+    def come(self, after: float = ARRIVAL) -> None:
+        """One more connects, so many seconds after the last."""
+        self.loop.advance(after)
         self.connect()
         self.all.append(self.kubelet)
         self.count.come(self.downstream)
@@ -91,6 +91,18 @@ def test_one_that_has_never_had_a_call_goes_before_others() -> None:
     crowd.loop.advance(2 * IDLE)
     crowd.come()
     assert crowd.gone == [1]
+
+
+def test_one_that_has_just_come_goes_for_nobody_before_it_can_call() -> None:
+    """As kubelet that comes back among many that connect and do nothing."""
+    crowd = Crowd()
+    for _ in range(3):
+        crowd.come(ARRIVAL / 8)
+    assert (crowd.gone, crowd.let_in) == ([], [False])
+    crowd.call_of(0)
+    crowd.loop.advance(ARRIVAL)
+    assert (crowd.gone, crowd.let_in) == ([1], [False, True])
+    crowd.give(PRIMARY, "ContainerStatus", b"")
 
 
 def test_nobody_with_a_call_goes_and_others_wait_until_one_has_gone() -> None:
