@@ -329,7 +329,9 @@ class Runtime(Owner):
             self._lose(State.LOOKING if self._next is None else State.PROBING)
         self.known = True
         self.reason = f"{reason}: {failure}" if failure else reason
-        self.warn_once(f"absent: {reason}", f"{self} ({self.path}) is not there: {self.reason}; looking for it")
+        if self.loop.time() - self._gone >= RETRY_INTERVAL:
+            # Sooner it may be going still: what it does to a connection then is not why it stays away.
+            self.warn_once(f"absent: {reason}", f"{self} ({self.path}) is not there: {self.reason}; looking for it")
         self._start_timer(RETRY_INTERVAL, again)
         self._on_change(self)
         if not self.primary:

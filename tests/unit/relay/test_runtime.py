@@ -526,6 +526,24 @@ def test_a_loss_for_another_reason_than_that_nobody_serves_is_told_with_it() -> 
     assert len(scene.logged("has gone: ")) == len(scene.logged("is not there: permission denied; ")) == 1
 
 
+@pytest.mark.parametrize("begin", [up, moving])
+@pytest.mark.parametrize("again", [0, 1])
+def test_a_runtime_that_takes_one_more_connection_as_it_goes_has_gone_once(
+    begin: Callable[[], Scene], again: int
+) -> None:
+    """gRPC's server says that it is going away before it closes its socket. What it does a second later is news."""
+    scene = begin()
+    scene.loop.advance(RETRY_INTERVAL)
+    if begin is up:
+        scene.deaf = True
+        scene.served[-1].close()
+    for _ in range(1 + again):
+        scene.served[-1].close()
+        scene.loop.advance(RETRY_INTERVAL)
+    assert len(scene.logged("has gone: ")) == 1
+    assert len(scene.logged("is not there: it closed the connection before it answered")) == again
+
+
 def break_the_protocol(scene: Scene, number: int) -> None:
     connection = scene.served[-1].connection
     connection._out.append(frames.frame(frames.DATA, 0, 2 * number + 1001, b""))
