@@ -170,7 +170,7 @@ CASES: Tuple[Case, ...] = (
         "a kubelet of so many pods",
         tuple(Figure(f"kubelet_{pods}", f"{pods}", "% of a core") for pods in PODS),
         turns.of_kubelet,
-        _merges,
+        _near_started,
         few=True,
     ),
 )

@@ -184,9 +184,9 @@ class _Runtime:
         self.events = _Events(loop)
         self.made = answers()
 
-    def tell(self, containers: int = 0, change: str = SAME, events: Optional[float] = None) -> None:
+    def tell(self, containers: Optional[int] = None, change: str = SAME, events: Optional[float] = None) -> None:
         """What `TELL` has got."""
-        if containers:
+        if containers is not None:
             self.lists.tell(containers, change)
         if events is not None:
             self.events.tell(events)
