@@ -25,7 +25,10 @@ _PLACE = "/usr/local/sbin/systemctl"
 
 
 def killed(node: Node, point: int, *command: str) -> bool:
-    """Runs a command and has it killed at a point. False: it has succeeded, with fewer points."""
+    """Runs a command and has it killed at a point. False: it has succeeded, with fewer points.
+
+    One run may have a point more than another, since what else is on the node writes to the disk, too.
+    """
     for name in ("changes", "begin", "state", "points"):
         node.write(f"/run/{name}", "")
     node.write(_PLACE, _KILLER.format(point=point), 0o755)
