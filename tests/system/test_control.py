@@ -54,6 +54,15 @@ def status(to: grpc.Channel) -> Any:
     return stub(to, control(), "Status")(control().messages["StatusRequest"](), timeout=PATIENCE)
 
 
+def status_with(to: grpc.Channel, in_flight: List[int]) -> Any:
+    """The status with so many calls in flight to each runtime, as soon as the proxy's own have been answered."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        told = status(to)
+        if [runtime.calls_in_flight for runtime in told.runtimes] == in_flight or time.monotonic() > end:
+            return told
+
+
 def check(to: grpc.Channel, service: str = "") -> int:
     request = health().messages["HealthCheckRequest"](service=service)
     found: int = stub(to, health(), "Check")(request, timeout=PATIENCE).status
@@ -170,7 +179,7 @@ def test_calls_are_told_while_they_run_and_after(to: grpc.Channel, client: Clien
     other.answers["StopContainer"] = refuse
     call = client.stub("StopContainer").future(client.request("StopContainer", container_id="alt.test__c"))
     other.wait_for("StopContainer")
-    told = status(to)
+    told = status_with(to, [0, 1])
     assert [runtime.calls_in_flight for runtime in told.runtimes] == [0, 1]
     (kubelet,) = told.clients
     assert (kubelet.pid, kubelet.uid, kubelet.calls_in_flight) == (os.getpid(), os.getuid(), 1)
