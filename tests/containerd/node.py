@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
+import os
 import shutil
 import socket
 import subprocess
@@ -119,7 +120,7 @@ class Node:
             processes=_sorted(_command_line(path) for path in (root / "proc").glob("[0-9]*/cmdline")),
             mounts=_sorted(line.split()[4] for line in _lines(self._proc / "mountinfo")),
             interfaces=_sorted(line.split(":")[0].strip() for line in _lines(self._proc / "net/dev")[2:]),
-            run=_sorted(str(path.relative_to(root)) for path in (root / "run").rglob("*") if not path.is_dir()),
+            run=_sorted(f"{path}/{name}" for path, _, names in os.walk(root / "run") for name in names),
             leases=_sorted(path.name for path in self.folder.glob("*/leases/*/*") if _is_address(path.name)),
             cgroups=_sorted(str(path) for path in self.cgroup.tree() if path.name != self.folder.name),
         )

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Tuple
@@ -43,7 +44,8 @@ class Files:
             prefix = "" if below == "." else f"{below}/"
             folders[:] = [name for name in folders if prefix + name not in _ASIDE]
             for name in (*folders, *names):
-                entries[f"/{prefix}{name}"] = _entry(os.path.join(folder, name))
+                with suppress(FileNotFoundError):  # somebody on the node has removed it just now
+                    entries[f"/{prefix}{name}"] = _entry(os.path.join(folder, name))
         return cls(entries)
 
     def changes(self, before: Files) -> Dict[str, str]:
