@@ -206,8 +206,8 @@ class BlockDecoder:
                 wire = encode(decode(wire, self._table))
             elif wire[:1] == NO_TABLE:
                 wire = wire.lstrip(NO_TABLE)
-            head = _remembered.get(wire)
-            return Block(head) if head is not None else self._decode_new(wire)
+            block = _remembered.get(wire)
+            return block if block is not None else self._decode_new(wire)
         except TooLarge:
             return None
         except MALFORMED as error:
@@ -235,20 +235,20 @@ class BlockDecoder:
     def _decode_new(self, wire: bytes) -> Block:
         volatile = self._cut_before
         if volatile is None:
-            return Block(_head(wire))
+            return _block(wire)
         block = _recent.get(wire)
         if block is not None:
             return block
         at, value_at = volatile.find(wire)
         if at <= 0:
-            return Block(_head(wire))
-        head = _remembered.get(wire[:at])
-        if head is None:
+            return _block(wire)
+        cut = _remembered.get(wire[:at])
+        if cut is None:
             try:
-                head = _head(wire[:at])
+                cut = _block(wire[:at])
             except MALFORMED:
-                return Block(_head(wire))
-        tail = wire[at:]
+                return _block(wire)
+        head, tail = cut.head, wire[at:]
         fields = volatile.decode(tail, value_at - at)
         for name, _ in fields:
             if name == _CONTENT_LENGTH:
@@ -258,18 +258,20 @@ class BlockDecoder:
         return block
 
 
-_remembered: Final[Cache[bytes, Head]] = Cache(_REMEMBERED)
+_remembered: Final[Cache[bytes, Block]] = Cache(_REMEMBERED)
 _recent: Final[Cache[bytes, Block]] = Cache(_RECENT)
 
 
-def _head(wire: bytes) -> Head:
-    head = _remembered.get(wire)
-    if head is not None:
-        return head
+def _block(wire: bytes) -> Block:
+    """One that is not cut."""
+    block = _remembered.get(wire)
+    if block is not None:
+        return block
     head = Head(wire, decode(wire))
+    block = Block(head)
     if len(wire) <= _LARGEST_REMEMBERED:
-        _remembered.keep(wire, head, taken_by(head))
-    return head
+        _remembered.keep(wire, block, taken_by(head))
+    return block
 
 
 def _length(fields: Iterable[Field]) -> Optional[int]:

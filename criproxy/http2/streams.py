@@ -16,6 +16,9 @@ trip; a stream that is forgotten too early costs one more RST_STREAM."""
 _REMEMBERED_GAPS: Final = 64
 """Rows of ids that a client has left out. No client leaves any out; what is forgotten counts as a closed stream."""
 
+_NOT_MODIFIED: Final = (b":status", b"304")
+"""What such a response begins with: it has no other pseudo-header, and these come first (section 8.3)."""
+
 
 class Phase(Enum):
     """What must come next."""
@@ -83,7 +86,7 @@ class Stream:
         length = block.length
         if length is None or length == UNREADABLE:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "a content-length that is not one number")
-        if block.get(b":status") != b"304":
+        if block.head.fields[0] != _NOT_MODIFIED:
             self.receiving = MEASURED
             self.missing = length
             self.measure(stream_id, 0, end_stream)

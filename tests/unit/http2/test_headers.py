@@ -17,7 +17,7 @@ from criproxy.http2 import headers
 from criproxy.http2.cache import Cache
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.fields import MAX_FIELDS, MAX_LIST_SIZE, NO_TABLE, Spelling, decode, encode, with_value
-from criproxy.http2.headers import Block, BlockDecoder, Head, block_of
+from criproxy.http2.headers import Block, BlockDecoder, block_of
 
 TIMEOUT = b"grpc-timeout"
 Fields = List[Tuple[bytes, bytes]]
@@ -339,7 +339,7 @@ def test_blocks_with_other_deadlines_are_remembered_until_they_take_too_much(mon
 
 
 def test_heads_are_remembered_until_they_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered: Cache[bytes, Head] = Cache(100_000)
+    remembered: Cache[bytes, Block] = Cache(100_000)
     set_constant(monkeypatch, headers, "_remembered", remembered)
     decoder = settled()
     for number in range(500):
@@ -350,7 +350,7 @@ def test_heads_are_remembered_until_they_take_too_much(monkeypatch: pytest.Monke
 
 
 def test_a_head_counts_for_the_fields_that_it_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered: Cache[bytes, Head] = Cache(2**20)
+    remembered: Cache[bytes, Block] = Cache(2**20)
     set_constant(monkeypatch, headers, "_remembered", remembered)
     accept_encoding = b"\x90"
     assert len(read(encode(REQUEST) + 500 * accept_encoding).fields) == len(REQUEST) + 500
@@ -358,7 +358,7 @@ def test_a_head_counts_for_the_fields_that_it_becomes(monkeypatch: pytest.Monkey
 
 
 def test_a_large_head_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered: Cache[bytes, Head] = Cache(2**20)
+    remembered: Cache[bytes, Block] = Cache(2**20)
     set_constant(monkeypatch, headers, "_remembered", remembered)
     fields = [*REQUEST, (b"x-large", b"v" * 5_000)]
     assert list(read(encode(fields)).fields) == fields
@@ -366,7 +366,7 @@ def test_a_large_head_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_refused_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered: Cache[bytes, Head] = Cache(2**20)
+    remembered: Cache[bytes, Block] = Cache(2**20)
     set_constant(monkeypatch, headers, "_remembered", remembered)
     for _ in range(2):
         with pytest.raises(ConnectionFault):
