@@ -104,6 +104,8 @@ def text_in(body: bytes, number: int) -> bytes:
     """The string or bytes in a field of a message; empty if it is not set. Raises DecodeError."""
     found = b""
     at, end = 0, len(body)
+    if 2 < end < 0x82 and body[1] == end - 2 and body[0] == number << 3 | LENGTH:  # most requests have nothing else
+        return body[2:]
     while at < end:
         which, wire, begin, at = field_at(body, at, end)
         if which == number and wire == LENGTH:

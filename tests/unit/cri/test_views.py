@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, List, Tuple
 
 import pytest
-from cri_reference import BYTES, FIXED32, varint, wire_of
+from cri_reference import BYTES, FIXED32, VARINT, varint, wire_of
 
 from criproxy.cri.messages import api
 from criproxy.cri.views import Views, encode
@@ -54,6 +54,14 @@ def test_what_is_no_message_is_refused(body: bytes) -> None:
         elements(body)
     with pytest.raises(DecodeError):
         text_in(body, 1)
+
+
+@pytest.mark.parametrize("size", [1, 64, 127, 128, 300])
+@pytest.mark.parametrize("more", [[], [(2, VARINT, 5)], [(2, BYTES, b"b")], [(1, VARINT, 5)]])
+def test_a_text_is_found_alone_and_beside_others(size: int, more: List[Tuple[int, int, Any]]) -> None:
+    text = b"a" * size
+    assert text_in(wire_of([(1, BYTES, text), *more]), 1) == text
+    assert text_in(wire_of([(2, BYTES, text), *more]), 1) == b""
 
 
 def test_what_is_written_is_what_protobuf_reads() -> None:
