@@ -10,6 +10,8 @@ from criproxy.http2.errors import ConnectionFault, ErrorCode
 if TYPE_CHECKING:  # compiled, these are numbers of C's, and else Python's
     from mypy_extensions import i64
 
+_COMPILED: Final = not __file__.endswith((".py", ".pyc"))
+
 Buffer = Union[bytes, memoryview]
 """Bytes that are read and never written to."""
 
@@ -33,6 +35,7 @@ END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
 PRIORITY_FLAG: Final = 0x20
 
+_HEADER: Final = Struct(">HBBBL")
 HEADER_SIZE: Final = 9
 """bytes before each payload (section 4.1)."""
 PRIORITY_SIZE: Final = 5
@@ -64,8 +67,11 @@ MAX_STREAM_ID: Final = 2**31 - 1
 def header_at(data: bytes, at: i64) -> Tuple[i64, i64, i64, i64]:
     """The length, the type, the flags and the stream of the frame whose header stands there (section 4.1).
 
-    From single bytes: compiled, that takes a tenth of what `Struct` does. In Python it takes 0.4 µs more.
+    Compiled, single bytes take a tenth of what `Struct` does; in Python they take twice as long.
     """
+    if not _COMPILED:
+        high, low, kind, flags, stream_id = _HEADER.unpack_from(data, at)
+        return high << 8 | low, kind, flags, stream_id & MAX_STREAM_ID
     size: i64 = data[at]
     size = (size << 8 | data[at + 1]) << 8 | data[at + 2]
     return size, data[at + 3], data[at + 4], word_at(data, at + 5) & MAX_STREAM_ID

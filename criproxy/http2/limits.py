@@ -73,7 +73,8 @@ class Limits:
 
     def count_call(self) -> None:
         """The head of a request, or of a response."""
-        self._control_frames = max(0, self._control_frames - CONTROL_FRAMES_OF_A_CALL)
+        if self._control_frames:
+            self._control_frames = max(0, self._control_frames - CONTROL_FRAMES_OF_A_CALL)
 
     def count_control_bytes(self, size: int) -> None:
         """So many bytes that are read and move no call. Raises ConnectionFault if they are too many."""

@@ -28,6 +28,7 @@ _BACKLOG: Final = 1024 * 1024
 """With more than this waiting for the socket, nothing more is read from the peer: it could make us answer (PING,
 SETTINGS) without end otherwise."""
 
+_COMPILED: Final = not __file__.endswith((".py", ".pyc"))
 _GREETING: Final = 1024
 """bytes that are read of a peer that does not speak HTTP/2: enough to quote its first line."""
 _JOINED: Final = 64 * 1024
@@ -72,6 +73,7 @@ class Transport(Flushable):
         "connection",
         "fd",
         "paused",
+        "turn",
     )
 
     def __init__(
@@ -90,6 +92,8 @@ class Transport(Flushable):
         self.closing = False
         self.paused = False
         """Whether nothing is read from the peer for now."""
+        self.turn = 0.0
+        """When it last had something of the peer's to look at, seconds of the loop's clock."""
         self.fd = sock.fileno()
         self._loop = loop
         self._sock = sock
@@ -184,7 +188,7 @@ class Transport(Flushable):
         if sent < size:
             self._backlog.extend(buffers)
             self._backlog_size = size
-            self.connection.hold(True)
+            self.connection.sender.hold(True)
             self._take_off_backlog(sent)
             self._watch()
 
@@ -200,7 +204,7 @@ class Transport(Flushable):
         self._take_off_backlog(sent)
         self._watch()
         if not self._backlog:
-            events = self.connection.hold(False)
+            events = self.connection.sender.hold(False)
             self.flush_soon()
             if events:
                 self._on_events(events)
@@ -264,7 +268,7 @@ class Transport(Flushable):
 
     def _take(self, data: bytes) -> None:
         """Has a turn with what has come; nothing, if the last turn has left enough."""
-        began = self._loop.time()
+        self.turn = began = self._loop.time()
         try:
             events = self.connection.receive(data, _TURN)
         except ConnectionFault as fault:
@@ -317,6 +321,8 @@ class Transport(Flushable):
 
 
 def _size(buffers: List[Buffer]) -> int:
+    if not _COMPILED:
+        return sum(map(len, buffers))
     size = 0
     for buffer in buffers:
         size += len(buffer)
