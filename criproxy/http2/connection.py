@@ -32,7 +32,7 @@ from criproxy.http2.assembly import BlockAssembly, UnreadBlock
 from criproxy.http2.control import ControlFrames
 from criproxy.http2.errors import ConnectionFault, ErrorCode, StreamFault
 from criproxy.http2.events import DataReceived, Event, HeadersReceived, StreamReset
-from criproxy.http2.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG, Buffer
+from criproxy.http2.frames import DATA, END_HEADERS, END_STREAM, HEADER_SIZE, HEADERS, Buffer, header_at
 from criproxy.http2.headers import Block, BlockDecoder, Role, Spelling
 from criproxy.http2.limits import LARGE_BLOCK, TINY_DATA, Limits
 from criproxy.http2.sending import Sender
@@ -57,6 +57,8 @@ _JOINED: Final = 64 * 1024
 """Up to so many bytes are put behind the beginning of a frame that came before: to copy them costs next to nothing."""
 _FRAMES_OF_A_STEP: Final = 16
 """How many frames take as long as a step of reading a large field block (fields.STEP)."""
+_SHAPES: Final = END_HEADERS | frames.PADDED | frames.PRIORITY_FLAG
+"""The flags of HEADERS that say what it consists of: of most frames, of a whole block alone."""
 _BYTES_OF_A_FRAME: Final = 256
 """How many bytes of a block that is read in one go, which may be Huffman code, take as long as a frame."""
 
@@ -95,8 +97,9 @@ class Connection:
         self._table = Streams(client)
         self._streams = self._table.open
         self._out: List[Buffer] = []
-        self._sender = Sender(self._table, self._out)
-        self._control = ControlFrames(client, self._table, self._sender, self._decoder, self._limits, self._out)
+        self.sender = Sender(self._table, self._out)
+        """What sends headers and data."""
+        self._control = ControlFrames(client, self._table, self.sender, self._decoder, self._limits, self._out)
         self.has_more = False
         """Whether `receive` has left frames for its next call, which may then bring no bytes."""
         self._rest = b""
@@ -125,18 +128,6 @@ class Connection:
         out = self._out.copy()
         self._out.clear()
         return out
-
-    def send_headers(self, stream_id: int, wire: bytes, end_stream: bool = False) -> None:
-        """Sends a field block (headers.Block.wire): see `Sender.headers`."""
-        self._sender.headers(stream_id, wire, end_stream)
-
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> int:
-        """Sends data, and says how much of it has left at once, bytes: see `Sender.data`."""
-        return self._sender.data(stream_id, data, end_stream)
-
-    def hold(self, held: bool) -> List[Event]:
-        """Whether data must wait for the socket: see `Sender.hold`."""
-        return self._sender.hold(held)
 
     @property
     def open_streams(self) -> int:
@@ -180,18 +171,20 @@ class Connection:
     @property
     def queued(self) -> int:
         """The memory that is taken by what waits for the peer's windows, or for the socket (`hold`), bytes."""
-        return self._sender.queued
+        return self.sender.queued
 
     @property
     def can_open(self) -> bool:
         """Whether `open_stream` may be called: the peer takes one stream more."""
-        return not self.going_away and len(self._streams) < self._table.peer_max_streams and not self.used_up
+        table = self._table
+        has_room = len(self._streams) < table.peer_max_streams and table.next_id <= frames.MAX_STREAM_ID
+        return has_room and table.shutdown is NO_SHUTDOWN
 
     def open_stream(self) -> int:
         """A new stream of ours (client); its HEADERS must be sent next, for the ids to go up on the wire."""
         stream_id = self._table.next_id
         self._table.next_id += 2
-        self._streams[stream_id] = Stream(self.stream_window, self._sender.initial_window)
+        self._streams[stream_id] = Stream(self.stream_window, self.sender.initial_window)
         return stream_id
 
     def consumed(self, stream_id: int, size: int) -> None:
@@ -208,7 +201,7 @@ class Connection:
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """Ends a stream with RST_STREAM; one that is over already is left alone."""
         if self._streams.pop(stream_id, None) is not None:
-            self._sender.forget(stream_id)
+            self.sender.forget(stream_id)
             self._out.append(frames.rst_stream(stream_id, code))
 
     def ping(self, payload: bytes) -> None:
@@ -268,30 +261,35 @@ class Connection:
         """Reads at most so many frames, the first one from ``at`` on, keeps the rest, and gives how many are left."""
         end = len(data)
         credit = 0
-        while end - at >= frames.HEADER_SIZE:
+        while end - at >= HEADER_SIZE:
             if most <= 0:
                 self.has_more = True
                 break
             most -= 1
-            size, kind, flags, stream_id = frames.header_at(data, at)
+            size, kind, flags, stream_id = header_at(data, at)
             if size > frames.DEFAULT_FRAME_SIZE:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            stop = at + frames.HEADER_SIZE + size
+            begin = at + HEADER_SIZE
+            stop = begin + size
             if stop > end:
                 break
-            begin, at = at + frames.HEADER_SIZE, stop
+            at = stop
             try:
                 if self._phase is not _FRAMES:
                     self._check_expected(kind, flags, stream_id)
-                if kind == frames.DATA:
+                if kind == DATA:
                     if size == frames.DEFAULT_FRAME_SIZE and not flags:
                         payload, flags, at = frames.coalesced(data, begin, at, stream_id)
+                        credit += len(payload)
                     else:
                         payload = data[begin:stop]
-                    credit += len(payload)
+                        credit += size
                     self._on_data(flags, stream_id, payload, events)
-                elif kind == frames.HEADERS:
-                    self._on_headers(flags, stream_id, data[begin:stop], events)
+                elif kind == HEADERS:
+                    if stream_id and flags & _SHAPES == END_HEADERS:
+                        self._on_block(stream_id, data[begin:stop], flags & END_STREAM != 0, events)
+                    else:
+                        self._on_headers(flags, stream_id, data[begin:stop], events)
                     if size > LARGE_BLOCK or self._unread is not None:
                         most = self._read_on(most, size, events)
                 elif kind == frames.CONTINUATION:
@@ -303,9 +301,9 @@ class Connection:
             except StreamFault as fault:
                 self._on_fault(fault, events)
         self._rest = data[at:]
-        if self._sender.opened:
+        if self.sender.opened:
             # Once for all that came: a peer could have us look at all streams that wait for each byte it grants.
-            self._sender.send_queued(events)
+            self.sender.send_queued(events)
         if credit:
             self._return_credit(credit)
         return most
@@ -351,9 +349,9 @@ class Connection:
         stream.receive_window -= size
         if stream.receive_window < 0:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window allows")
-        if flags & PADDED:
+        if flags & frames.PADDED:
             payload = frames.unpad(payload)
-        end_stream = bool(flags & END_STREAM)
+        end_stream = flags & END_STREAM != 0
         if stream.receiving is not BODY:
             if stream.receiving is HEAD:
                 raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "data before the head")
@@ -367,11 +365,11 @@ class Connection:
         events.append(DataReceived(stream_id, payload, size, end_stream))
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes, events: List[Event]) -> None:
-        if flags & (PADDED | PRIORITY_FLAG):
+        if flags & (frames.PADDED | frames.PRIORITY_FLAG):
             payload = frames.fragment(flags, payload)
         if not stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
-        end_stream = bool(flags & END_STREAM)
+        end_stream = flags & END_STREAM != 0
         if flags & END_HEADERS:
             self._on_block(stream_id, payload, end_stream, events)
             return
@@ -408,7 +406,7 @@ class Connection:
             if not self._accept(stream_id):
                 self._skip_block(wire)
                 return
-            stream = self._streams[stream_id] = Stream(self.stream_window, self._sender.initial_window)
+            stream = self._streams[stream_id] = Stream(self.stream_window, self.sender.initial_window)
         if wire is not None:
             if len(wire) <= LARGE_BLOCK:
                 block = self._decoder.decode(wire)
@@ -484,7 +482,7 @@ class Connection:
         if len(self._streams) < self.max_streams:
             return True
         self._limits.count_control_frame()
-        self._sender.forget(stream_id)
+        self.sender.forget(stream_id)
         self._out.append(frames.rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
         return False
 

@@ -93,13 +93,13 @@ class DownstreamConnection(Downstream):
 
     def send_headers(self, stream_id: int, wire: bytes, end: bool = False) -> None:
         """Sends a field block."""
-        self.connection.send_headers(stream_id, wire, end)
+        self.connection.sender.headers(stream_id, wire, end)
         self.transport.flush_soon()
 
     def send_data(self, stream_id: int, data: bytes, end: bool = False) -> int:
         """Sends data; gives how much of it has left at once, bytes."""
         self.transport.flush_soon()
-        return self.connection.send_data(stream_id, data, end)
+        return self.connection.sender.data(stream_id, data, end)
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """Ends a stream before its end."""
@@ -186,7 +186,7 @@ class DownstreamConnection(Downstream):
                     call.on_request(b"", 0, event.end_stream)
                 else:
                     self.has_called = True
-                    self.last_call = self._loop.time()
+                    self.last_call = self.transport.turn
                     self._dispatch(self, event.stream_id, event.block, event.end_stream)
             elif isinstance(event, DataReceived):
                 call = calls.get(event.stream_id)

@@ -265,7 +265,7 @@ class Exchange(StreamSink, Waiter):
         except RpcError as error:
             self._give_up(error)
             return size
-        sent = upstream.connection.send_data(self.stream_id, data, end)
+        sent = upstream.connection.sender.data(self.stream_id, data, end)
         upstream.transport.flush_soon()
         return sent + size - len(data)
 
@@ -339,18 +339,19 @@ class Exchange(StreamSink, Waiter):
             if size:
                 self.give_back(size)
             return
+        length = len(data)
         limit = self._context.config.max_message_size
         if self._meter is not None:
             self._meter.feed(data)
         elif not is_one_message(data):
             self._meter = Meter(limit, 1 - bool(self._received)) if self._unary else Meter(limit)
             self._meter.feed(data)
-        elif len(data) - PREFIX_SIZE > limit:
-            raise too_large(len(data) - PREFIX_SIZE, limit)
+        elif length - PREFIX_SIZE > limit:
+            raise too_large(length - PREFIX_SIZE, limit)
         elif self._unary and self._received:
             raise several_messages()
-        self._received += len(data)
-        taken = self._sink.on_data(self, data) + size - len(data)
+        self._received += length
+        taken = self._sink.on_data(self, data) + size - length
         if size and taken and self.upstream is not None:
             self.upstream.consumed(self.stream_id, taken)
 
@@ -492,4 +493,5 @@ class Exchange(StreamSink, Waiter):
         # They know each other: without this both would be there until the collector finds them.
         del self._sink
         self._reader = self._early = None
-        self._stop_work()
+        if self._behind is not None:
+            self._stop_work()

@@ -158,9 +158,9 @@ class Upstream:
             connection.go_away()
             self.runtime.on_going_away(self, Parting("its stream ids are used up", True, True))
         self._sinks[stream_id] = sink
-        connection.send_headers(stream_id, wire)
+        connection.sender.headers(stream_id, wire)
         if data is not None:
-            connection.send_data(stream_id, data, True)
+            connection.sender.data(stream_id, data, True)
         self.transport.flush_soon()
         sink.on_opened()
 

@@ -171,7 +171,7 @@ class _Events:
         self._event.created_at = time.time_ns()
         body = self._event.SerializeToString()
         for (connection, stream_id), transport in self.readers.items():
-            connection.send_data(stream_id, prefix(len(body)) + body)
+            connection.sender.data(stream_id, prefix(len(body)) + body)
             transport.flush_soon()
 
 
@@ -227,15 +227,15 @@ class _Peer:
         path, pieces = self._requests.pop(stream_id)
         parts = self._parts(path, pieces)
         if parts is None:
-            self._connection.send_headers(stream_id, _UNIMPLEMENTED, True)
+            self._connection.sender.headers(stream_id, _UNIMPLEMENTED, True)
             return
-        self._connection.send_headers(stream_id, RESPONSE_HEADERS)
+        self._connection.sender.headers(stream_id, RESPONSE_HEADERS)
         if path.endswith(_EVENTS):
             self._runtime.events.readers[self._connection, stream_id] = self._transport
             return
         for part in parts:
-            self._connection.send_data(stream_id, part)
-        self._connection.send_headers(stream_id, OK_TRAILERS, True)
+            self._connection.sender.data(stream_id, part)
+        self._connection.sender.headers(stream_id, OK_TRAILERS, True)
 
     def _parts(self, path: bytes, pieces: List[bytes]) -> Optional[Tuple[bytes, ...]]:
         """The answer; none for a method that is not there."""

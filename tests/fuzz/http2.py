@@ -55,8 +55,8 @@ def _client(options: int) -> Connection:
     if options & _SHAKEN:
         connection.receive(_HANDSHAKE)
     for _ in range(2):
-        connection.send_headers(connection.open_stream(), encode(REQUEST))
-    connection.send_data(1, b"abc", True)
+        connection.sender.headers(connection.open_stream(), encode(REQUEST))
+    connection.sender.data(1, b"abc", True)
     connection.data_to_send()
     return connection
 
@@ -119,16 +119,16 @@ def _check_order(told: List[Tuple[Any, ...]], opened: Iterable[int]) -> None:
 def _use(connection: Connection, stream_ids: Iterable[int], options: int) -> None:
     """Does to streams what a user may, whether they are there or not."""
     for stream_id in stream_ids:
-        connection.send_headers(stream_id, encode(RESPONSE))
-        connection.send_data(stream_id, b"abc" * (10, 7_000)[options & 1], bool(options & 2))
+        connection.sender.headers(stream_id, encode(RESPONSE))
+        connection.sender.data(stream_id, b"abc" * (10, 7_000)[options & 1], bool(options & 2))
         connection.consumed(stream_id, 5)
         if options & 4:
-            connection.send_headers(stream_id, encode(TRAILERS), True)
+            connection.sender.headers(stream_id, encode(TRAILERS), True)
         if options & 8 and stream_id % 3 == 0:
             connection.reset(stream_id, ErrorCode.CANCEL)
     if options & 16:
-        connection.hold(True)
-        connection.hold(False)
+        connection.sender.hold(True)
+        connection.sender.hold(False)
 
 
 def _check_use(connection: Connection, pieces: Iterable[bytes], options: int) -> None:

@@ -51,11 +51,11 @@ class Desk:
     def open(self, *data: bytes, end: bool = True) -> int:
         connection = self.client.connection
         stream_id = connection.open_stream()
-        connection.send_headers(stream_id, request_head(API.path("Watch")).wire)
+        connection.sender.headers(stream_id, request_head(API.path("Watch")).wire)
         for part in data:
-            connection.send_data(stream_id, part)
+            connection.sender.data(stream_id, part)
         if end:
-            connection.send_data(stream_id, b"", True)
+            connection.sender.data(stream_id, b"", True)
         self.client.say()
         self.loop.settle()
         return stream_id

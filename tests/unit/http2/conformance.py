@@ -62,14 +62,14 @@ def _serving(wire: bytes = b"") -> Connection:
 
 def _asking(wire: bytes = b"", ended: bool = False) -> Connection:
     connection = client(stream_window=STREAM_WINDOW)
-    connection.send_headers(connection.open_stream(), encode(REQUEST), ended)
+    connection.sender.headers(connection.open_stream(), encode(REQUEST), ended)
     connection.receive(wire)
     return connection
 
 
 def _served() -> Connection:
     connection = _serving(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE + TRAILERS), True)
+    connection.sender.headers(1, encode(RESPONSE + TRAILERS), True)
     return connection
 
 

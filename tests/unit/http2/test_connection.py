@@ -88,7 +88,7 @@ def asking(**options: object) -> Pair:
     """We are the client and have asked something on stream 1, which is open on our side; h2 has begun to answer."""
     pair = Pair(client=True, **options)
     assert pair.ours.open_stream() == 1
-    pair.ours.send_headers(1, encode(REQUEST))
+    pair.ours.sender.headers(1, encode(REQUEST))
     pair.exchange()
     pair.theirs.send_headers(1, RESPONSE)
     pair.exchange()
@@ -101,8 +101,8 @@ def asking(**options: object) -> Pair:
 def test_a_call_to_h2_is_answered() -> None:
     pair = Pair(client=True)
     stream_id = pair.ours.open_stream()
-    pair.ours.send_headers(stream_id, encode(REQUEST))
-    pair.ours.send_data(stream_id, b"question", True)
+    pair.ours.sender.headers(stream_id, encode(REQUEST))
+    pair.ours.sender.data(stream_id, b"question", True)
     _, heard = pair.exchange()
     assert [list(event.headers) for event in of_kind(heard, h2.events.RequestReceived)] == [REQUEST]
     assert joined(heard) == b"question"
@@ -127,9 +127,9 @@ def test_a_call_of_h2s_is_answered() -> None:
     events, _ = pair.exchange()
     assert told_by_events(events) == [("fields", 1, REQUEST, False), ("data", 1, b"question", True)]
 
-    pair.ours.send_headers(1, encode(RESPONSE))
-    assert pair.ours.send_data(1, b"answer") == 6
-    pair.ours.send_headers(1, encode(TRAILERS), True)
+    pair.ours.sender.headers(1, encode(RESPONSE))
+    assert pair.ours.sender.data(1, b"answer") == 6
+    pair.ours.sender.headers(1, encode(TRAILERS), True)
     _, heard = pair.exchange()
     assert [list(event.headers) for event in of_kind(heard, h2.events.ResponseReceived)] == [RESPONSE]
     assert joined(heard) == b"answer"
@@ -140,7 +140,7 @@ def test_a_call_of_h2s_is_answered() -> None:
 
 def test_an_answer_may_be_trailers_alone() -> None:
     pair = serving()
-    pair.ours.send_headers(1, encode(RESPONSE + TRAILERS), True)
+    pair.ours.sender.headers(1, encode(RESPONSE + TRAILERS), True)
     _, heard = pair.exchange()
     assert [list(event.headers) for event in of_kind(heard, h2.events.ResponseReceived)] == [RESPONSE + TRAILERS]
     assert of_kind(heard, h2.events.StreamEnded)
@@ -149,7 +149,7 @@ def test_an_answer_may_be_trailers_alone() -> None:
 
 def test_a_stream_of_which_one_half_is_closed_still_carries_the_other() -> None:
     pair = asking()
-    pair.ours.send_data(1, b"", True)
+    pair.ours.sender.data(1, b"", True)
     pair.exchange()
     assert pair.ours.knows(1)
     pair.theirs.send_data(1, b"late answer")
@@ -158,8 +158,8 @@ def test_a_stream_of_which_one_half_is_closed_still_carries_the_other() -> None:
 
     other = serving()
     assert other.ours.knows(1)
-    other.ours.send_headers(1, encode(RESPONSE))
-    other.ours.send_data(1, b"late answer", True)
+    other.ours.sender.headers(1, encode(RESPONSE))
+    other.ours.sender.data(1, b"late answer", True)
     _, heard = other.exchange()
     assert joined(heard) == b"late answer"
     assert other.ours.open_streams == 0
@@ -170,7 +170,7 @@ def test_an_answer_may_end_before_its_request() -> None:
     pair.theirs.send_headers(1, TRAILERS, end_stream=True)
     pair.exchange()
     assert pair.ours.open_streams == 1
-    pair.ours.send_data(1, b"too late", True)
+    pair.ours.sender.data(1, b"too late", True)
     pair.exchange()
     assert pair.ours.open_streams == 0
 
@@ -189,10 +189,10 @@ def test_many_streams_share_a_connection() -> None:
 
 def test_what_is_sent_on_a_stream_that_is_over_is_swallowed() -> None:
     pair = serving()
-    pair.ours.send_headers(1, encode(RESPONSE), True)
+    pair.ours.sender.headers(1, encode(RESPONSE), True)
     pair.exchange()
-    assert pair.ours.send_data(1, b"more") == 4
-    pair.ours.send_headers(1, encode(TRAILERS), True)
+    assert pair.ours.sender.data(1, b"more") == 4
+    pair.ours.sender.headers(1, encode(TRAILERS), True)
     pair.ours.reset(1, ErrorCode.CANCEL)
     pair.ours.consumed(1, 10)
     assert pair.ours.data_to_send() == b""
@@ -201,10 +201,10 @@ def test_what_is_sent_on_a_stream_that_is_over_is_swallowed() -> None:
 def test_nothing_is_sent_behind_an_end_that_has_been_sent() -> None:
     pair = Pair(client=True)
     pair.ours.open_stream()
-    pair.ours.send_headers(1, encode(REQUEST), True)
+    pair.ours.sender.headers(1, encode(REQUEST), True)
     pair.exchange()
-    assert pair.ours.send_data(1, b"more") == 4
-    pair.ours.send_headers(1, encode(TRAILERS), True)
+    assert pair.ours.sender.data(1, b"more") == 4
+    pair.ours.sender.headers(1, encode(TRAILERS), True)
     assert pair.ours.data_to_send() == b""
 
 
@@ -258,9 +258,9 @@ def test_a_client_opens_as_many_streams_as_the_server_takes() -> None:
 def test_what_the_default_window_does_not_let_pass_waits_for_a_window_update() -> None:
     pair = serving()
     body = bytes(range(256)) * 1_000
-    pair.ours.send_headers(1, encode(RESPONSE))
-    assert pair.ours.send_data(1, body) == DEFAULT
-    pair.ours.send_headers(1, encode(TRAILERS), True)
+    pair.ours.sender.headers(1, encode(RESPONSE))
+    assert pair.ours.sender.data(1, body) == DEFAULT
+    pair.ours.sender.headers(1, encode(TRAILERS), True)
     events, heard = pair.exchange()
     assert joined(heard) == body[:DEFAULT]
     assert not of_kind(heard, h2.events.TrailersReceived)
@@ -278,8 +278,8 @@ def test_what_the_default_window_does_not_let_pass_waits_for_a_window_update() -
 
 def test_the_streams_window_and_the_connections_bind_both() -> None:
     pair = serving()
-    pair.ours.send_headers(1, encode(RESPONSE))
-    pair.ours.send_data(1, bytes(100_000))
+    pair.ours.sender.headers(1, encode(RESPONSE))
+    pair.ours.sender.data(1, bytes(100_000))
     pair.exchange()
     pair.theirs.increment_flow_control_window(1_000)
     assert joined(pair.exchange()[1]) == b""
@@ -293,8 +293,8 @@ def test_streams_that_wait_go_on_in_turns() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 2**20),))
     connection.receive(headers(1, REQUEST, True) + headers(3, REQUEST, True))
     for stream_id in (1, 3):
-        connection.send_headers(stream_id, encode(RESPONSE))
-        connection.send_data(stream_id, bytes(100_000), True)
+        connection.sender.headers(stream_id, encode(RESPONSE))
+        connection.sender.data(stream_id, bytes(100_000), True)
     connection.data_to_send()
     events = connection.receive(frame(WINDOW_UPDATE, 0, 0, number(2**20)))
     order = [found.stream_id for found in sent(connection)]
@@ -306,8 +306,8 @@ def test_streams_that_wait_go_on_in_turns() -> None:
 def test_data_is_cut_to_frames() -> None:
     connection = server()
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
-    assert connection.send_data(1, bytes(40_000), True) == 40_000
+    connection.sender.headers(1, encode(RESPONSE))
+    assert connection.sender.data(1, bytes(40_000), True) == 40_000
     found = [each for each in sent(connection) if each.kind == DATA]
     assert [len(each.payload) for each in found] == [16_384, 16_384, 7_232]
     assert [each.flags for each in found] == [0, 0, END_STREAM]
@@ -317,16 +317,16 @@ def test_a_peer_that_takes_larger_frames_gets_them() -> None:
     pair = serving()
     pair.theirs.update_settings({h2.settings.SettingCodes.MAX_FRAME_SIZE: 30_000})
     pair.exchange()
-    pair.ours.send_headers(1, encode(RESPONSE))
-    pair.ours.send_data(1, bytes(40_000), True)
+    pair.ours.sender.headers(1, encode(RESPONSE))
+    pair.ours.sender.data(1, bytes(40_000), True)
     assert [len(event.data) for event in of_kind(pair.exchange()[1], h2.events.DataReceived)] == [30_000, 10_000]
 
 
 def test_a_larger_initial_window_lets_data_go_that_waits() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 10),))
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
-    assert connection.send_data(1, b"0123456789abcdef") == 10
+    connection.sender.headers(1, encode(RESPONSE))
+    assert connection.sender.data(1, b"0123456789abcdef") == 10
     connection.data_to_send()
     events = connection.receive(settings((INITIAL_WINDOW_SIZE, 13)))
     assert of_kind(events, Sent) == [Sent(1, 3)]
@@ -336,11 +336,11 @@ def test_a_larger_initial_window_lets_data_go_that_waits() -> None:
 def test_a_window_may_become_negative() -> None:
     connection = server()
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
-    connection.send_data(1, bytes(1_000))
+    connection.sender.headers(1, encode(RESPONSE))
+    connection.sender.data(1, bytes(1_000))
     connection.receive(settings((INITIAL_WINDOW_SIZE, 400)))
     connection.data_to_send()
-    assert connection.send_data(1, b"xy") == 0
+    assert connection.sender.data(1, b"xy") == 0
     connection.receive(frame(WINDOW_UPDATE, 0, 1, number(600)))
     assert sent(connection) == []
     assert connection.receive(frame(WINDOW_UPDATE, 0, 1, number(1))) == [Sent(1, 1)]
@@ -351,9 +351,9 @@ def test_an_end_without_data_needs_no_window() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 0),))
     connection.receive(headers(1, REQUEST, True) + headers(3, REQUEST, True))
     for stream_id in (1, 3):
-        connection.send_headers(stream_id, encode(RESPONSE))
-    assert connection.send_data(1, b"", True) == 0
-    connection.send_headers(3, encode(TRAILERS), True)
+        connection.sender.headers(stream_id, encode(RESPONSE))
+    assert connection.sender.data(1, b"", True) == 0
+    connection.sender.headers(3, encode(TRAILERS), True)
     assert [(found.kind, found.stream_id) for found in sent(connection)][2:] == [(DATA, 1), (HEADERS, 3)]
     assert connection.open_streams == 0
 
@@ -361,10 +361,10 @@ def test_an_end_without_data_needs_no_window() -> None:
 def test_an_end_without_data_leaves_behind_data_that_waits() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 0),))
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
+    connection.sender.headers(1, encode(RESPONSE))
     connection.data_to_send()
-    assert connection.send_data(1, b"abc") == 0
-    assert connection.send_data(1, b"", True) == 0
+    assert connection.sender.data(1, b"abc") == 0
+    assert connection.sender.data(1, b"", True) == 0
     assert sent(connection) == []
     assert connection.receive(frame(WINDOW_UPDATE, 0, 1, number(3))) == [Sent(1, 3)]
     assert [(found.payload, found.flags) for found in sent(connection)] == [(b"abc", 0), (b"", END_STREAM)]
@@ -374,11 +374,11 @@ def test_an_end_without_data_leaves_behind_data_that_waits() -> None:
 def test_data_and_trailers_that_wait_leave_in_their_order() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 0),))
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
+    connection.sender.headers(1, encode(RESPONSE))
     connection.data_to_send()
     for piece in (b"one", b"two", b"three"):
-        assert connection.send_data(1, piece) == 0
-    connection.send_headers(1, encode(TRAILERS), True)
+        assert connection.sender.data(1, piece) == 0
+    connection.sender.headers(1, encode(TRAILERS), True)
     events = connection.receive(frame(WINDOW_UPDATE, 0, 1, number(11)))
     assert sum(event.size for event in of_kind(events, Sent)) == 11
     found = sent(connection)
@@ -391,8 +391,8 @@ def test_a_stream_that_is_reset_waits_no_longer() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 0),))
     connection.receive(headers(1, REQUEST, True) + headers(3, REQUEST, True))
     for stream_id in (1, 3):
-        connection.send_headers(stream_id, encode(RESPONSE))
-        connection.send_data(stream_id, b"abc", True)
+        connection.sender.headers(stream_id, encode(RESPONSE))
+        connection.sender.data(stream_id, b"abc", True)
     connection.reset(1, ErrorCode.CANCEL)
     connection.receive(frame(RST_STREAM, 0, 3, number(8)))
     connection.data_to_send()
@@ -467,13 +467,13 @@ def test_data_of_streams_that_are_over_counts_for_the_connections_window() -> No
 
 def test_held_data_waits_and_leaves_when_the_socket_takes_it() -> None:
     pair = serving()
-    pair.ours.send_headers(1, encode(RESPONSE))
-    assert pair.ours.hold(True) == []
-    assert pair.ours.send_data(1, b"abc") == 0
-    pair.ours.send_headers(1, encode(TRAILERS), True)
+    pair.ours.sender.headers(1, encode(RESPONSE))
+    assert pair.ours.sender.hold(True) == []
+    assert pair.ours.sender.data(1, b"abc") == 0
+    pair.ours.sender.headers(1, encode(TRAILERS), True)
     _, heard = pair.exchange()
     assert joined(heard) == b""
-    assert pair.ours.hold(False) == [Sent(1, 3)]
+    assert pair.ours.sender.hold(False) == [Sent(1, 3)]
     _, heard = pair.exchange()
     assert joined(heard) == b"abc"
     assert of_kind(heard, h2.events.TrailersReceived)
@@ -483,32 +483,32 @@ def test_held_data_waits_and_leaves_when_the_socket_takes_it() -> None:
 def test_a_window_that_opens_while_the_socket_takes_nothing_moves_nothing() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 0),))
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
-    connection.send_data(1, b"abc", True)
-    connection.hold(True)
+    connection.sender.headers(1, encode(RESPONSE))
+    connection.sender.data(1, b"abc", True)
+    connection.sender.hold(True)
     assert connection.receive(frame(WINDOW_UPDATE, 0, 1, number(2))) == []
     assert connection.receive(settings((INITIAL_WINDOW_SIZE, 1))) == [SettingsReceived()]
-    assert connection.hold(False) == [Sent(1, 3)]
+    assert connection.sender.hold(False) == [Sent(1, 3)]
     assert connection.open_streams == 0
 
 
 def test_lifting_a_hold_sends_no_more_than_the_windows_let() -> None:
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, 2),))
     connection.receive(headers(1, REQUEST, True))
-    connection.send_headers(1, encode(RESPONSE))
-    connection.hold(True)
-    connection.send_data(1, b"abc", True)
-    assert connection.hold(False) == [Sent(1, 2)]
-    assert connection.hold(False) == []
+    connection.sender.headers(1, encode(RESPONSE))
+    connection.sender.hold(True)
+    connection.sender.data(1, b"abc", True)
+    assert connection.sender.hold(False) == [Sent(1, 2)]
+    assert connection.sender.hold(False) == []
 
 
 def test_headers_and_control_frames_pass_while_the_socket_takes_nothing() -> None:
     pair = Pair(client=False)
-    pair.ours.hold(True)
+    pair.ours.sender.hold(True)
     pair.theirs.send_headers(1, REQUEST, end_stream=True)
     pair.theirs.ping(b"12345678")
     pair.exchange()
-    pair.ours.send_headers(1, encode(RESPONSE))
+    pair.ours.sender.headers(1, encode(RESPONSE))
     _, heard = pair.exchange()
     assert of_kind(heard, h2.events.ResponseReceived)
 
@@ -544,7 +544,7 @@ def test_a_reset_by_h2_ends_the_stream() -> None:
         events, _ = pair.exchange()
         assert events == [StreamReset(1, ErrorCode.CANCEL)]
         assert pair.ours.open_streams == 0
-        assert pair.ours.send_data(1, b"more") == 4
+        assert pair.ours.sender.data(1, b"more") == 4
         assert pair.ours.data_to_send() == b""
 
 
@@ -570,7 +570,7 @@ def test_frames_that_cross_our_reset_are_ignored() -> None:
 def test_a_reset_that_crosses_the_end_of_the_stream_is_ignored() -> None:
     connection = client()
     connection.open_stream()
-    connection.send_headers(1, encode(REQUEST), True)
+    connection.sender.headers(1, encode(REQUEST), True)
     connection.receive(headers(1, RESPONSE + TRAILERS, True))
     assert connection.receive(frame(RST_STREAM, 0, 1, number(0))) == []
 
@@ -578,7 +578,7 @@ def test_a_reset_that_crosses_the_end_of_the_stream_is_ignored() -> None:
 def test_calls_under_way_go_on_after_a_goaway_of_the_servers() -> None:
     pair = asking()
     unseen = pair.ours.open_stream()
-    pair.ours.send_headers(unseen, encode(REQUEST), True)
+    pair.ours.sender.headers(unseen, encode(REQUEST), True)
     events = pair.ours.receive(frame(GOAWAY, 0, 0, number(1) + number(0) + b"restart"))
     assert events == [GoAwayReceived(1, ErrorCode.NO_ERROR, b"restart"), StreamReset(unseen, ErrorCode.REFUSED_STREAM)]
     assert pair.ours.going_away
@@ -587,7 +587,7 @@ def test_calls_under_way_go_on_after_a_goaway_of_the_servers() -> None:
     pair.theirs.send_headers(1, TRAILERS, end_stream=True)
     events, _ = pair.exchange()
     assert joined(events) == b"rest"
-    pair.ours.send_data(1, b"", True)
+    pair.ours.sender.data(1, b"", True)
     assert pair.ours.open_streams == 0
 
 
@@ -628,7 +628,7 @@ def test_after_our_goaway_calls_under_way_go_on_and_new_ones_are_ignored() -> No
     events = connection.receive(late + data(1, b"question", True))
     assert told_by_events(events) == [("data", 1, b"question", True)]
     assert sent(connection) == []
-    connection.send_headers(1, encode(RESPONSE + TRAILERS), True)
+    connection.sender.headers(1, encode(RESPONSE + TRAILERS), True)
     assert connection.open_streams == 0
 
 
@@ -657,7 +657,7 @@ def test_a_block_larger_than_a_frame_is_read() -> None:
 def test_a_block_larger_than_a_frame_is_written() -> None:
     pair = Pair(client=True)
     pair.ours.open_stream()
-    pair.ours.send_headers(1, encode(_LARGE), True)
+    pair.ours.sender.headers(1, encode(_LARGE), True)
     wire = pair.ours.data_to_send()
     heard = pair.theirs.receive_data(wire)
     assert [list(event.headers) for event in of_kind(heard, h2.events.RequestReceived)] == [_LARGE]
@@ -672,7 +672,7 @@ def test_a_block_that_just_fills_its_frames_is_written(more: int) -> None:
     # Two frames, but for the field's own bytes and the size update before the first block.
     left = 2 * 16_384 - 1 - len(encode([*REQUEST, filler, (b"y", b"")])) + more
     fields = [*REQUEST, filler, (b"y", b"v" * (left - 2))]
-    pair.ours.send_headers(1, encode(fields))
+    pair.ours.sender.headers(1, encode(fields))
     _, heard = pair.exchange()
     assert [list(event.headers) for event in of_kind(heard, h2.events.RequestReceived)] == [fields]
 
@@ -683,7 +683,7 @@ def test_blocks_need_no_table_whatever_the_peer_makes_of_its_own() -> None:
         pair.theirs.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: size})
         pair.exchange()
         stream_id = pair.ours.open_stream()
-        pair.ours.send_headers(stream_id, encode(REQUEST), True)
+        pair.ours.sender.headers(stream_id, encode(REQUEST), True)
         _, heard = pair.exchange()
         assert [list(event.headers) for event in of_kind(heard, h2.events.RequestReceived)] == [REQUEST]
 
@@ -829,14 +829,14 @@ Step = Callable[[Connection, int], object]
 
 
 def _data_and_trailers(connection: Connection, stream_id: int) -> None:
-    connection.send_data(stream_id, b"abc")
-    connection.send_headers(stream_id, encode(TRAILERS), True)
+    connection.sender.data(stream_id, b"abc")
+    connection.sender.headers(stream_id, encode(TRAILERS), True)
 
 
 _OUR_ENDS: Dict[str, Step] = {
-    "data": lambda connection, stream_id: connection.send_data(stream_id, b"abc", True),
-    "empty data": lambda connection, stream_id: connection.send_data(stream_id, b"", True),
-    "trailers": lambda connection, stream_id: connection.send_headers(stream_id, encode(TRAILERS), True),
+    "data": lambda connection, stream_id: connection.sender.data(stream_id, b"abc", True),
+    "empty data": lambda connection, stream_id: connection.sender.data(stream_id, b"", True),
+    "trailers": lambda connection, stream_id: connection.sender.headers(stream_id, encode(TRAILERS), True),
     "data, trailers": _data_and_trailers,
     "reset": lambda connection, stream_id: connection.reset(stream_id, ErrorCode.CANCEL),
 }
@@ -853,12 +853,12 @@ def _opened(is_client: bool, window: int) -> Connection:
     if is_client:
         connection = client(server_settings=((INITIAL_WINDOW_SIZE, window),))
         connection.open_stream()
-        connection.send_headers(1, encode(REQUEST))
+        connection.sender.headers(1, encode(REQUEST))
         connection.receive(headers(1, RESPONSE))
         return connection
     connection = server(client_settings=((INITIAL_WINDOW_SIZE, window),))
     connection.receive(headers(1, REQUEST))
-    connection.send_headers(1, encode(RESPONSE))
+    connection.sender.headers(1, encode(RESPONSE))
     return connection
 
 

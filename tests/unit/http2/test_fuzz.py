@@ -69,25 +69,25 @@ def ends() -> List[Connection]:
     """A client that has two calls under way, one begun to be answered, and a server that has begun an answer."""
     asking = client()
     for _ in range(2):
-        asking.send_headers(asking.open_stream(), encode(REQUEST))
+        asking.sender.headers(asking.open_stream(), encode(REQUEST))
     asking.receive(headers(1, RESPONSE))
     answering = server(volatile=_VOLATILE, max_streams=3)
     answering.receive(headers(1, REQUEST))
-    answering.send_headers(1, encode(RESPONSE))
+    answering.sender.headers(1, encode(RESPONSE))
     return [asking, answering]
 
 
 def use(connection: Connection) -> None:
     """Does to each stream whatever its user may, whether it is there or not."""
     for stream_id in (1, 3, 5):
-        connection.send_headers(stream_id, encode(RESPONSE))
-        connection.send_data(stream_id, b"abc" * 10_000)
+        connection.sender.headers(stream_id, encode(RESPONSE))
+        connection.sender.data(stream_id, b"abc" * 10_000)
         connection.consumed(stream_id, 5)
-    connection.send_data(1, b"", True)
-    connection.send_headers(3, encode(TRAILERS), True)
+    connection.sender.data(1, b"", True)
+    connection.sender.headers(3, encode(TRAILERS), True)
     connection.reset(5, ErrorCode.CANCEL)
-    connection.hold(True)
-    connection.hold(False)
+    connection.sender.hold(True)
+    connection.sender.hold(False)
     connection.data_to_send()
 
 
@@ -146,12 +146,12 @@ def test_streams_that_are_over_take_no_memory(how: str) -> None:
             now[0] += 1
             connection.receive(headers(stream_id, REQUEST, how == "ended"))
             if how == "ended":
-                connection.send_headers(stream_id, encode(RESPONSE + TRAILERS), True)
+                connection.sender.headers(stream_id, encode(RESPONSE + TRAILERS), True)
             elif how == "reset by us":
                 connection.reset(stream_id, ErrorCode.CANCEL)
             else:
                 if how == "reset while data waits":
-                    connection.send_data(stream_id, b"abc")
+                    connection.sender.data(stream_id, b"abc")
                 connection.receive(frame(RST_STREAM, 0, stream_id, number(8)))
             connection.data_to_send()
         return tracemalloc.get_traced_memory()[0]

@@ -124,7 +124,7 @@ def test_each_call_has_room_for_what_libraries_send_beside_it() -> None:
     one = frame(WINDOW_UPDATE, 0, 0, number(1_000))
     for stream_id in range(3, 3 + 2 * MAX_CONTROL_FRAMES, 2):
         assert len(connection.receive(headers(stream_id, REQUEST, True) + one * limits.CONTROL_FRAMES_OF_A_CALL)) == 1
-        connection.send_headers(stream_id, encode(RESPONSE), True)
+        connection.sender.headers(stream_id, encode(RESPONSE), True)
         connection.data_to_send()
     clock.now += 1
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
@@ -136,8 +136,8 @@ def waiting(count: int, **options: Any) -> Tuple[Connection, Clock]:
     connection.receive(settings((INITIAL_WINDOW_SIZE, 0)))
     for stream_id in range(3, 3 + 2 * count, 2):
         connection.receive(headers(stream_id, REQUEST, True))
-        connection.send_headers(stream_id, encode(RESPONSE))
-        connection.send_data(stream_id, bytes(1_000))
+        connection.sender.headers(stream_id, encode(RESPONSE))
+        connection.sender.data(stream_id, bytes(1_000))
     connection.data_to_send()
     clock.now += 1
     return connection, clock
@@ -159,7 +159,7 @@ def test_a_second_has_room_for_a_number_of_windows_opened_by_a_byte_that_waits(s
         connection.receive(settings((INITIAL_WINDOW_SIZE, 0)))
     else:
         connection.receive(settings((INITIAL_WINDOW_SIZE, 2**30)))
-    connection.send_data(1, bytes(100_000))
+    connection.sender.data(1, bytes(100_000))
     clock.now += 1
     one = frame(WINDOW_UPDATE, 0, stream_id, number(1))
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
@@ -204,7 +204,7 @@ def test_a_second_has_room_for_a_number_of_frames_to_a_stream_that_is_over(one: 
         connection.reset(1, ErrorCode.CANCEL)
     else:
         connection.receive(data(1, b"", True))
-        connection.send_headers(1, encode(RESPONSE + TRAILERS), True)
+        connection.sender.headers(1, encode(RESPONSE + TRAILERS), True)
     endure(connection, clock, lambda count: one * count, MAX_CONTROL_FRAMES)
 
 
@@ -301,7 +301,7 @@ def test_a_block_that_nobody_waits_for_is_not_read() -> None:
 
 def test_a_second_has_room_for_a_number_of_bytes_in_interim_responses() -> None:
     connection = client(clock=Clock())
-    connection.send_headers(connection.open_stream(), encode(REQUEST))
+    connection.sender.headers(connection.open_stream(), encode(REQUEST))
     interim = headers(1, [(b":status", b"103"), (b"link", b"v" * 4_000)])
     assert connection.receive(interim * (MAX_CONTROL_FRAMES // 550)) == []
     with pytest.raises(ConnectionFault) as caught:

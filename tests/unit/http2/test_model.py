@@ -95,7 +95,7 @@ class End:
     def send(self, stream_id: int, size: int, end: bool) -> None:
         """Sends so many bytes that are nowhere the same."""
         data = self._rng.randbytes(size)
-        sent = self.connection.send_data(stream_id, data, end)
+        sent = self.connection.sender.data(stream_id, data, end)
         assert 0 <= sent <= size
         assert self.connection.queued >= size - sent
         self.put[stream_id] = self.put.get(stream_id, b"") + data
@@ -149,7 +149,7 @@ class World:
         if client.connection.can_open and self.calls < 25:
             self.calls += 1
             stream_id = client.connection.open_stream()
-            client.connection.send_headers(stream_id, encode(REQUEST))
+            client.connection.sender.headers(stream_id, encode(REQUEST))
             client.put[stream_id] = b""
 
     def answer(self) -> None:
@@ -157,7 +157,7 @@ class World:
         fresh = [stream_id for stream_id in server.live() if stream_id not in server.put]
         if fresh:
             stream_id = self.rng.choice(fresh)
-            server.connection.send_headers(stream_id, encode(RESPONSE))
+            server.connection.sender.headers(stream_id, encode(RESPONSE))
             server.put[stream_id] = b""
 
     def send(self) -> None:
@@ -171,7 +171,7 @@ class World:
         live = [stream_id for stream_id in end.live() if stream_id in end.put]
         if live:
             stream_id = self.rng.choice(live)
-            end.connection.send_headers(stream_id, encode(TRAILERS), True)
+            end.connection.sender.headers(stream_id, encode(TRAILERS), True)
             end.closed.add(stream_id)
 
     def reset(self) -> None:
@@ -196,7 +196,7 @@ class World:
 
     def hold(self) -> None:
         end = self.rng.choice(self.ends)
-        for event in end.connection.hold(self.rng.random() < 0.5):
+        for event in end.connection.sender.hold(self.rng.random() < 0.5):
             assert isinstance(event, Sent)
             end.count_sent(event)
 
@@ -221,7 +221,7 @@ class World:
     def finish(self) -> None:
         """Everybody ends what is open, and takes all that comes."""
         for end in self.ends:
-            for event in end.connection.hold(False):
+            for event in end.connection.sender.hold(False):
                 assert isinstance(event, Sent)
                 end.count_sent(event)
         self.deliver_all()
@@ -259,7 +259,7 @@ def test_everything_arrives_in_order_and_nothing_is_left(seed: int) -> None:
                 assert not end.waiting.get(stream_id, 0)
         assert end.connection.open_streams == 0
         assert end.connection.queued == 0
-        assert end.connection.hold(False) == []
+        assert end.connection.sender.hold(False) == []
         assert end.connection.data_to_send() == b""
     assert world.calls > 5
 
@@ -321,10 +321,10 @@ def test_windows_that_shrink_and_grow_are_kept_to(seed: int) -> None:
             stream_id = rng.choice(list(given))
             data = rng.randbytes(rng.choice((0, 1, 50, 20_000)))
             given[stream_id] += data
-            told += connection.send_data(stream_id, data)
+            told += connection.sender.data(stream_id, data)
         elif len(given) < 10:
             stream_id = connection.open_stream()
-            connection.send_headers(stream_id, encode(REQUEST))
+            connection.sender.headers(stream_id, encode(REQUEST))
             given[stream_id] = b""
     told += hear(settings((INITIAL_WINDOW_SIZE, 2**30)))
     told += hear(frame(WINDOW_UPDATE, 0, 0, number(2**30)))
@@ -354,12 +354,12 @@ def test_what_one_end_sends_the_other_receives_however_it_is_cut(
     for metadata, pieces, long in calls:
         stream_id = sending.open_stream()
         fields = REQUEST + metadata + (_LONG if long else [])
-        sending.send_headers(stream_id, encode(fields))
+        sending.sender.headers(stream_id, encode(fields))
         told.append(("fields", stream_id, fields, False))
         for piece in pieces:
-            assert sending.send_data(stream_id, piece) == len(piece)
+            assert sending.sender.data(stream_id, piece) == len(piece)
             told.append(("data", stream_id, piece, False))
-        sending.send_headers(stream_id, encode(TRAILERS), True)
+        sending.sender.headers(stream_id, encode(TRAILERS), True)
         told.append(("fields", stream_id, TRAILERS, True))
     wire = sending.data_to_send()
     cuts = sorted(choice.draw(st.lists(st.integers(0, len(wire)), max_size=12)))

@@ -102,7 +102,7 @@ def asked() -> Connection:
     """A client's end with two calls under way, of which the one on stream 3 is being answered."""
     connection = client()
     for _ in range(2):
-        connection.send_headers(connection.open_stream(), encode(REQUEST))
+        connection.sender.headers(connection.open_stream(), encode(REQUEST))
     connection.receive(headers(3, RESPONSE))
     connection.data_to_send()
     return connection
@@ -156,7 +156,7 @@ def test_a_field_block_that_does_not_end_ends_the_connection() -> None:
 def test_before_the_peer_knows_our_settings_a_long_block_ends_the_connection() -> None:
     """Skipped, it would leave the two dynamic tables out of step; and it may not know yet that we take more."""
     connection = Connection(True)
-    connection.send_headers(connection.open_stream(), encode(REQUEST))
+    connection.sender.headers(connection.open_stream(), encode(REQUEST))
     filler = frame(CONTINUATION, 0, 1, bytes(16_384))
     connection.receive(settings() + frame(HEADERS, 0, 1) + filler * 4)
     assert fault_of(connection, filler)[0] is ErrorCode.ENHANCE_YOUR_CALM

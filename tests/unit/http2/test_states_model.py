@@ -95,8 +95,10 @@ class Life:
             found["it opens a stream"] = self._open
         if connection.knows(1):
             # Data more than the peer's window of SETTINGS allows.
-            found["it sends data"] = lambda: self._use(lambda: connection.send_data(1, bytes(20)))
-            found["it ends the stream"] = lambda: self._use(lambda: connection.send_headers(1, encode(TRAILERS), True))
+            found["it sends data"] = lambda: self._use(lambda: connection.sender.data(1, bytes(20)))
+            found["it ends the stream"] = lambda: self._use(
+                lambda: connection.sender.headers(1, encode(TRAILERS), True)
+            )
             found["it resets the stream"] = lambda: self._use(lambda: connection.reset(1, ErrorCode.CANCEL))
         if not connection.going_away:
             found["it goes away"] = lambda: self._use(connection.go_away)
@@ -109,7 +111,7 @@ class Life:
 
     def _open(self) -> None:
         self.opened = True
-        self._use(lambda: self.connection.send_headers(self.connection.open_stream(), encode(REQUEST)))
+        self._use(lambda: self.connection.sender.headers(self.connection.open_stream(), encode(REQUEST)))
 
     def _receive(self, wire: bytes) -> None:
         self.connection.data_to_send()
@@ -147,14 +149,14 @@ class Life:
             self.stream(),
             connection._table.shutdown,
             connection._decoder.settled,
-            connection._sender.initial_window,
+            connection.sender.initial_window,
             self.opened,
         )
 
     def check(self) -> None:
         stream = self.connection._streams.get(1)
         assert stream is None or not (stream.receiving.name == stream.sending.name == "OVER" and not stream.queue)
-        assert stream is None or stream.queue is None or stream.queue or 1 not in self.connection._sender._waiting
+        assert stream is None or stream.queue is None or stream.queue or 1 not in self.connection.sender._waiting
 
 
 CONNECTION = frozenset(("PROTOCOL_ERROR!",))

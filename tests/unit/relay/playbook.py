@@ -212,9 +212,9 @@ class Peer:
 
     def answer(self, stream_id: int, body: bytes = b"", trailers: bytes = OK_TRAILERS) -> None:
         """A unary response."""
-        self.connection.send_headers(stream_id, RESPONSE_HEADERS)
-        self.connection.send_data(stream_id, prefix(len(body)) + body)
-        self.connection.send_headers(stream_id, trailers, True)
+        self.connection.sender.headers(stream_id, RESPONSE_HEADERS)
+        self.connection.sender.data(stream_id, prefix(len(body)) + body)
+        self.connection.sender.headers(stream_id, trailers, True)
         self.say()
 
     def close(self) -> None:
@@ -249,12 +249,12 @@ class FakeRuntime(Peer):
                 continue
             assert isinstance(event, HeadersReceived)
             if self.refusal:
-                self.connection.send_headers(event.stream_id, self.refusal, True)
+                self.connection.sender.headers(event.stream_id, self.refusal, True)
             else:
-                self.connection.send_headers(event.stream_id, RESPONSE_HEADERS)
+                self.connection.sender.headers(event.stream_id, RESPONSE_HEADERS)
                 named = api()["VersionResponse"](runtime_name=self.name).SerializeToString()
-                self.connection.send_data(event.stream_id, prefix(len(named)) + named)
-                self.connection.send_headers(event.stream_id, OK_TRAILERS, True)
+                self.connection.sender.data(event.stream_id, prefix(len(named)) + named)
+                self.connection.sender.headers(event.stream_id, OK_TRAILERS, True)
         self.transport.flush_soon()
 
 

@@ -169,7 +169,7 @@ class Node:
         """Kubelet begins a call; gives the stream, on which data follows."""
         stream_id = self.kubelet.connection.open_stream()
         wire = request_head(f"/runtime.v1.{METHODS[method].rpc.service}/{method}").wire
-        self.kubelet.connection.send_headers(stream_id, wire)
+        self.kubelet.connection.sender.headers(stream_id, wire)
         self.kubelet.say()
         return stream_id
 
@@ -177,8 +177,8 @@ class Node:
         """Kubelet calls a path."""
         connection = self.kubelet.connection
         stream_id = connection.open_stream()
-        connection.send_headers(stream_id, request_head(path).wire)
-        connection.send_data(stream_id, prefix(len(body)) + body, end)
+        connection.sender.headers(stream_id, request_head(path).wire)
+        connection.sender.data(stream_id, prefix(len(body)) + body, end)
         self.kubelet.say()
         return stream_id
 
@@ -224,14 +224,14 @@ class Node:
         """A runtime answers the last call of a method, but for the end."""
         stream_id, connection = self.asked(id, method)[-1], self.served[id].connection
         if head:
-            connection.send_headers(stream_id, head)
+            connection.sender.headers(stream_id, head)
         for body in bodies:
-            connection.send_data(stream_id, prefix(len(body)) + body)
+            connection.sender.data(stream_id, prefix(len(body)) + body)
         self.served[id].say()
 
     def end(self, id: str, method: str, trailers: bytes = OK_TRAILERS) -> None:
         """A runtime ends the last call of a method."""
-        self.served[id].connection.send_headers(self.asked(id, method)[-1], trailers, True)
+        self.served[id].connection.sender.headers(self.asked(id, method)[-1], trailers, True)
         self.served[id].say()
 
     def give(self, id: str, method: str, *bodies: bytes) -> None:

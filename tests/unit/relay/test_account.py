@@ -49,7 +49,7 @@ class Accounted(Node):
     def begin(self, size: int) -> int:
         """Kubelet sends so many bytes of a message that is longer; gives the stream."""
         stream = self.open("CreateContainer")
-        self.kubelet.connection.send_data(stream, prefix(64 * MIB) + bytes(size))
+        self.kubelet.connection.sender.data(stream, prefix(64 * MIB) + bytes(size))
         self.kubelet.say()
         return stream
 
@@ -58,7 +58,7 @@ class Accounted(Node):
         stream = self.call("ListContainers")
         asked, served = self.asked(id, "ListContainers")[-1], self.served[id]
         self.send(id, "ListContainers")
-        served.connection.send_data(asked, prefix(64 * MIB) + bytes(size))
+        served.connection.sender.data(asked, prefix(64 * MIB) + bytes(size))
         served.say()
         return stream
 
@@ -143,9 +143,9 @@ def test_pieces_of_one_byte_count_for_what_they_take() -> None:
     node.call("ContainerStatus", container_id="c")
     node.send(PRIMARY, "ContainerStatus")
     (stream,), served = node.asked(PRIMARY, "ContainerStatus"), node.served[PRIMARY]
-    served.connection.send_data(stream, prefix(2 * DEFAULT_WINDOW) + bytes(DEFAULT_WINDOW))
+    served.connection.sender.data(stream, prefix(2 * DEFAULT_WINDOW) + bytes(DEFAULT_WINDOW))
     for _ in range(1000):
-        served.connection.send_data(stream, b"x")
+        served.connection.sender.data(stream, b"x")
     served.say()
     assert node.held[UNREAD] > 250 * 1000
 

@@ -104,10 +104,10 @@ def test_request(row: Asking, cut: int) -> None:
     node = Node()
     connection = node.kubelet.connection
     stream_id = connection.open_stream()
-    connection.send_headers(stream_id, encode(row.fields))
+    connection.sender.headers(stream_id, encode(row.fields))
     if cut:
-        connection.send_data(stream_id, row.data[:cut])
-    connection.send_data(stream_id, row.data[cut:], True)
+        connection.sender.data(stream_id, row.data[:cut])
+    connection.sender.data(stream_id, row.data[cut:], True)
     node.kubelet.say()
     if row.code is None:
         node.give(PRIMARY, "ContainerStatus", TOLD)
@@ -201,12 +201,12 @@ def respond(id: str, row: Answering, cut: int) -> Tuple[Node, int, int]:
     other = node.call("StopContainer", container_id=container)
     stream_id = node.call("ContainerStatus", container_id=container)
     connection, at = node.served[id].connection, node.asked(id, "ContainerStatus")[0]
-    connection.send_headers(at, row.head)
+    connection.sender.headers(at, row.head)
     if cut:
-        connection.send_data(at, row.data[:cut])
-    connection.send_data(at, row.data[cut:], row.trailers is None)
+        connection.sender.data(at, row.data[:cut])
+    connection.sender.data(at, row.data[cut:], row.trailers is None)
     if row.trailers is not None:
-        connection.send_headers(at, row.trailers, True)
+        connection.sender.headers(at, row.trailers, True)
     node.served[id].say()
     return node, stream_id, other
 

@@ -24,8 +24,8 @@ def state_of(node: Node) -> Drain:
 def ask(node: Node, stream_id: int, body: bytes) -> None:
     """Has kubelet call on a stream, as soon as it says something."""
     head = request_head("/runtime.v1.RuntimeService/ContainerStatus").wire
-    node.kubelet.connection.send_headers(stream_id, head)
-    node.kubelet.connection.send_data(stream_id, prefix(len(body)) + body, True)
+    node.kubelet.connection.sender.headers(stream_id, head)
+    node.kubelet.connection.sender.data(stream_id, prefix(len(body)) + body, True)
 
 
 def drained(node: Node) -> Drain:

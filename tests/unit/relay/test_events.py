@@ -118,7 +118,7 @@ def test_they_go_on_while_a_runtime_moves_to_another_connection(node: Node, stre
     node.arrive(id)
     assert node.served[id] is not before
     body = event("a")
-    before.connection.send_data(before.heard(HeadersReceived)[0].stream_id, prefix(len(body)) + body)
+    before.connection.sender.data(before.heard(HeadersReceived)[0].stream_id, prefix(len(body)) + body)
     before.say()
     assert (len(ids(node, stream)), node.answer(stream).code) == (1, None)
     # The end of the old connection is then the end.

@@ -87,8 +87,8 @@ def test_a_request_that_has_any_byte_in(what: str) -> None:
     for number, fields in enumerate(_REQUESTS[what]()):
         connection = node.kubelet.connection
         streams.append(connection.open_stream())
-        connection.send_headers(streams[-1], encode(fields))
-        connection.send_data(streams[-1], PACKED if number % 2 else prefix(0), True)
+        connection.sender.headers(streams[-1], encode(fields))
+        connection.sender.data(streams[-1], PACKED if number % 2 else prefix(0), True)
         node.kubelet.say()
         answer_all(node)
     check(node, streams)
@@ -98,7 +98,7 @@ def answer_all(node: Node) -> None:
     """The runtimes answer whatever they are asked."""
     for served in node.served.values():
         for event in served.heard(HeadersReceived):
-            served.connection.send_headers(event.stream_id, encode([*HEAD[:2], *TRAILERS]), True)
+            served.connection.sender.headers(event.stream_id, encode([*HEAD[:2], *TRAILERS]), True)
         served.events.clear()
         served.say()
 
@@ -131,9 +131,9 @@ def test_a_response_that_has_any_byte_in(part: str, what: str, call: str) -> Non
             node.give(PRIMARY, method, message(f"{method}Response"))
         at, connection = node.asked(id, method)[-1], node.served[id].connection
         if part != "trailers alone":
-            connection.send_headers(at, encode(fields if part == "head" else HEAD))
-            connection.send_data(at, PACKED if number % 2 else prefix(0))
-        connection.send_headers(at, OK_TRAILERS if part == "head" else encode(fields), True)
+            connection.sender.headers(at, encode(fields if part == "head" else HEAD))
+            connection.sender.data(at, PACKED if number % 2 else prefix(0))
+        connection.sender.headers(at, OK_TRAILERS if part == "head" else encode(fields), True)
         node.served[id].say()
         for served in node.served.values():
             served.events.clear()

@@ -135,14 +135,14 @@ class Life:
         if not stream_id:
             return {}
         found = {
-            "trailers": lambda: served.send_headers(stream_id, self._with_head(OK_TRAILERS), True),
-            "a refusal": lambda: served.send_headers(stream_id, self._with_head(REFUSED), True),
+            "trailers": lambda: served.sender.headers(stream_id, self._with_head(OK_TRAILERS), True),
+            "a refusal": lambda: served.sender.headers(stream_id, self._with_head(REFUSED), True),
             "a reset": lambda: served.reset(stream_id, ErrorCode.CANCEL),
             "it is refused unseen": lambda: served.reset(stream_id, ErrorCode.REFUSED_STREAM),
         }
         if not self._headed():
-            found["a head"] = lambda: served.send_headers(stream_id, HEAD)
-            found["a head that is not gRPC's"] = lambda: served.send_headers(stream_id, HTML)
+            found["a head"] = lambda: served.sender.headers(stream_id, HEAD)
+            found["a head that is not gRPC's"] = lambda: served.sender.headers(stream_id, HTML)
             return found
         for name, data, end in (
             ("a message", WHOLE, False),
@@ -153,7 +153,7 @@ class Life:
             ("too large a message", TOO_LARGE, False),
             ("what is no message of the CRI's", UNREADABLE, False),
         ):
-            found[name] = lambda data=data, end=end: served.send_data(stream_id, data, end)  # type: ignore[misc]
+            found[name] = lambda data=data, end=end: served.sender.data(stream_id, data, end)  # type: ignore[misc]
         return found
 
     def _settled(self, event: Callable[[], None]) -> Callable[[], None]:

@@ -26,8 +26,8 @@ def call(node: Node, more: Fields, body: bytes = REQUEST) -> int:
     """Kubelet asks for the status of a container, with more fields in the head."""
     stream_id = node.kubelet.connection.open_stream()
     path = "/runtime.v1.RuntimeService/ContainerStatus"
-    node.kubelet.connection.send_headers(stream_id, encode((*request_head(path).fields, *more)))
-    node.kubelet.connection.send_data(stream_id, prefix(len(body)) + body, True)
+    node.kubelet.connection.sender.headers(stream_id, encode((*request_head(path).fields, *more)))
+    node.kubelet.connection.sender.data(stream_id, prefix(len(body)) + body, True)
     node.kubelet.say()
     return stream_id
 

@@ -383,7 +383,7 @@ class TestAStreamedList:
         stream = node.call(STREAM)
         node.send(ALT, STREAM, containers("b"))
         alt = node.served[ALT]
-        alt.connection.send_data(node.asked(ALT, STREAM)[0], prefix(3) + b"\xff\xff\xff")
+        alt.connection.sender.data(node.asked(ALT, STREAM)[0], prefix(3) + b"\xff\xff\xff")
         alt.say()
         node.give(PRIMARY, STREAM, containers("a"))
         assert listed(node, stream) == ["a", "alt.test__b"]

@@ -103,21 +103,21 @@ def broken(node: Node, what: str) -> None:
     stream_id, served = node.asked(PRIMARY, "ContainerStatus")[-1], node.served[PRIMARY]
     connection = served.connection
     if what == "not gRPC":
-        connection.send_headers(stream_id, encode(((b":status", b"200"), (b"content-type", b"text/html"))))
+        connection.sender.headers(stream_id, encode(((b":status", b"200"), (b"content-type", b"text/html"))))
     elif what == "another HTTP status":
-        connection.send_headers(stream_id, encode(((b":status", b"502"), (b"content-type", b"text/html"))))
+        connection.sender.headers(stream_id, encode(((b":status", b"502"), (b"content-type", b"text/html"))))
     else:
-        connection.send_headers(stream_id, RESPONSE_HEADERS)
+        connection.sender.headers(stream_id, RESPONSE_HEADERS)
     if what == "cut off":
-        connection.send_data(stream_id, prefix(10) + b"123")
+        connection.sender.data(stream_id, prefix(10) + b"123")
     elif what == "too large":
-        connection.send_data(stream_id, prefix(10_001))
+        connection.sender.data(stream_id, prefix(10_001))
     elif what == "no trailers":
-        connection.send_data(stream_id, prefix(0), True)
+        connection.sender.data(stream_id, prefix(0), True)
     elif what == "several messages":
-        connection.send_data(stream_id, prefix(0) * 2)
+        connection.sender.data(stream_id, prefix(0) * 2)
     if what in ("cut off", "no message", "several messages"):
-        connection.send_headers(stream_id, OK_TRAILERS, True)
+        connection.sender.headers(stream_id, OK_TRAILERS, True)
     served.say()
 
 
@@ -217,7 +217,7 @@ def test_a_call_of_a_method_that_nobody_knows_flows_in_both_directions() -> None
     stream = node.call_path("/runtime.v1.RuntimeService/New", b"one", False)
     assert len(node.asked(PRIMARY, "New")) == 1
     node.send(PRIMARY, "New", b"1")
-    node.kubelet.connection.send_data(stream, prefix(3) + b"two", True)
+    node.kubelet.connection.sender.data(stream, prefix(3) + b"two", True)
     node.kubelet.say()
     node.send(PRIMARY, "New", b"2", head=b"")
     node.end(PRIMARY, "New")
@@ -228,11 +228,11 @@ def test_a_call_of_a_method_that_nobody_knows_flows_in_both_directions() -> None
 def test_empty_data_is_passed_on_in_neither_direction_since_many_end_a_connection() -> None:
     node = Node()
     stream = node.call_path("/runtime.v1.RuntimeService/New", b"one", False)
-    node.kubelet.connection.send_data(stream, b"")
+    node.kubelet.connection.sender.data(stream, b"")
     node.kubelet.say()
     node.send(PRIMARY, "New")
     for _ in range(3):
-        node.served[PRIMARY].connection.send_data(node.asked(PRIMARY, "New")[0], b"")
+        node.served[PRIMARY].connection.sender.data(node.asked(PRIMARY, "New")[0], b"")
     node.send(PRIMARY, "New", b"1", head=b"")
     node.end(PRIMARY, "New")
     for peer in (node.kubelet, node.served[PRIMARY]):
@@ -319,7 +319,7 @@ def test_a_request_may_come_in_pieces(size: int) -> None:
     framed = prefix(len(body)) + body
     stream = node.open("ContainerStatus")
     for at in range(0, len(framed), size):
-        node.kubelet.connection.send_data(stream, framed[at : at + size], at + size >= len(framed))
+        node.kubelet.connection.sender.data(stream, framed[at : at + size], at + size >= len(framed))
         node.kubelet.say()
     node.give(ALT, "ContainerStatus", STATUS)
     assert node.answer(stream).code == 0
@@ -337,7 +337,7 @@ def test_a_request_may_come_in_pieces(size: int) -> None:
 def test_what_is_no_request_is_refused(data: bytes, text: str) -> None:
     node = Node()
     stream = node.open("ContainerStatus")
-    node.kubelet.connection.send_data(stream, data, True)
+    node.kubelet.connection.sender.data(stream, data, True)
     node.kubelet.say()
     answer = node.answer(stream)
     assert answer.text.startswith("criproxy: ")
@@ -350,7 +350,7 @@ def test_a_call_that_is_no_grpc_is_refused() -> None:
     connection = node.kubelet.connection
     stream = connection.open_stream()
     fields = ((b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/x"), (b":authority", b"localhost"))
-    connection.send_headers(stream, encode(fields), True)
+    connection.sender.headers(stream, encode(fields), True)
     node.kubelet.say()
     assert node.answer(stream).code == Code.UNIMPLEMENTED
 
@@ -375,10 +375,10 @@ class Compressing(Node):
         super().__init__()
         self.stream = self.call("ContainerStatus", container_id="alt.test__c")
         connection, stream_id = self.served[ALT].connection, self.asked(ALT, "ContainerStatus")[-1]
-        connection.send_headers(stream_id, RESPONSE_HEADERS + encode(((b"grpc-encoding", b"gzip"),)))
+        connection.sender.headers(stream_id, RESPONSE_HEADERS + encode(((b"grpc-encoding", b"gzip"),)))
         packed = gzip.compress(STATUS)
         self.message = b"\1" + prefix(len(packed))[1:] + packed
-        connection.send_data(stream_id, self.message)
+        connection.sender.data(stream_id, self.message)
         self.loop.crowded = True
         self.served[ALT].say()
 
@@ -397,7 +397,7 @@ def test_a_compressed_response_is_kubelets_when_there_was_time_for_it() -> None:
 
 def test_several_compressed_messages_are_no_unary_response() -> None:
     node = Compressing()
-    node.served[ALT].connection.send_data(node.asked(ALT, "ContainerStatus")[-1], node.message)
+    node.served[ALT].connection.sender.data(node.asked(ALT, "ContainerStatus")[-1], node.message)
     node.end(ALT, "ContainerStatus")
     node.loop.crowded = False
     node.loop.settle()
@@ -435,7 +435,7 @@ def test_a_compressed_message_that_is_none_ends_the_call() -> None:
     node = Node()
     stream = node.call("ContainerStatus", container_id="alt.test__c")
     node.send(ALT, "ContainerStatus", head=RESPONSE_HEADERS + encode(((b"grpc-encoding", b"gzip"),)))
-    node.served[ALT].connection.send_data(node.asked(ALT, "ContainerStatus")[-1], b"\1\0\0\0\3abc")
+    node.served[ALT].connection.sender.data(node.asked(ALT, "ContainerStatus")[-1], b"\1\0\0\0\3abc")
     node.served[ALT].say()
     answer = node.answer(stream)
     assert answer.code == INTERNAL
@@ -448,8 +448,8 @@ def compressed_request(node: Node) -> int:
     connection = node.kubelet.connection
     stream_id = connection.open_stream()
     head = request_head("/runtime.v1.RuntimeService/ContainerStatus").wire
-    connection.send_headers(stream_id, head + encode(((b"grpc-encoding", b"gzip"),)))
-    connection.send_data(stream_id, b"\1" + prefix(len(packed))[1:] + packed, True)
+    connection.sender.headers(stream_id, head + encode(((b"grpc-encoding", b"gzip"),)))
+    connection.sender.data(stream_id, b"\1" + prefix(len(packed))[1:] + packed, True)
     node.kubelet.say()
     return stream_id
 

@@ -157,8 +157,8 @@ def test_what_waits_for_a_stream_counts_as_unread_until_it_is_given_up() -> None
 def test_a_response_that_nobody_takes_stops_at_the_stream_window() -> None:
     scene = Scene()
     sink = scene.open()
-    scene.peer.connection.send_headers(1, RESPONSE_HEADERS)
-    scene.peer.connection.send_data(1, bytes(2 * STREAM_WINDOW))
+    scene.peer.connection.sender.headers(1, RESPONSE_HEADERS)
+    scene.peer.connection.sender.data(1, bytes(2 * STREAM_WINDOW))
     scene.peer.say()
 
     def taken() -> int:
