@@ -109,7 +109,8 @@ class DownstreamConnection(Downstream):
     def consumed(self, stream_id: int, size: int) -> None:
         """So much of a request's data has been passed on, bytes."""
         self.connection.consumed(stream_id, size)
-        self.transport.flush_soon()
+        if self.connection.has_to_send:  # not yet, as a rule: windows are given back by the half
+            self.transport.flush_soon()
 
     def has_queued(self, stream_id: int) -> bool:
         """Whether something that is to be sent on the stream waits."""

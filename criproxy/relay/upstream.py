@@ -180,7 +180,8 @@ class Upstream:
     def consumed(self, stream_id: int, size: int) -> None:
         """So much of a response's data has been passed on, bytes."""
         self.connection.consumed(stream_id, size)
-        self.transport.flush_soon()
+        if self.connection.has_to_send:  # not yet, as a rule: windows are given back by the half
+            self.transport.flush_soon()
 
     @property
     def under_way(self) -> int:
