@@ -44,6 +44,9 @@ MOST_ELEMENTS: Final = 4096
 """The most elements of a repeated field, which take some milliseconds. A pod has some hundred containers at most; lists
 are changed in parts (incremental.py)."""
 
+_OF_SHORT_TAGS: Final = 16
+"""The numbers below it are those of fields whose tag is one byte."""
+
 
 class Text:
     """What becomes of a field with a string. ``even_unset``: whether of one that is not there, too."""
@@ -121,7 +124,7 @@ class Rewriter:
     def __init__(self, message: str, tree: Tree, most: int = sys.maxsize) -> None:
         known = load().messages[message]
         self._most = most
-        self._fields: List[Optional[_Field]] = []
+        self._fields: List[Optional[_Field]] = [None] * _OF_SHORT_TAGS if tree else []
         self._unset: List[_Field] = []
         """Those that are changed where they are not set, too."""
         for name, below in tree.items():
@@ -154,15 +157,16 @@ class Rewriter:
         while at < end:
             start = at
             tag: i64 = body[at]
-            size: i64 = body[at + 1] if at + 1 < end else 0x80
-            if tag & 0x87 == LENGTH and tag > 7 and size < 0x80 and at + 2 + size <= end:  # most fields
-                number: i64 = tag >> 3
-                wire: i64 = LENGTH
+            wire: i64 = LENGTH
+            if tag & 0x87 == LENGTH and tag > 7 and at + 1 < end and body[at + 1] < 0x80:  # most fields
                 begin: i64 = at + 2
-                at = begin + size
+                at = begin + body[at + 1]
+                if at > end:
+                    raise DecodeError("it is cut off")
+                field = fields[tag >> 3]
             else:
                 number, wire, begin, at = field_at(body, at, end)
-            field = fields[number] if number < known else None
+                field = fields[number] if number < known else None
             if field is None or field.wire != wire:
                 continue
             earlier = seen & field.bit
