@@ -10,9 +10,10 @@ from typing import Any, Callable
 from criproxy import __version__
 from criproxy.control.api import control, utf8
 from criproxy.control.call import Answer
-from criproxy.control.subject import DaemonState, Relay, is_compiled
+from criproxy.control.subject import DaemonState, Relay
 from criproxy.control.verbosity import Verbosity
 from criproxy.cri.versions import ApiVersion
+from criproxy.http2.compiled import COMPILED
 from criproxy.http2.grpc import Code
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.peer import name_of
@@ -57,7 +58,7 @@ class StatusService:
         serving = "DAEMON_SERVING" if self._relay.ready else "DAEMON_STARTING"
         told = self._messages["Daemon"](
             version=__version__,
-            compiled=is_compiled(),
+            compiled=COMPILED,
             pid=os.getpid(),
             started_at=daemon.started_at,
             state=self._states["DAEMON_STOPPING" if daemon.stopping else serving],

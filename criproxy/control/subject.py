@@ -7,7 +7,6 @@ from typing import Callable, Collection, Mapping, NamedTuple, Optional, Protocol
 from criproxy.config import Config
 from criproxy.cri.identity import RuntimeHandler
 from criproxy.cri.selector import RouteRule
-from criproxy.relay import loop
 from criproxy.relay.downstream import DownstreamConnection
 from criproxy.relay.inventory import Counts
 from criproxy.relay.known import Known
@@ -22,11 +21,6 @@ class Refusal(NamedTuple):
 
     at: float
     reason: str
-
-
-def is_compiled() -> bool:
-    """Whether what moves calls is compiled."""
-    return not str(loop.__file__).endswith((".py", ".pyc"))
 
 
 class DaemonState:

@@ -10,6 +10,7 @@ from io import BytesIO
 from struct import Struct
 from typing import Callable, Final, Generator, List, Optional, Tuple, Union
 
+from criproxy.http2.compiled import COMPILED
 from criproxy.http2.frames import word_at
 from criproxy.http2.headers import Block, Head, block_of, encode, with_value
 
@@ -244,6 +245,8 @@ def is_grpc(content_type: bytes) -> bool:
 def is_one_message(data: bytes) -> bool:
     """Whether this is one whole message that is not compressed."""
     size = len(data) - PREFIX_SIZE
+    if not COMPILED:
+        return size >= 0 and data.startswith(size.to_bytes(PREFIX_SIZE, "big"))
     return size >= 0 and not data[0] and word_at(data, 1) == size
 
 

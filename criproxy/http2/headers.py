@@ -201,13 +201,16 @@ class BlockDecoder:
 
         Raises ConnectionFault (COMPRESSION_ERROR) if it cannot be read (RFC 9113, section 4.3).
         """
+        if self._table is None:
+            block = _remembered.get(wire)
+            if block is not None:
+                return block
         try:
             if self._table is not None:
                 wire = encode(decode(wire, self._table))
             elif wire[:1] == NO_TABLE:
                 wire = wire.lstrip(NO_TABLE)
-            block = _remembered.get(wire)
-            return block if block is not None else self._decode_new(wire)
+            return self._decode_new(wire)
         except TooLarge:
             return None
         except MALFORMED as error:

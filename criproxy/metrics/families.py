@@ -14,7 +14,8 @@ from itertools import accumulate
 from typing import Callable, Final, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from criproxy import __version__
-from criproxy.control.subject import DaemonState, is_compiled
+from criproxy.control.subject import DaemonState
+from criproxy.http2.compiled import COMPILED
 from criproxy.metrics.subject import Measured
 from criproxy.relay.probe import IMAGE_SERVICE
 from criproxy.relay.runtime import Runtime
@@ -171,7 +172,7 @@ def _lost_spans(daemon: DaemonState, _: Measured) -> Iterator[Sample]:
 
 
 def _build(_: DaemonState, __: Measured) -> Iterator[Sample]:
-    return iter((Sample((__version__, str(is_compiled()).lower(), sys.version.partition(" ")[0]), 1),))
+    return iter((Sample((__version__, str(COMPILED).lower(), sys.version.partition(" ")[0]), 1),))
 
 
 FAMILIES: Final = (

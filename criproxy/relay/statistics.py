@@ -14,6 +14,7 @@ from bisect import bisect_left
 from typing import Callable, Dict, Final, List, Optional, Sequence
 
 from criproxy.cri.methods import Method, To
+from criproxy.http2.compiled import COMPILED
 
 BOUNDS: Final[List[float]] = [*(float(f"{step}e{power}") for power in range(-5, 2) for step in (1, 2, 5)), 100.0]
 """The upper bounds of the classes of times, each included, seconds. Behind them is a class for what takes longer."""
@@ -23,7 +24,6 @@ MINUTES: Final = 5
 """How many minutes are remembered: the one that is passing, and those before it."""
 OTHER: Final = ""
 """Stands for each method that is not the CRI's, so that nobody can make up more names to remember."""
-_COMPILED: Final = not __file__.endswith((".py", ".pyc"))
 _UNKNOWN: Final = 2
 _MINUTE: Final = 60.0
 _CLASSES: Final = len(BOUNDS) + 1
@@ -42,7 +42,7 @@ class Histogram:
 
     def add(self, seconds: float) -> int:
         """One more; gives its class."""
-        place = _class_of(seconds) if _COMPILED else bisect_left(BOUNDS, seconds)
+        place = _class_of(seconds) if COMPILED else bisect_left(BOUNDS, seconds)
         self.counts[place] += 1
         self.sum += seconds
         return place

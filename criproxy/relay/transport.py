@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Callable, Deque, Final, List, Optional
 
+from criproxy.http2.compiled import COMPILED
 from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.events import Event
@@ -28,7 +29,6 @@ _BACKLOG: Final = 1024 * 1024
 """With more than this waiting for the socket, nothing more is read from the peer: it could make us answer (PING,
 SETTINGS) without end otherwise."""
 
-_COMPILED: Final = not __file__.endswith((".py", ".pyc"))
 _GREETING: Final = 1024
 """bytes that are read of a peer that does not speak HTTP/2: enough to quote its first line."""
 _JOINED: Final = 64 * 1024
@@ -321,7 +321,7 @@ class Transport(Flushable):
 
 
 def _size(buffers: List[Buffer]) -> int:
-    if not _COMPILED:
+    if not COMPILED:
         return sum(map(len, buffers))
     size = 0
     for buffer in buffers:

@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterator, List
 import pytest
 
 from criproxy.client import Client
-from criproxy.control.subject import is_compiled
 from criproxy.cri.messages import api
+from criproxy.http2.compiled import COMPILED
 from criproxy.http2.grpc import PREFIX_SIZE
 from tests.bench import check, kubelet, processes, scraped
 from tests.bench.cases import CASES
@@ -64,7 +64,7 @@ def test_a_quick_run_has_a_row_for_each_contestant_each_figure_and_each_aim(tmp_
     if tool("h2load") is None:
         wanted = {name for name in wanted if "rate" not in name}
     assert found["criproxy"].keys() >= {name for name in wanted if "apart" not in name}
-    assert ("which is compiled" if is_compiled() else "which is plain Python") in done.stdout
+    assert ("which is compiled" if COMPILED else "which is plain Python") in done.stdout
     assert (tmp_path / "lists-light.svg").exists()
 
     again = bench("--from", str(file))

@@ -6,12 +6,12 @@ from types import ModuleType
 
 import pytest
 
-from criproxy.control.subject import is_compiled
+from criproxy.http2.compiled import COMPILED
 
 
 def set_constant(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, value: object) -> None:
     """Gives a constant of what moves calls another value for the test, which is skipped where that is compiled: there a
     constant is part of the code that uses it."""
-    if is_compiled():
+    if COMPILED:
         pytest.skip(f"{name} is compiled")
     monkeypatch.setattr(module, name, value)

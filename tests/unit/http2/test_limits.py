@@ -32,8 +32,8 @@ from http2_reference import (
     settings,
 )
 
-from criproxy.control.subject import is_compiled
 from criproxy.http2 import limits
+from criproxy.http2.compiled import COMPILED
 from criproxy.http2.connection import Connection
 from criproxy.http2.errors import ConnectionFault, ErrorCode
 from criproxy.http2.events import HeadersReceived, Sent, StreamReset
@@ -44,7 +44,7 @@ MAX_RESETS = 250
 MAX_BLOCK_BYTES = 1_600_000
 BLOCK_BYTES_A_SECOND = 100_000
 """A tenth of the real numbers: a flood takes a tenth of the time. Compiled code has the real ones."""
-if is_compiled():
+if COMPILED:
     MAX_CONTROL_FRAMES, MAX_RESETS = limits.MAX_CONTROL_FRAMES, limits.MAX_RESETS
     MAX_BLOCK_BYTES, BLOCK_BYTES_A_SECOND = limits.MAX_BLOCK_BYTES, limits.BLOCK_BYTES_A_SECOND
 
