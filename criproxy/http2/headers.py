@@ -2,7 +2,7 @@
 
 Both ends of every connection are asked to use no dynamic table (SETTINGS_HEADER_TABLE_SIZE = 0). Once a peer has
 acknowledged that, a block refers to the static table alone: it means the same on any connection. So it can be
-forwarded as it is, and remembered: a `Head` is kept by its bytes, and the same bytes need not be decoded twice.
+forwarded as it is, and remembered: a `Block` is kept by its bytes, and the same bytes need not be decoded twice.
 
 A client writes a new deadline into each call, so a whole block need not come twice. It is cut before the first field
 whose name is *volatile* (gRPC's ``grpc-timeout``): what stands before is the head, the few bytes from there are the
