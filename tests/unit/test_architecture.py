@@ -176,7 +176,9 @@ def test_strategies_are_known_to_the_dispatcher_and_to_who_puts_all_together() -
 
 @pytest.mark.parametrize("module", SLOW)
 def test_the_daemon_starts_without_what_takes_long_to_import(module: str) -> None:
-    program = f"import criproxy.cli, criproxy.start, criproxy.daemon, sys; sys.exit({module!r} in sys.modules)"
+    # What measures coverage is there before, with much of its own.
+    program = "import sys; before = set(sys.modules); import criproxy.cli, criproxy.start, criproxy.daemon"
+    program += f"; sys.exit({module!r} in sys.modules.keys() - before)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
