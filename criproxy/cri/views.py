@@ -110,15 +110,7 @@ class View:
         at: i64 = 0
         end: i64 = len(body)
         while at < end:
-            tag: i64 = body[at]
-            size: i64 = body[at + 1] if at + 1 < end else 0x80
-            if tag & 0x87 == LENGTH and tag > 7 and size < 0x80 and at + 2 + size <= end:  # most fields
-                number: i64 = tag >> 3
-                wire: i64 = LENGTH
-                begin: i64 = at + 2
-                at = begin + size
-            else:
-                number, wire, begin, at = field_at(body, at, end)
+            number, wire, begin, at = field_at(body, at, end)
             field = fields[number] if number < known else None
             if field is None or (wire != VARINT if field.kind == _NUMBER else wire != LENGTH):
                 continue

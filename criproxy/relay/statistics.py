@@ -134,7 +134,8 @@ class CallStatistics:
 
     def end(self, row: Optional[Method], code: int, total: float, own: float) -> None:
         """A call has ended, after ``total`` seconds, ``own`` of which were the proxy's."""
-        method = self.methods.get(OTHER if row is None else row.name) or _new(self.methods, row)
+        name = OTHER if row is None else row.name
+        method = self.methods.get(name) or _new(self.methods, name)
         method.codes[code if 0 <= code < CODES else _UNKNOWN] += 1
         if row is None or row.to is not _EVENTS:
             method.times.add(total)
@@ -168,7 +169,8 @@ class RuntimeStatistics:
         ``opened``: the runtime has got it; if not, it says nothing of how long that takes. ``own``: it is the proxy's.
         """
         now = self._clock()
-        method = self.methods.get(OTHER if row is None else row.name) or _new(self.methods, row)
+        name = OTHER if row is None else row.name
+        method = self.methods.get(name) or _new(self.methods, name)
         known = code if 0 <= code < CODES else _UNKNOWN
         method.codes[known] += 1
         timed = opened and (row is None or row.to is not _EVENTS)
@@ -185,8 +187,8 @@ class RuntimeStatistics:
         return self._recent.look(self._clock())
 
 
-def _new(methods: Dict[str, MethodStatistics], row: Optional[Method]) -> MethodStatistics:
-    method = methods[OTHER if row is None else row.name] = MethodStatistics()
+def _new(methods: Dict[str, MethodStatistics], name: str) -> MethodStatistics:
+    method = methods[name] = MethodStatistics()
     return method
 
 
