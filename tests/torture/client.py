@@ -16,6 +16,7 @@ from itertools import count, islice
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from criproxy.cri.messages import api
+from criproxy.cri.wire import length_field
 from criproxy.http2 import frames
 from criproxy.http2.fields import encode
 from tests.torture import wire
@@ -116,19 +117,7 @@ def _uid(number: int) -> bytes:
 _ENTRIES = tuple(tag + b"\x00" for tag in (b"\x32", b"\x3a"))
 """Of a container's configuration, without anything in it: an environment variable, a mount."""
 _CREATE = _message("CreateContainerRequest", pod_sandbox_id=f"{ID}__p")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*out, value))
-
-
-_EMPTY_ENTRIES = tuple(
-    wire.message(_CREATE + b"\x12" + _varint(len(entry) * 4_000_000) + entry * 4_000_000) for entry in _ENTRIES
-)
+_EMPTY_ENTRIES = tuple(wire.message(_CREATE + length_field(2, entry * 4_000_000)) for entry in _ENTRIES)
 
 
 def _gzip(body: bytes) -> bytes:

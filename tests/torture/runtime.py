@@ -21,6 +21,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 from hpack import Decoder
 
 from criproxy.cri.messages import api
+from criproxy.cri.wire import length_field
 from criproxy.http2 import frames
 from criproxy.http2.fields import encode
 from criproxy.http2.grpc import RESPONSE_HEADERS
@@ -76,23 +77,6 @@ class Attack(NamedTuple):
 # Answers to lists.
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _sized(body: bytes) -> bytes:
-    return _varint(len(body)) + body
-
-
-def _entry(body: bytes) -> bytes:
-    return b"\x0a" + _sized(body)  # field 1
-
-
 _BAD_ENTRIES = (
     b"\x0a\x07\x0a\x01r\x1a\x02\xff\xff",  # metadata that is no message
     b"\x0a\x04\x0a\x02\xff\xfe",  # an id that is not UTF-8
@@ -131,18 +115,18 @@ def _bad_entry(asked: Asked, number: int) -> bytes:
     return asked.right + _BAD_ENTRIES[number % len(_BAD_ENTRIES)]
 
 
-_UNKNOWN = b"\x9a\x06" + _sized(b"x" * 1_040_000)
+_UNKNOWN = length_field(99, b"x" * 1_040_000)
 """A field that no version of the CRI has (99)."""
 
 
 def _large_list(asked: Asked, number: int) -> bytes:
     message: Any = api()[f"{asked.method}Response"].FromString(asked.right)
     first: bytes = getattr(message, LISTINGS[asked.method].field)[0].SerializeToString()
-    return asked.right + _entry(first + _UNKNOWN) * 63
+    return asked.right + length_field(1, first + _UNKNOWN) * 63
 
 
 def _large_id(asked: Asked, number: int) -> bytes:
-    return asked.right + _entry(b"\x0a" + _varint(1 << 20) + b"i" * (1 << 20))
+    return asked.right + length_field(1, length_field(1, b"i" * (1 << 20)))
 
 
 def _same_id(asked: Asked, number: int) -> bytes:
@@ -191,7 +175,7 @@ def _half_a_message(asked: Asked, number: int) -> bytes:
 
 
 def _byte_by_byte(asked: Asked, number: int) -> bytes:
-    body = wire.message(asked.right + b"\x9a\x06" + _sized(b"\0" * (1 << 16)))
+    body = wire.message(asked.right + length_field(99, b"\0" * (1 << 16)))
     return wire.begun(asked.stream) + wire.data(asked.stream, body, size=1) + wire.ended(asked.stream)
 
 
@@ -349,7 +333,7 @@ _NO_WINDOW = ((frames.SETTINGS_INITIAL_WINDOW_SIZE, 0),)
 _NO_STREAMS = ((frames.SETTINGS_MAX_CONCURRENT_STREAMS, 0),)
 
 _EMPTY_ENTRIES = b"\x0a\x00" * 4_000_000
-_EMPTY_MOUNTS = b"\x0a" + _sized(b"\x72\x00" * 4_000_000)  # of a ContainerStatus
+_EMPTY_MOUNTS = length_field(1, b"\x72\x00" * 4_000_000)  # of a ContainerStatus
 
 
 def _empty_mounts(asked: Asked, number: int) -> Optional[bytes]:
